@@ -1,0 +1,1 @@
+"""Asynchronous store drivers and the vocabulary that everybody shares: the lowest package."""

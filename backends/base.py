@@ -1,0 +1,98 @@
+"""The port of a store: a small ladder of asynchronous types, with named results.
+
+`ReadStore` < `WriteStore` < `PruneStore`.  Behaviour (retry, limits, faults, …) is added by wrapping
+a store in a store, so `repr()` of one shows the whole stack.  Errors: `backends.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from backends.location import Location
+from backends.spans import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What a store says of an object; `size` in bytes, None where it does not tell."""
+
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """A committed object: where it is, how many bytes it holds, and the driver's own notes."""
+
+    location: Location
+    size: int
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class ReadStream(Protocol):
+    """The bytes of one span, read once, in order; pieces are never empty.
+
+    `size` is the whole object's, None until the source told it.  The stream ends exactly at the
+    span's end (or the object's, where the span was open): fewer or more bytes than promised are
+    an `InvalidError` or `UnavailableError`, never a quiet end.
+    """
+
+    @property
+    def size(self) -> int | None:
+        """The whole object's size in bytes, where known."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over the bytes; at most once."""
+
+
+class Writer(Protocol):
+    """An object in the making: nothing is readable before `commit`, nothing is left otherwise."""
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append bytes."""
+
+    async def commit(self) -> WriteResult:
+        """Publish the object, whole; only once, and nothing may be written after it."""
+
+
+@runtime_checkable
+class ReadStore(Protocol):
+    """A store that can be read."""
+
+    async def stat(self, location: Location) -> Stat:
+        """Look at an object without reading it."""
+
+    def read(
+        self, location: Location, span: Span | None = None
+    ) -> AbstractAsyncContextManager[ReadStream]:
+        """Open an object, whole or one span of it.
+
+        A span is clipped to the object; one that starts at or beyond the end reads as empty.
+        Leaving the context ends the reading, wherever it is.
+        """
+
+    async def aclose(self) -> None:
+        """Give back what the store holds; it is not used after that."""
+
+
+@runtime_checkable
+class WriteStore(ReadStore, Protocol):
+    """A store that can also be written."""
+
+    def create(self, name: str, size: int | None = None) -> AbstractAsyncContextManager[Writer]:
+        """Begin the object `name` (Glance: the image id), of `size` bytes where known.
+
+        Leaving the context without `commit`, with or without an error, leaves nothing behind.
+        Committing more or fewer bytes than `size` is an `InvalidError`; a name that exists is a
+        `DuplicateError`, at the latest at commit.
+        """
+
+
+@runtime_checkable
+class PruneStore(WriteStore, Protocol):
+    """A store whose objects can also be deleted."""
+
+    async def delete(self, location: Location) -> None:
+        """Delete an object; `MissingError` if it is not there."""

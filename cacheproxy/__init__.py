@@ -1,0 +1,1 @@
+"""The node-local image proxy: a Glance endpoint that answers downloads from a verified cache."""

@@ -1,0 +1,63 @@
+"""The proxy's options, read with oslo.config and handed on as frozen settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """`[upstream]`: the Glance behind the proxy."""
+
+    url: str  # base URL without a trailing slash and without /v2; may have a path
+    trust_upstream_hashes: bool = False
+    connect_timeout_seconds: float = 5.0
+    read_timeout_seconds: float = 60.0  # the longest silence in the middle of an answer
+    permission_seconds: float = 10.0  # how long an "allowed" is believed
+    permission_entries_max: int = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """`[cache]`: the chunk store and the fills."""
+
+    enabled: bool = True
+    directory: Path = Path("/var/lib/cacheproxy")
+    limit_bytes: int = 10 << 30  # option image_cache_size
+    chunk_bytes: int = MIB  # 256 KiB, 1 MiB or 4 MiB
+    unproven_ranges: Literal["serve", "wait"] = "serve"
+    complete_in_background: bool = True
+    fill_streams_max: int = 4  # upstream reads at once, per fill
+    fill_read_bytes_max: int = 256 * MIB  # the longest single upstream range
+    fills_max: int = 64  # fills at once; more wait their turn
+    window_chunks: int = 16  # chunks leased ahead of a reader
+    keeper_wait_seconds: float = 5.0  # a worker's longest wait for a sign of life of the keeper
+    proof_seconds: float = 3600.0  # how long a proof is believed
+    hot_files_max: int = 512  # open chunk files per worker
+    bypass_rereads_max: int = 4  # whole-image re-reads at once, sources without ranges
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """`[metrics]`: where Prometheus asks."""
+
+    host: str = "127.0.0.1"
+    port: int = 9293
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything, validated."""
+
+    upstream: UpstreamSettings
+    host: str = "127.0.0.1"
+    port: int = 9292
+    workers: int = 1
+    hang_seconds: float = 10.0  # a child without a heartbeat for so long is killed
+    drain_seconds: float = 30.0  # how long a stop waits for responses in progress
+    cache: CacheSettings = CacheSettings()
+    metrics: MetricsSettings = MetricsSettings()
