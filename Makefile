@@ -1,0 +1,69 @@
+# One command each, from a fresh clone: `make run`, `make test`, `make lint`.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || echo python3)
+VENV := .venv
+PY := $(VENV)/bin/python
+SERVICES := .venv-services
+export IMAGE
+
+# uv is much faster than pip; pip knows the mirrors that an operator may have configured for it.
+# Byte code is compiled once here: every program that a test starts would compile it again.
+INSTALL = install() { $(PY) -m uv pip install --quiet --compile-bytecode --python "$$@" \
+	|| $(PY) -m pip --python "$$1" install --quiet "$${@:2}"; }; install
+
+.PHONY: help run test lint format clean python packages services
+
+help:
+	@echo 'make run               an image through catalog and proxy, end to end (IMAGE=path: your own)'
+	@echo 'make test              every gate: rules, lint, types, unit and conformance tests'
+	@echo 'make lint              ruff and mypy only; make format lets ruff rewrite the files'
+	@echo 'make clean             remove what the other targets made'
+
+run: $(VENV)/installed-run
+	@exec $(PY) -m cacheproxy.demo
+
+test: packages $(VENV)/installed-test services
+	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/installed-test
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy .
+
+format: $(VENV)/installed-test
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean:
+	rm -rf $(VENV) $(SERVICES) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+
+# Debian's programs that the tests use; python3-venv comes with them.
+packages:
+	@tests/services/packages.sh python3-venv curl e2fsprogs nginx-light qemu-block-extra qemu-utils
+
+python:
+	@PYTHON=$(PYTHON) tests/services/packages.sh python3-venv
+
+$(VENV)/created: | python
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@touch $@
+
+$(VENV)/installed-run: $(VENV)/created pyproject.toml constraints.txt
+	$(INSTALL) $(PY) --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
+	$(INSTALL) $(PY) --constraint constraints.txt --editable '.[test]'
+	@touch $@ $(VENV)/installed-run
+
+# The real services, each in an environment of its own: their pins contradict one another.
+services: $(SERVICES)/keystone/installed $(SERVICES)/glance/installed
+
+$(SERVICES)/%/installed: tests/services/%.txt | $(VENV)/created
+	$(PYTHON) -m venv --clear --without-pip $(SERVICES)/$*
+	$(INSTALL) $(SERVICES)/$*/bin/python --requirement $<
+	@touch $@

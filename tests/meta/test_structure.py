@@ -1,0 +1,196 @@
+"""Who may import whom, and that each module stands on its own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+OURS = ("cacheproxy", "backends", "registry")
+
+VOCABULARY = ("backends.spans", "backends.errors", "backends.location")
+NOUNS = ("cacheproxy.errors", "cacheproxy.config", "cacheproxy.metrics", "cacheproxy.logs")
+
+# What each part may import of ours, beside itself; the longest name that matches decides.
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "backends": (),
+    "cacheproxy.errors": (),
+    "cacheproxy.config": ("cacheproxy.errors", *VOCABULARY),
+    "cacheproxy.metrics": ("cacheproxy.errors",),
+    "cacheproxy.logs": ("cacheproxy.errors",),
+    "cacheproxy.core": VOCABULARY,
+    "cacheproxy.store": ("cacheproxy.core", *NOUNS, *VOCABULARY),
+    "cacheproxy.fill": ("cacheproxy.core", "cacheproxy.store", "backends", *NOUNS),
+    # The use cases: every other module at the top of the proxy.
+    "cacheproxy": ("cacheproxy", "backends"),
+    "cacheproxy.web": ("cacheproxy", *VOCABULARY),
+    "cacheproxy.processes": ("cacheproxy", "backends"),
+    "cacheproxy.app": ("cacheproxy", "backends"),
+    "registry.errors": (),
+    "registry.config": ("registry.errors", *VOCABULARY),
+    "registry.metrics": ("registry.errors",),
+    "registry.domain": (),
+    "registry.db": ("registry.domain", "registry.errors"),
+    "registry.service": ("registry.domain", "registry.db", "registry.errors", "backends"),
+    "registry.web": ("registry", *VOCABULARY),
+    "registry": ("registry", "backends"),
+}
+
+# What a part that may import a whole package must still leave alone.
+MUST_NOT_IMPORT: dict[str, tuple[str, ...]] = {
+    "cacheproxy": ("cacheproxy.web", "cacheproxy.app"),
+    "cacheproxy.web": (
+        *("cacheproxy.app", "cacheproxy.store", "cacheproxy.fill", "cacheproxy.processes"),
+    ),
+    "cacheproxy.processes": (),
+    "cacheproxy.app": (),
+    "registry": (),
+    "registry.web": ("registry.app", "registry.db"),
+}
+PROGRAMS = ("cacheproxy.__main__", "cacheproxy.demo")  # they start what app builds
+
+ONLY_IN: dict[str, tuple[str, ...]] = {
+    "lmdb": ("cacheproxy.store",),
+    "blake3": ("cacheproxy.store",),
+    "aiohttp.web": (
+        *("cacheproxy.web", "cacheproxy.app", "cacheproxy.processes.worker"),
+        *("registry.web", "registry.app"),
+    ),
+    "sqlalchemy": ("registry.db",),
+}
+
+PURE = ("cacheproxy.core", "registry.domain")
+IMPURE = (
+    *("asyncio", "threading", "multiprocessing", "subprocess", "socket", "selectors", "signal"),
+    *("os", "pathlib", "shutil", "tempfile", "io", "time", "logging", "random", "secrets"),
+)
+
+
+def within(module: str, part: str) -> bool:
+    return module == part or module.startswith(part + ".")
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    for package in OURS:
+        for path in sorted((REPOSITORY / package).rglob("*.py")):
+            parts = path.relative_to(REPOSITORY).with_suffix("").parts
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(module: str, path: Path) -> set[str]:
+    """Return the full names that a module imports, wherever in it, also only for types.
+
+    `from a import b` counts as `a.b`, whether b is a module or a name in one.
+    """
+    found: set[str] = set()
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes(), path)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                origin = ".".join([*above, *filter(None, [origin])])
+            found.update(f"{origin}.{alias.name}" for alias in node.names)
+    return found
+
+
+def complaints(module: str, names: set[str]) -> Iterator[str]:
+    """Say what is wrong with a module of ours that imports `names`."""
+    part = max((each for each in MAY_IMPORT if within(module, each)), key=len)
+    allowed = (*MAY_IMPORT[part], *(() if part == "cacheproxy" else (part,)))
+    forbidden = () if module in PROGRAMS else MUST_NOT_IMPORT.get(part, ())
+    for name in sorted(names):
+        ours = any(within(name, package) for package in OURS)
+        if ours and not any(within(name, each) for each in allowed):
+            yield f"{module} imports {name}; {part} may import only {', '.join(allowed) or 'itself'}"
+        if any(within(name, each) for each in forbidden):
+            yield f"{module} imports {name}, which {part} must leave alone"
+        for library, places in ONLY_IN.items():
+            private = within(name, library) or (
+                library == "aiohttp.web" and name.startswith("aiohttp.web_")
+            )
+            if private and not any(within(module, place) for place in places):
+                yield f"{module} imports {name}, which belongs in {' or '.join(places)}"
+        if any(within(module, pure) for pure in PURE) and name.split(".")[0] in IMPURE:
+            yield f"{module} imports {name}, but it is pure"
+
+
+def test_layers() -> None:
+    found = [line for name, path in modules() for line in complaints(name, imports(name, path))]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("backends.http", "import cacheproxy.errors"),
+        ("backends.http", "from registry import db"),
+        ("cacheproxy.core.plan", "import asyncio"),
+        ("cacheproxy.core.plan", "from os import path"),
+        ("cacheproxy.core.plan", "def f():\n    import time"),
+        ("cacheproxy.core.plan", "from cacheproxy.config import Settings"),
+        ("cacheproxy.core.plan", "from ..store import index"),
+        ("cacheproxy.store.index", "from cacheproxy.fill import flights"),
+        ("cacheproxy.store.index", "from backends import http"),
+        ("cacheproxy.fill.flights", "import lmdb"),
+        ("cacheproxy.fill.flights", "from cacheproxy import web"),
+        ("cacheproxy.fill.flights", "from cacheproxy.processes import link"),
+        ("cacheproxy.web.routes", "from cacheproxy.store.index import Index"),
+        ("cacheproxy.web.routes", "from cacheproxy import app"),
+        ("cacheproxy.serve", "from aiohttp import web"),
+        ("cacheproxy.serve", "from aiohttp.web_response import Response"),
+        ("cacheproxy.serve", "from cacheproxy.web.routes import table"),
+        ("cacheproxy.serve", "from registry import app"),
+        ("cacheproxy.processes.keeper", "import aiohttp.web"),
+        ("cacheproxy.fill.origin", "from blake3 import blake3"),
+        ("registry.domain.image", "import registry.db"),
+        ("registry.domain.image", "import logging"),
+        ("registry.db.images", "from registry.service import images"),
+        ("registry.service.images", "from registry.web import routes"),
+        ("registry.web.images", "from registry.db.images import find"),
+        ("registry.web.images", "import sqlalchemy.exc"),
+        ("registry.app", "import cacheproxy.errors"),
+    ],
+)
+def test_a_wrong_import_is_seen(module: str, source: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.py"
+    path.write_text(source)
+    assert list(complaints(module, imports(module, path)))
+
+
+FORK_AND_IMPORT = """
+import importlib, os, sys, traceback
+failed = False
+for name in sys.argv[1:]:
+    if not (child := os.fork()):
+        try:
+            importlib.import_module(name)
+        except BaseException:
+            print(f"{name} does not import alone:", file=sys.stderr)
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(1)
+        os._exit(0)
+    failed |= os.waitpid(child, 0)[1] != 0
+sys.exit(failed)
+"""
+
+
+def test_every_module_imports_alone() -> None:
+    names = [name for name, _ in modules() if not name.endswith(".__main__")]
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORK_AND_IMPORT, *names],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr

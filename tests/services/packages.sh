@@ -1,0 +1,34 @@
+#!/bin/bash
+# Install the Debian packages named as arguments, those that are missing, when run as root;
+# otherwise say what is missing.  No daemon of theirs is started.
+set -eu
+
+missing=()
+for package in "$@"; do
+    case $package in
+        python3-venv) "${PYTHON:-python3}" -c 'import ensurepip, venv' ;;
+        curl) command -v curl ;;
+        e2fsprogs) PATH=$PATH:/usr/sbin:/sbin command -v mke2fs ;;
+        nginx-light) PATH=$PATH:/usr/sbin:/sbin command -v nginx ;;
+        qemu-block-extra) ls /usr/lib/*/qemu/block-curl.so ;;
+        qemu-utils) command -v qemu-img ;;
+    esac >/dev/null 2>&1 || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "Missing here: ${missing[*]} (Debian's names). Install them and try again, for example:" >&2
+    echo "    sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+    exit 1
+fi
+
+guard=/usr/sbin/policy-rc.d
+if [ ! -e $guard ]; then
+    trap 'rm -f $guard' EXIT
+    printf '#!/bin/sh\nexit 101\n' >$guard
+    chmod +x $guard
+fi
+echo "Installing ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -qq --no-install-recommends "${missing[@]}" >/dev/null
