@@ -1,10 +1,10 @@
-"""An origin that speaks HTTP byte by byte, so that a test decides what goes over the wire.
+r"""An origin that speaks HTTP byte by byte, so that a test decides what goes over the wire.
 
 A script is a coroutine function called with each connection that comes in:
 
     async def script(peer: Peer) -> None:
         await peer.request()
-        await peer.send(b"HTTP/1.1 204 No Content\\r\\n\\r\\n")
+        await peer.send(b"HTTP/1.1 204 No Content\r\n\r\n")
 
 The connection is closed when the script returns.
 """

@@ -1,0 +1,57 @@
+"""What an upstream tells about an image's content.  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2})+", re.ASCII)
+_MD5_DIGITS = 32
+_ALGORITHM_CHARACTERS_MAX = 64  # Glance's columns
+_HASH_DIGITS_MAX = 128
+
+
+class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Size and hashes of an active image, as its record claims them: hints, not proofs."""
+
+    image_id: str
+    size: int  # bytes
+    checksum: str | None  # MD5, lower-case hex
+    hash_algo: str | None  # lower case, as hashlib names it; None together with the value
+    hash_value: str | None  # lower-case hex
+
+
+def image_facts(image_id: str, record: object) -> ImageFacts | None:
+    """Read an image record (the JSON of `GET /v2/images/{id}`).
+
+    None unless it is an active image of a known size.  A hash that is no hex counts as absent.
+    """
+    if not isinstance(record, Mapping) or record.get("status") != "active":
+        return None
+    size = record.get("size")
+    if type(size) is not int or size < 0:
+        return None
+    algorithm = record.get("os_hash_algo")
+    value = _hex(record.get("os_hash_value"))
+    if not (isinstance(algorithm, str) and 0 < len(algorithm) <= _ALGORITHM_CHARACTERS_MAX):
+        algorithm = None
+    if algorithm is None or value is None or len(value) > _HASH_DIGITS_MAX:
+        algorithm = value = None
+    checksum = _hex(record.get("checksum"))
+    if checksum is not None and len(checksum) != _MD5_DIGITS:
+        checksum = None
+    return ImageFacts(
+        image_id=image_id,
+        size=size,
+        checksum=checksum,
+        hash_algo=algorithm and algorithm.lower(),
+        hash_value=value,
+    )
+
+
+def _hex(value: object) -> str | None:
+    if isinstance(value, str) and _HEX.fullmatch(value):
+        return value.lower()
+    return None
