@@ -1,0 +1,84 @@
+"""What the supervisor and its children say to each other, in msgpack, one message a packet.
+
+Light on purpose: the supervisor imports this, and must not import asyncio.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+ConnectionKind = Literal["api", "metrics"]
+
+HEARTBEAT_SECONDS = 1.0
+
+
+class Order(msgspec.Struct, frozen=True, array_like=True):
+    """Anything that the supervisor says."""
+
+
+class Connection(Order, frozen=True, tag="connection"):
+    """To a worker, with the accepted socket: it is yours."""
+
+    kind: ConnectionKind
+
+
+class KeeperLink(Order, frozen=True, tag="keeper-link"):
+    """To a worker, with its end of a new link to the keeper; a former link is void."""
+
+    serial: int  # names this link in LinkLost
+
+
+class WorkerLink(Order, frozen=True, tag="worker-link"):
+    """To the keeper, with its end of a new link to a worker; a former link of that one is void."""
+
+    worker: int
+
+
+class Drain(Order, frozen=True, tag="drain"):
+    """To any child: finish what is in progress, begin nothing, exit."""
+
+
+class Purged(Order, frozen=True, tag="purged"):
+    """To a worker: an image changed, forget what you believe about it."""
+
+    image: str
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True):
+    """Anything that a child says."""
+
+
+class Heartbeat(Report, frozen=True, tag="heartbeat"):
+    """From a child's loop, every HEARTBEAT_SECONDS: it turns."""
+
+
+class Ready(Report, frozen=True, tag="ready"):
+    """From a child, once: it serves."""
+
+
+class ConnectionClosed(Report, frozen=True, tag="closed"):
+    """From a worker: how many of the connections it was given have ended, ever."""
+
+    total: int
+
+
+class LinkLost(Report, frozen=True, tag="link-lost"):
+    """From a worker: its link to the keeper ended; another one is welcome."""
+
+    serial: int
+
+
+class Purge(Report, frozen=True, tag="purge"):
+    """From a worker: an image changed; tell the other workers."""
+
+    image: str
+
+
+AnyOrder = Connection | KeeperLink | WorkerLink | Drain | Purged
+AnyReport = Heartbeat | Ready | ConnectionClosed | LinkLost | Purge
+
+encode = msgspec.msgpack.Encoder().encode
+decode_order = msgspec.msgpack.Decoder(AnyOrder).decode
+decode_report = msgspec.msgpack.Decoder(AnyReport).decode
