@@ -1,3 +1,8 @@
 """What every test can rely on: the rules, and the fixtures of the harness."""
 
-pytest_plugins = ("pytester", "harness.rules")
+pytest_plugins = (
+    "harness.rules",
+    "harness.program",
+    "harness.keystone",
+    "harness.glance",
+)

@@ -1,0 +1,147 @@
+"""The real Glance: with Keystone, and open to everybody (qemu's HTTP driver sends no token)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.keystone import MEMBER, Keystone
+from harness.program import Program, free_port
+from harness.services import free_url, python_of, run_tool, seed, served
+
+# `fast` reads ranges; `web`, any file behind a plain HTTP server, does not: 400.
+CONFIGURATION = """
+[DEFAULT]
+enabled_backends = fast:file,web:http
+show_multiple_locations = true
+[database]
+connection = sqlite:///{directory}/glance.db
+[glance_store]
+default_backend = fast
+[fast]
+filesystem_store_datadir = {directory}/images
+[web]
+[os_glance_staging_store]
+filesystem_store_datadir = {directory}/staging
+[os_glance_tasks_store]
+filesystem_store_datadir = {directory}/tasks
+[oslo_concurrency]
+lock_path = {directory}/lock
+[oslo_messaging_notifications]
+driver = noop
+[wsgi]
+python_interpreter = {python}
+task_pool_threads = 16
+"""
+
+WITH_KEYSTONE = """
+[paste_deploy]
+flavor = keystone
+config_file = {paste}
+[keystone_authtoken]
+www_authenticate_uri = {keystone}
+auth_url = {keystone}
+auth_type = password
+username = glance
+password = glance
+project_name = service
+user_domain_id = default
+project_domain_id = default
+service_token_roles = service
+service_token_roles_required = true
+"""
+
+OPEN = """
+[paste_deploy]
+config_file = {paste}
+[oslo_policy]
+policy_file = {directory}/open-policy.yaml
+"""
+
+# Glance reads nothing from its own machine unless told to.
+IMPORT = """
+[import_filtering_opts]
+allowed_schemes = [http]
+disallowed_schemes = []
+allowed_hosts = [127.0.0.1]
+disallowed_hosts = []
+allowed_ports = []
+disallowed_ports = []
+"""
+
+LIST_RULES = "from glance import policies; print(*(r.name for r in policies.list_rules()))"
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A running Glance; `headers` are what a member sends to it (a token; nothing if it is open)."""
+
+    url: str
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class FileServer:
+    """A web server that does not know ranges, with the files of `directory`."""
+
+    url: str
+    directory: Path
+
+
+def _make(directory: Path) -> None:
+    python = python_of("glance")
+    configuration = directory / "glance-api.conf"
+    configuration.write_text(CONFIGURATION.format(directory=directory, python=python))
+    run_tool(python.with_name("glance-manage"), "--config-file", configuration, "db_sync")
+    rules = run_tool(python, "-W", "ignore", "-c", LIST_RULES).split()
+    (directory / "open-policy.yaml").write_text("".join(f'{rule}: "@"\n' for rule in rules))
+
+
+@contextmanager
+def _glance(directory: Path, more: str, **values: str) -> Iterator[str]:
+    python = python_of("glance")
+    seed("glance", directory, _make)
+    values["paste"] = str(python.parents[1] / "etc/glance/glance-api-paste.ini")
+    (directory / "glance-api.conf").write_text(
+        (CONFIGURATION + more).format(directory=directory, python=python, **values)
+    )
+    (directory / "glance-image-import.conf").write_text(IMPORT)
+    url, port = free_url()
+    environment = {"OS_GLANCE_CONFIG_DIR": str(directory)}
+    with served("glance", "glance.wsgi.api:application", directory, port, environment):
+        yield url
+
+
+@pytest.fixture(scope="session")
+def glance(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
+    """Run Glance with Keystone for the whole test run; it is in Keystone's catalog."""
+    directory = tmp_path_factory.mktemp("glance")
+    with _glance(directory, WITH_KEYSTONE, keystone=keystone.url) as url:
+        keystone.add_endpoint("image", url)
+        yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)})
+
+
+@pytest.fixture(scope="session")
+def glance_open(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
+    """Run Glance without authentication, everything allowed, for the whole test run."""
+    with _glance(tmp_path_factory.mktemp("glance-open"), OPEN) as url:
+        yield Glance(url, {})
+
+
+@pytest.fixture(scope="session")
+def file_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileServer]:
+    """Run a web server without ranges for the whole test run: behind Glance's http store."""
+    directory = tmp_path_factory.mktemp("file-server")
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    program = Program("file-server", command, directory=directory)
+    try:
+        program.wait_for_port(port)
+        yield FileServer(f"http://127.0.0.1:{port}", directory)
+    finally:
+        program.stop(codes=(-15,))  # it knows no other end

@@ -1,0 +1,162 @@
+"""The real Keystone, with a few users."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.http import Answer, ask
+from harness.services import free_url, python_of, run_tool, seed, served
+
+ADMIN_PASSWORD = "secret"
+
+CONFIGURATION = """
+[database]
+connection = sqlite:///{directory}/keystone.db
+[token]
+provider = fernet
+expiration = 86400
+[fernet_tokens]
+key_repository = {directory}/fernet-keys
+[fernet_receipts]
+key_repository = {directory}/fernet-keys
+[credential]
+key_repository = {directory}/credential-keys
+[identity]
+password_hash_rounds = 4
+[cache]
+enabled = true
+backend = dogpile.cache.memory
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who may ask for tokens; the name is the password, but for the administrator."""
+
+    name: str
+    project: str
+    roles: tuple[str, ...]
+
+    @property
+    def password(self) -> str:
+        """Return the password."""
+        return ADMIN_PASSWORD if self.name == "admin" else self.name
+
+
+ADMIN = User("admin", "admin", ("admin",))  # made by Keystone's own bootstrap
+GLANCE = User("glance", "service", ("admin", "service"))
+MEMBER = User("member", "demo", ("member", "reader"))
+READER = User("reader", "demo", ("reader",))
+STRANGER = User("stranger", "elsewhere", ("member", "reader"))
+SEEDED = (GLANCE, MEMBER, READER, STRANGER)
+
+
+@dataclass(frozen=True, slots=True)
+class Keystone:
+    """A running Keystone with the users above; `url` ends in /v3."""
+
+    url: str
+
+    def token(self, user: User) -> str:
+        """Return a token of this user, always the same one."""
+        return _token(self.url, user)
+
+    def environment(self, user: User) -> dict[str, str]:
+        """Return the variables by which the clients log in."""
+        return {
+            "OS_AUTH_URL": self.url,
+            "OS_IDENTITY_API_VERSION": "3",
+            "OS_USERNAME": user.name,
+            "OS_PASSWORD": user.password,
+            "OS_PROJECT_NAME": user.project,
+            "OS_USER_DOMAIN_ID": "default",
+            "OS_PROJECT_DOMAIN_ID": "default",
+            "OS_REGION_NAME": "RegionOne",
+        }
+
+    def call(self, method: str, path: str, document: Any = None) -> Answer:
+        """Call Keystone as its administrator."""
+        headers = {"X-Auth-Token": self.token(ADMIN)}
+        return ask(method, self.url + path, headers=headers, document=document)
+
+    def add_endpoint(self, kind: str, url: str) -> None:
+        """Add a service and its endpoints to the catalog."""
+        document: Any = {"service": {"type": kind, "name": kind}}
+        service = self.call("POST", "/services", document).expect(201).json()["service"]["id"]
+        for interface in ("public", "internal", "admin"):
+            document = {
+                "interface": interface,
+                "url": url,
+                "region": "RegionOne",
+                "service_id": service,
+            }
+            self.call("POST", "/endpoints", {"endpoint": document}).expect(201)
+
+
+@cache
+def _token(url: str, user: User) -> str:
+    domain = {"id": "default"}
+    password = {"user": {"name": user.name, "domain": domain, "password": user.password}}
+    identity = {"methods": ["password"], "password": password}
+    scope = {"project": {"name": user.project, "domain": domain}}
+    document = {"auth": {"identity": identity, "scope": scope}}
+    answer = ask("POST", f"{url}/auth/tokens", document=document).expect(201)
+    return answer.headers["x-subject-token"]
+
+
+def _make(directory: Path) -> None:
+    tool = python_of("keystone").with_name("keystone-manage")
+    configuration = directory / "keystone.conf"
+    configuration.write_text(CONFIGURATION.format(directory=directory))
+    for repository in ("fernet-keys", "credential-keys"):
+        (directory / repository).mkdir(mode=0o700)
+        for number in ("0", "1"):  # the staged key and the primary one
+            key = base64.urlsafe_b64encode(secrets.token_bytes(32))
+            (directory / repository / number).write_bytes(key)
+    run_tool(tool, "--config-file", configuration, "db_sync")
+    run_tool(
+        *(tool, "--config-file", configuration, "bootstrap"),
+        *("--bootstrap-password", ADMIN_PASSWORD, "--bootstrap-region-id", "RegionOne"),
+    )
+
+
+def _add_users(keystone: Keystone) -> None:
+    roles = {role["name"]: role["id"] for role in keystone.call("GET", "/roles").json()["roles"]}
+    projects: dict[str, str] = {}
+    for user in SEEDED:
+        if user.project not in projects:
+            document: Any = {"project": {"name": user.project, "domain_id": "default"}}
+            answer = keystone.call("POST", "/projects", document).expect(201)
+            projects[user.project] = answer.json()["project"]["id"]
+        document = {"name": user.name, "password": user.password, "domain_id": "default"}
+        identity = keystone.call("POST", "/users", {"user": document}).expect(201)
+        path = f"/projects/{projects[user.project]}/users/{identity.json()['user']['id']}"
+        for role in user.roles:
+            keystone.call("PUT", f"{path}/roles/{roles[role]}").expect(204)
+
+
+@pytest.fixture(scope="session")
+def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
+    """Run Keystone for the whole test run."""
+    python_of("keystone")
+    directory = tmp_path_factory.mktemp("keystone")
+    seed("keystone", directory, _make)
+    (directory / "keystone.conf").write_text(CONFIGURATION.format(directory=directory))
+    url, port = free_url()
+    environment = {
+        "OS_KEYSTONE_CONFIG_FILES": "keystone.conf",
+        "OS_KEYSTONE_CONFIG_DIR": str(directory),
+    }
+    with served("keystone", "keystone.wsgi.api:application", directory, port, environment):
+        running = Keystone(f"{url}/v3")
+        _add_users(running)
+        running.add_endpoint("identity", running.url)
+        yield running
