@@ -1,0 +1,171 @@
+"""Puts the catalog together and runs it: the one place where its objects are built."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from backends.base import ReadStore
+from backends.opening import SCHEMES, open_store
+from backends.options import FilesystemOptions, HttpOptions, StoreOptions
+from registry.config import Settings
+from registry.db.database import Database
+from registry.db.schema import SchemaState, schema_state, upgrade_schema
+from registry.domain.errors import ConfigError
+from registry.domain.schemas import image_schema
+from registry.domain.validation import ImageValidator
+from registry.service.downloads import Downloads
+from registry.service.images import Images
+from registry.service.stores import Stores
+from registry.service.uploads import Uploads
+from registry.web.discovery import DiscoveryHandlers
+from registry.web.identity import everybody
+from registry.web.image_data import ImageDataHandlers
+from registry.web.images import ImageHandlers
+from registry.web.routes import build_application
+
+LOG = logging.getLogger(__name__)
+
+RECEIVE_BYTES = 1 << 20  # received and not yet read, per connection (aiohttp lets it double)
+HEADER_BYTES_MAX = 64 << 10  # one header line: Keystone's tokens and long filters fit
+REFUSED_BODY_SECONDS = 30.0  # how long the body of a refused upload is read, so that it is heard
+ACCESS_LOG_FORMAT = '%a "%r" %s %b %Tf "%{User-Agent}i" %{X-OpenStack-Request-ID}o'
+
+
+async def sync_database(settings: Settings) -> SchemaState:
+    """Bring the database to the newest revision, creating it where it is missing."""
+    directory = _database_file(settings).parent
+    await asyncio.to_thread(_require_directory, directory, "[database] connection", create=False)
+    database = Database(settings.database)
+    try:
+        return await upgrade_schema(database)
+    finally:
+        await database.aclose()
+
+
+@asynccontextmanager
+async def open_application(settings: Settings) -> AsyncIterator[web.Application]:
+    """Build the application on a database that is up to date, and close it all behind."""
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database)
+        stack.push_async_callback(database.aclose)
+        await _require_schema(settings, database)
+        for directory in settings.data_directories:
+            await asyncio.to_thread(
+                _require_directory,
+                directory.path,
+                "[glance_store] filesystem_store_datadir",
+                create=True,
+            )
+        stores = _open_stores(settings)
+        stack.push_async_callback(stores.aclose)
+        images = Images(
+            database, stores, ImageValidator(image_schema(settings.formats)), settings.limits
+        )
+        uploads = Uploads(database, stores, settings.limits, settings.hash_algorithm)
+        yield build_application(
+            everybody,
+            DiscoveryHandlers(settings.formats, settings.public_endpoint),
+            ImageHandlers(images),
+            ImageDataHandlers(uploads, Downloads(database, stores)),
+        )
+
+
+@asynccontextmanager
+async def listening(settings: Settings) -> AsyncIterator[tuple[str, int]]:
+    """Serve as long as the context lasts, and tell at which address.
+
+    Leaving it stops the listening at once, and gives requests in progress `drain_seconds`.
+    """
+    async with open_application(settings) as application:
+        runner = web.AppRunner(
+            application,
+            shutdown_timeout=settings.drain_seconds,
+            access_log_format=ACCESS_LOG_FORMAT,
+            auto_decompress=False,  # an image is stored as it was sent
+            read_bufsize=RECEIVE_BYTES,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            lingering_time=REFUSED_BODY_SECONDS,
+        )
+        await runner.setup()
+        try:
+            try:
+                await web.TCPSite(runner, settings.host, settings.port).start()
+            except OSError as error:
+                raise ConfigError(
+                    f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): "
+                    "change [DEFAULT] bind_host or bind_port, or stop what is there"
+                ) from None
+            host, port = runner.addresses[0][:2]
+            yield host, port
+        finally:
+            await runner.cleanup()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with listening(settings) as (host, port):
+        shown = f"[{host}]" if ":" in host else host
+        LOG.info("serving the image catalog on http://%s:%d", shown, port)
+        await stop.wait()
+        LOG.info("stopping; requests in progress have %.0f seconds", settings.drain_seconds)
+    LOG.info("stopped")
+
+
+async def _require_schema(settings: Settings, database: Database) -> None:
+    remedy = "run `cacheproxy-registry --config-file FILE db sync`"
+    file = _database_file(settings)
+    if not await asyncio.to_thread(file.exists):
+        raise ConfigError(f"there is no database {file}: {remedy}")
+    state = await schema_state(database)
+    if not state.is_newest:
+        raise ConfigError(
+            f"the database is at revision {state.current or 'none'} and this program needs "
+            f"{state.newest}: {remedy}"
+        )
+
+
+def _database_file(settings: Settings) -> Path:
+    return Path(settings.database.database or "")
+
+
+def _require_directory(path: Path, option: str, *, create: bool) -> None:
+    """See that files can be made in a directory."""
+    try:
+        if create:
+            path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{option}: cannot write to the directory {path} ({error.strerror}): "
+            "create it, let this user write to it, or name another one"
+        ) from None
+
+
+def _open_stores(settings: Settings) -> Stores:
+    options: dict[str, Callable[[], StoreOptions]] = {
+        "file": lambda: FilesystemOptions(settings.data_directories),
+        "http": HttpOptions,
+    }
+    by_name: dict[str, ReadStore] = {}
+    by_scheme: dict[str, ReadStore] = {}
+    for name in settings.stores:
+        chosen = options[name]()
+        by_name[name] = open_store(chosen)
+        for scheme, kind in SCHEMES.items():
+            if isinstance(chosen, kind):
+                by_scheme[scheme] = by_name[name]
+    return Stores(by_name, by_scheme, settings.default_store)

@@ -1,0 +1,82 @@
+"""The database: an engine, and the two kinds of transaction.
+
+SQLite runs in WAL mode: readers never wait; writers queue, from the start of their transaction
+(BEGIN IMMEDIATE), for a transaction that turns from reading to writing could only fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from registry.domain.errors import UnavailableError
+
+CONNECTIONS_MAX = 8
+CONNECTION_WAIT_SECONDS = 30.0  # the longest wait for a free connection
+LOCK_WAIT_SECONDS = 30.0  # the longest wait for another writer
+
+
+class Database:
+    """Connections to one SQLite database file.  Failures are `UnavailableError`."""
+
+    def __init__(self, url: sa.URL) -> None:
+        """Prepare; nothing is opened before the first transaction."""
+        self._engine = create_async_engine(
+            url,
+            pool_size=CONNECTIONS_MAX,
+            max_overflow=0,
+            pool_timeout=CONNECTION_WAIT_SECONDS,
+            connect_args={"timeout": LOCK_WAIT_SECONDS},
+        )
+        sa.event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
+        sa.event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+        self._writing = self._engine.execution_options(registry_writes=True)
+
+    def __repr__(self) -> str:
+        return f"Database({self._engine.url.render_as_string(hide_password=True)!r})"
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """Run a transaction that changes nothing: one consistent view."""
+        async with _translated(), self._engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """Run a transaction that may change rows: committed at the end, undone by any exception."""
+        async with _translated(), self._writing.begin() as connection:
+            yield connection
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._engine.dispose()
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (DBAPIError, PoolTimeoutError) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise UnavailableError(f"The database does not answer: {cause}") from error
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver begins nothing by itself; see _begin_sqlite
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("registry_writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,55 @@
+"""The JSON views of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+from urllib.parse import urlencode
+
+from registry.domain.image import Image
+from registry.domain.listing import ListQuery
+from registry.domain.schemas import IMAGE_PATH, IMAGES_PATH
+
+Document: TypeAlias = dict[str, Any]
+
+_FIELDS = (
+    *("name", "disk_format", "container_format", "visibility", "size", "virtual_size", "status"),
+    *("checksum", "protected", "min_ram", "min_disk", "owner", "os_hidden", "os_hash_algo"),
+    *("os_hash_value", "id"),
+)
+
+
+def image_document(image: Image) -> Document:
+    """Return one image as the API shows it."""
+    path = f"/v2/images/{image.id}"
+    return {
+        **image.properties,
+        **{name: getattr(image, name) for name in _FIELDS},
+        "created_at": _time(image.created_at),
+        "updated_at": _time(image.updated_at),
+        "tags": list(image.tags),
+        "self": path,
+        "file": f"{path}/file",
+        "schema": IMAGE_PATH,
+    }
+
+
+def images_document(images: Sequence[Image], query: ListQuery) -> Document:
+    """Return a page of images, with the link to the next one if there may be one."""
+    document: Document = {
+        "images": [image_document(image) for image in images],
+        "first": _link(query.parameters),
+        "schema": IMAGES_PATH,
+    }
+    if images and len(images) == query.limit:
+        document["next"] = _link((*query.parameters, ("marker", images[-1].id)))
+    return document
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _link(parameters: Sequence[tuple[str, str]]) -> str:
+    return f"/v2/images?{urlencode(parameters)}" if parameters else "/v2/images"

@@ -1,0 +1,45 @@
+"""Reads the body of a create request into the image that it asks for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from registry.domain import access
+from registry.domain.errors import ForbiddenError
+from registry.domain.fields import CHANGEABLE, require_writable
+from registry.domain.identity import Identity
+from registry.domain.image import Image, Visibility
+from registry.domain.limits import Limits
+from registry.domain.validation import ImageValidator
+
+
+def draft_image(
+    body: Any, identity: Identity, *, validator: ImageValidator, limits: Limits, now: datetime
+) -> Image:
+    """Return the queued image that `body` describes, or say what is wrong with it."""
+    if isinstance(body, dict):
+        for name in body:
+            require_writable(name)
+    validator.check(body)
+    if "locations" in body:
+        raise ForbiddenError("Locations are set by the catalog: upload the data instead.")
+    fields = {name: value for name, value in body.items() if name in CHANGEABLE}
+    properties = {
+        name: value for name, value in body.items() if name not in CHANGEABLE and name != "id"
+    }
+    fields["tags"] = tuple(sorted(set(fields.get("tags", ()))))
+    fields["visibility"] = Visibility(fields.get("visibility", Visibility.SHARED))
+    fields.setdefault("owner", identity.project_id)
+    limits.require_tags(len(fields["tags"]))
+    limits.require_properties(len(properties))
+    access.require_visibility(identity, fields["visibility"])
+    access.require_owner(identity, fields["owner"])
+    return Image(
+        id=body["id"].lower() if "id" in body else str(uuid4()),
+        created_at=now,
+        updated_at=now,
+        properties=properties,
+        **fields,
+    )

@@ -1,0 +1,76 @@
+"""What can go wrong in the catalog, by what the caller can do about it.
+
+    RegistryError
+    ├── ConfigError            the configuration or the machine does not allow a start; says what to do
+    ├── InvalidRequestError    the request makes no sense, or breaks a rule that never changes
+    │   └── UploadCutError     the client went away, or its body is broken, in the middle
+    ├── ForbiddenError         understood and refused: read-only, protected, reserved, not yours
+    ├── NotFoundError          there is no such thing, or not for this caller
+    ├── ConflictError          the state of the image does not allow it
+    │   └── TransitionError    … because of its status
+    ├── GoneError              the image was deleted while its data was on the way
+    ├── LimitExceededError     a quota or a size limit
+    ├── MediaTypeError         a body of the wrong type
+    ├── NoDataError            an image without data; not a failure, but nothing to send
+    └── UnavailableError       the database or a store does not answer now, another try may succeed
+
+HTTP status codes for these live in `web/errors.py` only.
+"""
+
+from __future__ import annotations
+
+
+class RegistryError(Exception):
+    """Any failure that the catalog itself names; its text may be shown to the client."""
+
+
+class ConfigError(RegistryError):
+    """The configuration or the machine does not allow a start; the message says what to do."""
+
+
+class InvalidRequestError(RegistryError):
+    """The request makes no sense, or breaks a rule that never changes."""
+
+
+class UploadCutError(InvalidRequestError):
+    """The body of an upload broke off, or its framing is broken."""
+
+
+class ForbiddenError(RegistryError):
+    """Understood and refused."""
+
+
+class NotFoundError(RegistryError):
+    """There is no such thing, or not for this caller."""
+
+
+class ConflictError(RegistryError):
+    """The state of the image does not allow it."""
+
+
+class TransitionError(ConflictError):
+    """The image's status does not allow it."""
+
+
+class GoneError(RegistryError):
+    """The image was deleted while its data was on the way."""
+
+
+class LimitExceededError(RegistryError):
+    """A quota or a size limit."""
+
+
+class MediaTypeError(RegistryError):
+    """A body of the wrong type; `accepted` names the right ones."""
+
+    def __init__(self, message: str, accepted: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.accepted = accepted
+
+
+class NoDataError(RegistryError):
+    """The image has no data (yet, or no more)."""
+
+
+class UnavailableError(RegistryError):
+    """The database or a store does not answer now; another try may succeed."""

@@ -1,0 +1,34 @@
+"""Which names of an image document are fields, which are custom, and who may touch them."""
+
+from __future__ import annotations
+
+from registry.domain.errors import ForbiddenError, InvalidRequestError
+from registry.domain.limits import NAME_LENGTH_MAX
+
+# Set by clients, stored in a column of their own (tags apart).
+CHANGEABLE = frozenset(
+    {
+        *("name", "visibility", "owner", "protected", "os_hidden", "container_format"),
+        *("disk_format", "min_disk", "min_ram", "tags"),
+    }
+)
+READ_ONLY = frozenset(
+    {
+        *("created_at", "updated_at", "status", "checksum", "size", "virtual_size", "direct_url"),
+        *("self", "file", "schema", "stores", "os_hash_algo", "os_hash_value"),
+    }
+)
+RESERVED = frozenset({"location", "deleted", "deleted_at"})
+RESERVED_PREFIX = "os_glance"  # the catalog's own notes among the custom properties
+
+
+def require_writable(name: str) -> None:
+    """Refuse names that clients may never set."""
+    if name in READ_ONLY:
+        raise ForbiddenError(f"Attribute '{name}' is read-only.")
+    if name in RESERVED or name.startswith(RESERVED_PREFIX):
+        raise ForbiddenError(f"Attribute '{name}' is reserved.")
+    if len(name) > NAME_LENGTH_MAX:
+        raise InvalidRequestError(
+            f"Custom property should not be greater than {NAME_LENGTH_MAX} characters."
+        )

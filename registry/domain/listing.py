@@ -1,0 +1,221 @@
+"""What a client asks of the list of images: filters, order and page, read from the query string.
+
+Any field filters by equality; some by operators.  Any other parameter is a custom property.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+from registry.domain.errors import InvalidRequestError
+from registry.domain.image import Visibility
+from registry.domain.limits import FILTERS_MAX, Limits
+from registry.domain.validation import check_text
+
+Operator: TypeAlias = Literal["eq", "neq", "gt", "gte", "lt", "lte", "in"]
+Scalar: TypeAlias = str | int | bool | datetime
+
+SORT_FIELDS = (
+    *("name", "status", "container_format", "disk_format", "size", "id", "created_at"),
+    "updated_at",
+)
+_IN_FIELDS = frozenset({"name", "id", "status", "container_format", "disk_format"})
+_TEXT_FIELDS = _IN_FIELDS | {"owner", "checksum", "os_hash_algo", "os_hash_value"}
+_NUMBER_FIELDS = frozenset({"size", "virtual_size", "min_disk", "min_ram"})
+_TRUTH_FIELDS = frozenset({"protected", "os_hidden"})
+_TIME_FIELDS = frozenset({"created_at", "updated_at"})
+_COMPARISONS: tuple[Operator, ...] = ("eq", "neq", "gt", "gte", "lt", "lte")
+_PAGING = frozenset({"limit", "marker", "member_status", "sort", "sort_key", "sort_dir"})
+_MEMBER_STATUSES = frozenset({"accepted", "pending", "rejected", "all"})
+# The end of this second must still be a time.
+_LAST_SECOND = datetime(9999, 12, 31, 23, 59, 58)  # noqa: DTZ001  # UTC without a zone, as all are
+_NUMBER_MAX = (1 << 63) - 1  # sizes are 64-bit columns
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`field operator value`; the value of "in" is a tuple, times are UTC in whole seconds."""
+
+    field: str
+    operator: Operator
+    value: Scalar | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    """One field to order by."""
+
+    field: str
+    descending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """A whole question.  `visibility` None is the caller's default view, "all" is everything."""
+
+    conditions: tuple[Condition, ...]
+    properties: tuple[tuple[str, str], ...]
+    tags: tuple[str, ...]
+    visibility: Visibility | Literal["all"] | None
+    sort: tuple[SortKey, ...]
+    limit: int
+    marker: str | None
+    parameters: tuple[tuple[str, str], ...]  # as sent, without the marker: for the page's links
+
+
+def parse_list_query(parameters: Sequence[tuple[str, str]], limits: Limits) -> ListQuery:
+    """Read a query string's pairs; the last one counts where only one can (as in Glance)."""
+    if len(parameters) > FILTERS_MAX:
+        raise InvalidRequestError(f"More than {FILTERS_MAX} parameters.")
+    check_text([part for pair in parameters for part in pair])
+    last = dict(parameters)
+    if last.get("changes-since"):
+        raise InvalidRequestError('The "changes-since" filter is no longer available on v2.')
+    if last.get("member_status", "accepted") not in _MEMBER_STATUSES:
+        raise InvalidRequestError(f"Invalid status: {last['member_status']}")
+    conditions: list[Condition] = []
+    properties: list[tuple[str, str]] = []
+    for name, value in last.items():
+        if name in _PAGING or name in {"tag", "visibility", "changes-since"}:
+            continue
+        condition = _parse_condition(name, value)
+        if condition is None:
+            properties.append((name, value))
+        else:
+            conditions.append(condition)
+    if "os_hidden" not in last:
+        conditions.append(Condition("os_hidden", "eq", value=False))
+    return ListQuery(
+        conditions=tuple(conditions),
+        properties=tuple(properties),
+        tags=tuple(value.strip() for name, value in parameters if name == "tag"),
+        visibility=_parse_visibility(last.get("visibility")),
+        sort=_parse_sort(parameters),
+        limit=_parse_limit(last.get("limit"), limits),
+        marker=last.get("marker"),
+        parameters=tuple(pair for pair in parameters if pair[0] != "marker"),
+    )
+
+
+def _parse_condition(name: str, value: str) -> Condition | None:
+    """Read a filter on a field; None if `name` is no field, so a custom property."""
+    if name in _TEXT_FIELDS:
+        return _parse_text(name, value)
+    if name in _NUMBER_FIELDS:
+        return Condition(name, "eq", _parse_number(name, value))
+    if name in _TRUTH_FIELDS:
+        if value not in {"true", "false"}:
+            raise InvalidRequestError(f"The filter '{name}' must be 'true' or 'false'.")
+        return Condition(name, "eq", value == "true")
+    if name in _TIME_FIELDS:
+        operator, text = _split_operator(value, _COMPARISONS)
+        return Condition(name, operator, _parse_time(name, text))
+    field, _, bound = name.rpartition("_")
+    if field in _NUMBER_FIELDS and bound in {"min", "max"}:
+        return Condition(field, "gte" if bound == "min" else "lte", _parse_number(name, value))
+    return None
+
+
+def _parse_text(name: str, value: str) -> Condition:
+    if name not in _IN_FIELDS:
+        return Condition(name, "eq", value)
+    operator, text = _split_operator(value, ("in", "eq"))
+    return Condition(name, operator, _split_list(text) if operator == "in" else text)
+
+
+def _split_operator(value: str, known: tuple[Operator, ...]) -> tuple[Operator, str]:
+    """Split `operator:value`; whatever does not begin with a known operator is all value."""
+    for operator in known:
+        if value.startswith(f"{operator}:"):
+            return operator, value[len(operator) + 1 :]
+    return "eq", value
+
+
+def _split_list(text: str) -> tuple[str, ...]:
+    """Split at commas; double quotes protect them."""
+    try:
+        items = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error:
+        raise InvalidRequestError(
+            f"Invalid filter value {text}: the quotes do not match."
+        ) from None
+    return tuple(item.strip() for item in items)
+
+
+def _parse_number(name: str, value: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,19}", value) or abs(int(value)) > _NUMBER_MAX:
+        raise InvalidRequestError(f"The filter '{name}' must be an integer.")
+    return int(value)
+
+
+def _parse_time(name: str, text: str) -> datetime:
+    if "T" in text:
+        text = text.replace(" ", "+")  # the "+" of a zone that was not escaped
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        raise InvalidRequestError(f"The filter '{name}' must be an ISO 8601 time.") from None
+    return min(moment.replace(microsecond=0), _LAST_SECOND)
+
+
+def _parse_visibility(value: str | None) -> Visibility | Literal["all"] | None:
+    if not value:
+        return None
+    if value == "all":
+        return "all"
+    try:
+        return Visibility(value)
+    except ValueError:
+        raise InvalidRequestError(f"Invalid visibility value: {value}") from None
+
+
+def _parse_limit(value: str | None, limits: Limits) -> int:
+    if value is None:
+        return min(limits.limit_param_default, limits.api_limit_max)
+    if not re.fullmatch(r"[0-9]+", value):
+        raise InvalidRequestError("limit param must be a positive integer")
+    # Whatever is longer is above any api_limit_max.
+    return limits.api_limit_max if len(value) > 18 else min(int(value), limits.api_limit_max)
+
+
+def _parse_sort(parameters: Sequence[tuple[str, str]]) -> tuple[SortKey, ...]:
+    """Read either syntax of sorting; created_at and id always decide what is left."""
+
+    def values(wanted: str) -> list[str]:
+        return [value.strip() for name, value in parameters if name == wanted]
+
+    fields, directions = values("sort_key"), values("sort_dir")
+    if values("sort"):
+        if fields or directions:
+            raise InvalidRequestError("Old and new sorting syntax cannot be combined")
+        pairs = [item.partition(":") for item in values("sort")[-1].split(",")]
+        fields = [pair[0].strip() for pair in pairs]
+        directions = [pair[2].strip() or "desc" for pair in pairs]
+    fields = fields or ["created_at"]
+    directions = directions or ["desc"]
+    if len(directions) == 1:
+        directions *= len(fields)
+    if len(directions) != len(fields):
+        raise InvalidRequestError("Number of sort dirs does not match the number of sort keys")
+    keys: dict[str, SortKey] = {}
+    for field, direction in zip(fields, directions, strict=True):
+        _require_one_of("sort key", field, SORT_FIELDS)
+        _require_one_of("sort direction", direction, ("asc", "desc"))
+        keys.setdefault(field, SortKey(field, direction == "desc"))
+    for field in ("created_at", "id"):
+        keys.setdefault(field, SortKey(field, descending=True))
+    return tuple(keys.values())
+
+
+def _require_one_of(what: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise InvalidRequestError(
+            f"Invalid {what}: {value}. It must be one of the following: {', '.join(allowed)}."
+        )

@@ -1,0 +1,148 @@
+"""The records of images: one transaction for each call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from backends.location import Location
+from registry.db.database import Database
+from registry.db.images import add_image, delete_image, get_image, save_image
+from registry.db.listing import list_images
+from registry.domain import access
+from registry.domain.documents import Document, image_document, images_document
+from registry.domain.drafts import draft_image
+from registry.domain.errors import ForbiddenError, InvalidRequestError, NotFoundError
+from registry.domain.identity import Identity
+from registry.domain.image import Image
+from registry.domain.limits import NAME_LENGTH_MAX, Limits
+from registry.domain.listing import parse_list_query
+from registry.domain.patches import apply_patch, parse_patch
+from registry.domain.status import Status, require_transition
+from registry.domain.validation import ImageValidator, check_text
+from registry.service.clock import Clock, utc_now
+from registry.service.stores import Stores
+
+LOG = logging.getLogger(__name__)
+
+
+class Images:
+    """What callers do with records.  Documents are the API's JSON."""
+
+    def __init__(
+        self,
+        database: Database,
+        stores: Stores,
+        validator: ImageValidator,
+        limits: Limits,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._database = database
+        self._stores = stores
+        self._validator = validator
+        self._limits = limits
+        self._clock = clock
+
+    async def create(self, identity: Identity, body: Any) -> Document:
+        """Register an image, without data."""
+        image = draft_image(
+            body, identity, validator=self._validator, limits=self._limits, now=self._clock()
+        )
+        async with self._database.write() as connection:
+            await add_image(connection, image)
+        return image_document(image)
+
+    async def show(self, identity: Identity, image_id: str) -> Document:
+        """Return one image."""
+        async with self._database.read() as connection:
+            image = await get_image(connection, image_id)
+        return image_document(access.require_visible(identity, image, image_id))
+
+    async def list(self, identity: Identity, parameters: Sequence[tuple[str, str]]) -> Document:
+        """Return a page of the images that a query string asks for."""
+        query = parse_list_query(parameters, self._limits)
+        async with self._database.read() as connection:
+            images = await list_images(connection, query, identity)
+        return images_document(images, query)
+
+    async def patch(
+        self, identity: Identity, image_id: str, media_type: str, body: Any
+    ) -> Document:
+        """Change an image; an empty patch changes nothing, not even its time."""
+        changes = parse_patch(media_type, body, self._validator)
+        image = await self._change(
+            identity,
+            image_id,
+            lambda image: apply_patch(image, changes, identity, self._limits),
+        )
+        return image_document(image)
+
+    async def add_tag(self, identity: Identity, image_id: str, tag: str) -> None:
+        """Tag an image; a tag that it has already is none too many."""
+        check_text(tag)
+        if not tag or len(tag) > NAME_LENGTH_MAX:
+            raise InvalidRequestError(f"A tag has 1 to {NAME_LENGTH_MAX} characters.")
+
+        def tagged(image: Image) -> Image:
+            tags = tuple(sorted({*image.tags, tag}))
+            if len(tags) > len(image.tags):
+                self._limits.require_tags(len(tags))
+            return replace(image, tags=tags)
+
+        await self._change(identity, image_id, tagged)
+
+    async def remove_tag(self, identity: Identity, image_id: str, tag: str) -> None:
+        """Take a tag off an image."""
+
+        def untagged(image: Image) -> Image:
+            if tag not in image.tags:
+                raise NotFoundError(f"Image {image_id} has no tag '{tag}'")
+            return replace(image, tags=tuple(other for other in image.tags if other != tag))
+
+        await self._change(identity, image_id, untagged)
+
+    async def delete(self, identity: Identity, image_id: str) -> None:
+        """Delete an image and its data: the data first, for a store may refuse (in use).
+
+        A record whose data is gone can be deleted again; data whose record is gone could not.
+        """
+        async with self._database.write() as connection:
+            image = await self._own(connection, identity, image_id)
+            if image.protected:
+                raise ForbiddenError(f"Image {image_id} is protected and cannot be deleted.")
+            require_transition(image.status, Status.DELETED)
+            if not image.locations:
+                await delete_image(connection, image, self._clock())
+        for location in image.locations:
+            await self._stores.discard(Location(location.url))
+        if image.locations:
+            async with self._database.write() as connection:
+                image = await self._own(connection, identity, image_id)
+                await delete_image(connection, image, self._clock())
+        LOG.info("deleted image %s", image_id)
+
+    async def _change(
+        self, identity: Identity, image_id: str, effect: Callable[[Image], Image]
+    ) -> Image:
+        """Replace an image by what `effect` makes of it, in one transaction."""
+        async with self._database.write() as connection:
+            image = await self._own(connection, identity, image_id)
+            changed = effect(image)
+            if changed == image:
+                return image
+            changed = replace(changed, updated_at=self._clock())
+            await save_image(connection, changed)
+        return changed
+
+    @staticmethod
+    async def _own(connection: AsyncConnection, identity: Identity, image_id: str) -> Image:
+        """Return an image that the caller may change, locked."""
+        image = access.require_visible(
+            identity, await get_image(connection, image_id, for_update=True), image_id
+        )
+        access.require_change(identity, image)
+        return image

@@ -1,0 +1,104 @@
+"""The one table from errors to HTTP statuses, and the bodies that tell them.
+
+The body has the form that the client prefers, each readable by python-glanceclient and
+openstacksdk: JSON if it accepts that, HTML if it accepts anything, else plain text.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from registry.domain.errors import (
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    InvalidRequestError,
+    LimitExceededError,
+    MediaTypeError,
+    NoDataError,
+    NotFoundError,
+    RegistryError,
+    UnavailableError,
+)
+from registry.web.request_id import REQUEST_ID, RequestIdTooLongError, assign_request_id
+
+LOG = logging.getLogger(__name__)
+
+# ConfigError apart, which ends the program before it serves; tests hold the table complete.
+STATUSES: tuple[tuple[type[RegistryError], HTTPStatus], ...] = (
+    (InvalidRequestError, HTTPStatus.BAD_REQUEST),
+    (ForbiddenError, HTTPStatus.FORBIDDEN),
+    (NotFoundError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
+    (GoneError, HTTPStatus.GONE),
+    (LimitExceededError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (MediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (NoDataError, HTTPStatus.NO_CONTENT),
+    (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+
+
+@web.middleware
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every failure into a response; the outermost boundary of a request."""
+    try:
+        assign_request_id(request)
+        return await handler(request)
+    except RequestIdTooLongError as error:
+        return error_response(request, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, str(error))
+    except RegistryError as error:
+        return _registry_error_response(request, error)
+    except web.HTTPException as error:
+        headers: dict[str, str] = {}
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods))
+        return error_response(request, HTTPStatus(error.status), error.reason, headers)
+    except Exception:  # the boundary: whatever it is, the client gets an answer
+        LOG.exception("%s %s %s failed", request[REQUEST_ID], request.method, request.path)
+        return error_response(
+            request, HTTPStatus.INTERNAL_SERVER_ERROR, "The server has failed; its log says why."
+        )
+
+
+def _registry_error_response(request: web.Request, error: RegistryError) -> web.Response:
+    status = next(status for kind, status in STATUSES if isinstance(error, kind))
+    headers: dict[str, str] = {}
+    if isinstance(error, MediaTypeError) and request.method == hdrs.METH_PATCH:
+        headers["Accept-Patch"] = ", ".join(error.accepted)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        LOG.error("%s %s %s: %s", request[REQUEST_ID], request.method, request.path, error)
+    return error_response(request, status, str(error), headers)
+
+
+def error_response(
+    request: web.Request,
+    status: HTTPStatus,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """Tell a failure in the form that the client prefers."""
+    if status == HTTPStatus.NO_CONTENT:
+        return web.Response(status=status, headers=headers)
+    title = f"{status.value} {status.phrase}"
+    accept = request.headers.get(hdrs.ACCEPT, "")
+    if "application/json" in accept:
+        error = {"code": status.value, "title": status.phrase, "message": message}
+        text, content_type = json.dumps({"error": error}), "application/json"
+    elif "html" in accept or "*/*" in accept:
+        text = (
+            f"<html>\n <head>\n  <title>{title}</title>\n </head>\n <body>\n"
+            f"  <h1>{title}</h1>\n  {html.escape(message)}<br /><br />\n </body>\n</html>\n"
+        )
+        content_type = "text/html"
+    else:
+        text, content_type = f"{title}\n\n{message}\n", "text/plain"
+    return web.Response(
+        status=status, text=text, content_type=content_type, charset="utf-8", headers=headers
+    )

@@ -1,0 +1,141 @@
+"""The data of images over HTTP: `/v2/images/{id}/file`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from backends.spans import MultipleRangesError, RangeNotSatisfiableError, Span
+from registry.domain.errors import InvalidRequestError, MediaTypeError, UploadCutError
+from registry.service.downloads import Data, Downloads
+from registry.service.uploads import Upload, Uploads
+from registry.web.bodies import refuse_body
+from registry.web.conditions import entity_tag, is_unchanged, wanted_span
+from registry.web.errors import error_response
+from registry.web.identity import IDENTITY
+from registry.web.request_id import REQUEST_ID
+
+LOG = logging.getLogger(__name__)
+
+OCTETS = "application/octet-stream"
+CLIENT_SILENCE_SECONDS = 300.0  # a client that neither sends nor takes a byte for so long is gone
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class ImageDataHandlers:
+    """Uploads and downloads."""
+
+    def __init__(self, uploads: Uploads, downloads: Downloads) -> None:
+        self._uploads = uploads
+        self._downloads = downloads
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """PUT: 204 once the image is active."""
+        if request.content_type != OCTETS or hdrs.CONTENT_TYPE not in request.headers:
+            raise MediaTypeError(f"The data of an image must be sent as {OCTETS}.", (OCTETS,))
+        upload = Upload(_announced_size(request), request.headers.get("X-Image-Meta-Store"))
+        image_id = request.match_info["image_id"]
+        await self._uploads.upload(request[IDENTITY], image_id, upload, _received(request))
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """GET and HEAD: 200, 206, 204 (no data), 304, 400 (several ranges), 416."""
+        refuse_body(request)
+        data = await self._downloads.find(request[IDENTITY], request.match_info["image_id"])
+        etag = entity_tag(data.image_id)
+        if is_unchanged(request.headers, etag):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers={hdrs.ETAG: etag})
+        try:
+            # RFC 9110 section 14.2: a range means something for GET only.
+            is_get = request.method == hdrs.METH_GET
+            span = wanted_span(request.headers, etag, data.size) if is_get else None
+        except MultipleRangesError:
+            raise InvalidRequestError(
+                "Several ranges in one request are not supported; ask for one at a time."
+            ) from None
+        except RangeNotSatisfiableError:
+            return error_response(
+                request,
+                HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+                f"The Range header is malformed, or names nothing of these {data.size} bytes.",
+                {hdrs.CONTENT_RANGE: f"bytes */{data.size}"},
+            )
+        response = _data_response(data, etag, span)
+        if is_get:
+            await self._send(request, response, data, span or Span(0, data.size))
+        else:
+            await response.prepare(request)
+        return response
+
+    async def _send(
+        self, request: web.Request, response: web.StreamResponse, data: Data, span: Span
+    ) -> None:
+        async with self._downloads.open(data, span) as pieces:
+            await response.prepare(request)
+            try:
+                async for piece in pieces:
+                    async with asyncio.timeout(CLIENT_SILENCE_SECONDS):
+                        await response.write(piece)
+                await response.write_eof()
+            except ConnectionError:
+                LOG.info("%s the client went away", request[REQUEST_ID])
+            except BaseException:
+                # The status has been sent: only a reset connection tells that the rest is missing.
+                if request.transport is not None:
+                    request.transport.abort()
+                raise
+
+
+def _data_response(data: Data, etag: str, span: Span | None) -> web.StreamResponse:
+    response = web.StreamResponse(status=HTTPStatus.PARTIAL_CONTENT if span else HTTPStatus.OK)
+    response.headers[hdrs.CONTENT_TYPE] = OCTETS
+    response.headers[hdrs.ACCEPT_RANGES] = "bytes"
+    response.headers[hdrs.ETAG] = etag
+    if data.checksum is not None:
+        response.headers[hdrs.CONTENT_MD5] = data.checksum
+    if span:
+        response.headers[hdrs.CONTENT_RANGE] = span.content_range(data.size)
+    response.content_length = len(span) if span else data.size
+    return response
+
+
+def _announced_size(request: web.Request) -> int | None:
+    """Return the size of the data where the client tells it."""
+    told = request.headers.get("x-openstack-image-size")
+    if told is None:
+        return request.content_length
+    if not told.isascii() or not told.isdigit() or len(told) > 19:
+        raise InvalidRequestError("Invalid image size in request headers.")
+    return int(told)
+
+
+async def expect_nothing_yet(request: web.Request) -> None:
+    """Leave it to the reading of the body to say "100 Continue": the image may refuse it.
+
+    An `expect_handler` of aiohttp.
+    """
+    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+
+
+async def _received(request: web.Request) -> AsyncIterator[bytes]:
+    """Receive the body; a client that waits for it is told to begin now, not before."""
+    if hdrs.EXPECT in request.headers:
+        await request.writer.write(_CONTINUE)
+        request.writer.output_size = 0  # the answer proper has not begun
+    try:
+        while True:
+            async with asyncio.timeout(CLIENT_SILENCE_SECONDS):
+                piece = await request.content.readany()
+            if not piece:
+                return
+            yield piece
+    except TimeoutError:
+        raise UploadCutError(f"No data came for {CLIENT_SILENCE_SECONDS:.0f} seconds.") from None
+    except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
+        raise UploadCutError(f"The upload broke off: {error}") from error

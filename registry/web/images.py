@@ -1,0 +1,61 @@
+"""Records of images and their tags, over HTTP."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from registry.service.images import Images
+from registry.web.bodies import json_response, read_json, refuse_body
+from registry.web.identity import IDENTITY
+
+
+class ImageHandlers:
+    """`/v2/images`, `/v2/images/{id}` and `/v2/images/{id}/tags/{tag}`."""
+
+    def __init__(self, images: Images) -> None:
+        self._images = images
+
+    async def create(self, request: web.Request) -> web.Response:
+        """POST /v2/images."""
+        document = await self._images.create(request[IDENTITY], await read_json(request))
+        location = f"{request.scheme}://{request.host}{document['self']}"
+        return json_response(document, status=201, headers={"Location": location})
+
+    async def list(self, request: web.Request) -> web.Response:
+        """GET /v2/images."""
+        parameters = tuple(request.query.items())
+        return json_response(await self._images.list(request[IDENTITY], parameters))
+
+    async def show(self, request: web.Request) -> web.Response:
+        """GET /v2/images/{id}."""
+        refuse_body(request)
+        image_id = request.match_info["image_id"]
+        return json_response(await self._images.show(request[IDENTITY], image_id))
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """PATCH /v2/images/{id}."""
+        body = await read_json(request)
+        image_id = request.match_info["image_id"]
+        return json_response(
+            await self._images.patch(request[IDENTITY], image_id, request.content_type, body)
+        )
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """DELETE /v2/images/{id}."""
+        refuse_body(request)
+        await self._images.delete(request[IDENTITY], request.match_info["image_id"])
+        return web.Response(status=204)
+
+    async def add_tag(self, request: web.Request) -> web.Response:
+        """PUT /v2/images/{id}/tags/{tag}."""
+        refuse_body(request)
+        image_id, tag = request.match_info["image_id"], request.match_info["tag"]
+        await self._images.add_tag(request[IDENTITY], image_id, tag)
+        return web.Response(status=204)
+
+    async def remove_tag(self, request: web.Request) -> web.Response:
+        """DELETE /v2/images/{id}/tags/{tag}."""
+        refuse_body(request)
+        image_id, tag = request.match_info["image_id"], request.match_info["tag"]
+        await self._images.remove_tag(request[IDENTITY], image_id, tag)
+        return web.Response(status=204)
