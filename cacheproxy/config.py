@@ -1,4 +1,4 @@
-"""The proxy's options, read with oslo.config and handed on as frozen settings."""
+"""The proxy's settings, frozen; `options.py` reads them from configuration files.  Pure."""
 
 from __future__ import annotations
 
@@ -59,5 +59,6 @@ class Settings:
     workers: int = 1
     hang_seconds: float = 10.0  # a child without a heartbeat for so long is killed
     drain_seconds: float = 30.0  # how long a stop waits for responses in progress
+    connections_max: int = 8192  # open at once, all workers together; more wait to be accepted
     cache: CacheSettings = CacheSettings()
     metrics: MetricsSettings = MetricsSettings()
