@@ -5,4 +5,6 @@ pytest_plugins = (
     "harness.program",
     "harness.keystone",
     "harness.glance",
+    "harness.catalog",
+    "harness.images",
 )

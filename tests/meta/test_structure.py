@@ -61,7 +61,6 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
         *("cacheproxy.web", "cacheproxy.app", "cacheproxy.processes.worker"),
         *("registry.web", "registry.app"),
     ),
-    "sqlalchemy": ("registry.db",),
 }
 
 PURE = ("cacheproxy.core", "registry.domain")
@@ -155,7 +154,6 @@ def test_layers() -> None:
         ("registry.db.images", "from registry.service import images"),
         ("registry.service.images", "from registry.web import routes"),
         ("registry.web.images", "from registry.db.images import find"),
-        ("registry.web.images", "import sqlalchemy.exc"),
         ("registry.app", "import cacheproxy.errors"),
     ],
 )

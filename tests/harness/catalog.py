@@ -1,0 +1,60 @@
+"""Our catalog as operators run it: `python -m registry`, on embedded defaults."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.images import run
+from harness.program import REPOSITORY, Program, free_port
+
+CONFIGURATION = """
+[DEFAULT]
+bind_host = 127.0.0.1
+bind_port = {port}
+[database]
+connection = sqlite:///{directory}/registry.sqlite
+[glance_store]
+stores = file,http
+default_store = file
+filesystem_store_datadir = {directory}/images/
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """A running catalog, without authentication."""
+
+    url: str
+    program: Program
+
+
+@contextmanager
+def running_catalog(directory: Path, more: str = "") -> Iterator[Catalog]:
+    """Create a database below `directory` and serve it; `more` is appended to the configuration."""
+    port = free_port()
+    configuration = directory / "registry.conf"
+    configuration.write_text(CONFIGURATION.format(port=port, directory=directory) + more)
+    command = [sys.executable, "-m", "registry", "--config-file", str(configuration)]
+    environment = {"PYTHONPATH": str(REPOSITORY)}
+    run("env", f"PYTHONPATH={REPOSITORY}", *command, "db", "sync")
+    program = Program(
+        f"registry-{port}", [*command, "serve"], directory=directory, environment=environment
+    )
+    try:
+        program.wait_for_port(port)
+        yield Catalog(f"http://127.0.0.1:{port}", program)
+    finally:
+        program.stop()
+
+
+@pytest.fixture(scope="session")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
+    """Run one catalog for the whole test run."""
+    with running_catalog(tmp_path_factory.mktemp("catalog")) as running:
+        yield running
