@@ -1,5 +1,9 @@
 """What every test can rely on: the rules, and the fixtures of the harness."""
 
+import pytest
+
+pytest.register_assert_rewrite("harness")
+
 pytest_plugins = (
     "harness.rules",
     "harness.program",
