@@ -1,0 +1,50 @@
+"""What the index remembers of images and contents, packed and versioned.  Pure.
+
+A record of another version, or one that cannot be read, is None: the index is a cache, and what it
+cannot say is learnt again.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import msgspec
+
+RECORD_VERSION = 1
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A version byte, then msgpack of the fields in order."""
+
+    def pack(self) -> bytes:
+        """Return the bytes that the index keeps."""
+        return bytes([RECORD_VERSION]) + msgspec.msgpack.encode(self)
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self | None:
+        """Return the record, None if these bytes are none of this version."""
+        if packed[:1] != bytes([RECORD_VERSION]):
+            return None
+        try:
+            return msgspec.msgpack.decode(packed[1:], type=cls)
+        except msgspec.MsgspecError:
+            return None
+
+
+class ImageRecord(Record, frozen=True):
+    """An image bound to a content, and what Glance said of the image then."""
+
+    size: int
+    checksum: str | None
+    hash_algo: str | None
+    hash_value: str | None
+    content: str  # the content's key
+
+
+class ContentRecord(Record, frozen=True):
+    """A content whose manifest is known, in whole or in part."""
+
+    size: int
+    chunk_bytes: int
+    proven: bool  # the whole matched the hash that names it
+    published: bool  # the manifest came from a catalog, not from a fill

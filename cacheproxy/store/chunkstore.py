@@ -1,0 +1,401 @@
+"""The chunk store of one cache directory: put, open, evict, remember.  Used on the keeper's loop.
+
+A chunk's life, and what may be called in it:
+
+    absent      put
+    storing     put (waits for the one that stores)
+    stored      open_proven, warm, hold, protect, touch, drop, put (finds it there)
+    dying       hold, release, unprotect, put (revives it)           see departures.py
+    leaving     put (waits until it is gone, then stores)
+
+Rules
+
+* State changes in plain functions of the loop; blocking work runs in a bounded number of threads
+  and reports to such a function, also when whoever asked for it was cancelled meanwhile.
+* A file gets its name when it is whole; then it is listed.  A file loses its name, then its entry.
+* Bytes are claimed from a reservation before a file is made, within a promise that is durable.
+* No byte is believed without a proof of its open file; proofs do not survive a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from cacheproxy.config import CacheSettings
+from cacheproxy.core.ledger import Claim, Reservation
+from cacheproxy.core.proof import Identity
+from cacheproxy.errors import ChunkLostError, InvalidChunkError, NoRoomError, StorageError
+from cacheproxy.metrics import (
+    CACHE_BYTES,
+    CACHE_LIMIT_BYTES,
+    CHUNKS_STORED,
+    RESERVED_BYTES,
+    VERIFY_FAILURES,
+    Meter,
+)
+from cacheproxy.store.digest import digest_of, zero_digest
+from cacheproxy.store.files import CHUNK_BYTES_MAX, Written
+from cacheproxy.store.index import ChunkEntry
+from cacheproxy.store.opening import Parts, assemble
+from cacheproxy.store.reconcile import Reconciler
+from cacheproxy.store.recordbook import RecordBook
+
+__all__ = ["ChunkStore", "OpenChunk", "Reservation", "Stored"]
+
+log = logging.getLogger(__name__)
+
+ABANDON_SECONDS = 5.0  # a cancelled put's longest wait for the thread that has its buffer
+BUSY_SECONDS = 30.0  # a put's longest wait for another one of the same chunk, or for its removal
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The outcome of a put."""
+
+    digest: bytes
+    size: int
+    new: bool  # a file was made; False: it was there, or is all zeros
+    zero: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChunk:
+    """A chunk's open, proven file; the descriptor belongs to whoever was given this."""
+
+    fd: int
+    identity: Identity
+
+
+class ChunkStore(RecordBook):
+    """See the module's description; every method is called on the loop that opened it."""
+
+    def __init__(self, parts: Parts) -> None:
+        stock = parts.stock
+        super().__init__(stock.writer)
+        self._meter = stock.meter
+        self._files = stock.files
+        self._ledger = stock.ledger
+        self._entries = stock.entries
+        self._holds = stock.holds
+        self._proofs = stock.proofs
+        self._threads = stock.threads
+        self._zeros = parts.zeros
+        self._departures = parts.departures
+        self._promise = parts.promise
+        self._room = parts.room
+        self._storing: dict[bytes, asyncio.Future[None]] = {}
+        self._jobs: set[asyncio.Future[Any]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return (
+            f"<ChunkStore {self._ledger!r} {self._departures!r} {self._holds!r}"
+            f" {len(self._storing)} storing>"
+        )
+
+    # --- life -------------------------------------------------------------------------------------
+
+    @classmethod
+    async def open(
+        cls,
+        settings: CacheSettings,
+        meter: Meter,
+        *,
+        on_dying: Callable[[bytes, Hashable], None],
+    ) -> ChunkStore:
+        """Open the store in `settings.directory`; needs no walk through it.
+
+        `on_dying(digest, holder)` is called, once for each holder, when a held chunk is to go.
+        Raises `ConfigError` if the directory cannot be used, is in use, or the limit is too small.
+        """
+        parts = await assemble(settings, meter, on_dying)
+        store = cls(parts)
+        parts.on_change.append(store._changed)
+        meter.set(CACHE_LIMIT_BYTES, settings.limit_bytes)
+        store._changed()
+        reconciler = Reconciler(parts.stock, store._busy)
+        store._tasks = [
+            asyncio.create_task(parts.room.run(), name="evict"),
+            asyncio.create_task(reconciler.run(), name="reconcile"),
+        ]
+        return store
+
+    async def close(self) -> None:
+        """Commit what is not committed and give the directory up; repeated calls do nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while pending := [*self._jobs, *self._departures.all_leaving()]:
+            await asyncio.wait(pending)
+        try:
+            self._entries.flush()
+            if not self._ledger.unknown:
+                self._promise.settle()
+            await self._writer.sync()
+        except StorageError as error:
+            # The next start finds the store as after a crash.
+            log.error("the cache was not closed in order: %s", error)  # noqa: TRY400 -- no defect
+        await self._writer.close()
+        await asyncio.to_thread(self._threads.shutdown)
+        self._zeros.close()
+        self._files.close()
+
+    def _changed(self) -> None:
+        """The ledger has changed."""
+        self._meter.set(CACHE_BYTES, self._ledger.used)
+        self._meter.set(RESERVED_BYTES, self._ledger.reserved)
+        if not self._closed:
+            self._promise.follow()
+            self._room.grant()
+
+    def _busy(self, digest: bytes) -> bool:
+        return digest in self._storing or self._departures.going(digest)
+
+    # --- chunks -----------------------------------------------------------------------------------
+
+    def has(self, digest: bytes) -> bool:
+        """Whether the chunk is stored (and not dying), or all zeros."""
+        return digest in self._zeros or self._entry(digest) is not None
+
+    def _entry(self, digest: bytes) -> ChunkEntry | None:
+        return None if self._departures.going(digest) else self._entries.get(digest)
+
+    async def put(
+        self,
+        data: bytes | memoryview,
+        *,
+        reservation: Reservation,
+        sealed_by: bytes | None = None,
+    ) -> Stored:
+        """Store a chunk, once, under its digest, with room from the reservation.
+
+        `sealed_by` is the digest that it must have, if that is known: `InvalidChunkError` where it
+        has not.  `NoRoomError` if the reservation is used up; `DiskFullError`, `StorageError` from
+        the disk.  After any failure, and after a cancellation, nothing is left behind.
+        The data must not change until this returns.
+        """
+        size = len(data)
+        if not 0 < size <= CHUNK_BYTES_MAX:
+            raise ValueError(f"a chunk of {size} bytes")
+        digest, zero = await self._in_thread(_digest, data)
+        if sealed_by is not None and sealed_by != digest:
+            self._meter.inc(VERIFY_FAILURES)
+            raise InvalidChunkError("a chunk's bytes do not match its digest")
+        if zero and self._zeros.learn(digest, size):
+            return Stored(digest, size, new=False, zero=True)
+        while True:
+            if self._entry(digest) is not None or self._departures.revive(digest):
+                return Stored(digest, size, new=False, zero=False)
+            other = self._storing.get(digest) or self._departures.leaving(digest)
+            if other is None:
+                break
+            done, _ = await asyncio.wait([other], timeout=BUSY_SECONDS)
+            if not done:
+                raise StorageError("another writer of the same chunk hangs")
+        # No `await` since the look: this is the only one that stores the chunk now.
+        await self._store(digest, data, reservation)
+        return Stored(digest, size, new=True, zero=False)
+
+    async def _store(
+        self, digest: bytes, data: bytes | memoryview, reservation: Reservation
+    ) -> None:
+        if self._closed:
+            raise StorageError("the cache is closed")
+        if self._writer.full:
+            raise StorageError("the index does not take changes")
+        claim = reservation.claim(len(data))
+        if claim is None:
+            raise NoRoomError("the reservation is used up")
+        loop = asyncio.get_running_loop()
+        ended = self._storing[digest] = loop.create_future()
+        abandoned = threading.Event()
+        try:
+            await self._promise.cover()
+            job = loop.run_in_executor(
+                self._threads, self._files.write, digest, data, abandoned.is_set
+            )
+        except BaseException:
+            claim.give_back()
+            del self._storing[digest]
+            ended.set_result(None)
+            raise
+        self._keep(job)
+        job.add_done_callback(partial(self._stored, digest, len(data), claim))
+        try:
+            await asyncio.shield(job)
+        except asyncio.CancelledError:
+            # The thread still reads the caller's buffer; it ends before giving the file its name.
+            abandoned.set()
+            await asyncio.wait([job], timeout=ABANDON_SECONDS)
+            raise
+
+    def _stored(
+        self, digest: bytes, size: int, claim: Claim, job: asyncio.Future[Written | None]
+    ) -> None:
+        """The thread has ended, whether or not anybody still waits for it."""
+        written = job.result() if job.exception() is None else None
+        if written is None:
+            claim.give_back()
+        else:
+            self._entries.note_written(digest, size, written.cost)
+            self._proofs.remember(digest, written.identity, time.monotonic())
+            self._meter.inc(CHUNKS_STORED)
+            claim.settle(written.cost)
+            self._ledger.adjust(overhead=written.directory_growth)
+        self._storing.pop(digest).set_result(None)
+
+    async def open_proven(self, digest: bytes, size: int) -> OpenChunk:
+        """Open a chunk whose bytes are known to be right; the caller owns the descriptor.
+
+        Without a valid proof the whole file is read and hashed first.  `ChunkLostError` if it is
+        gone, dying or damaged (then it is set aside).  A caller that passes the descriptor on calls
+        `hold` before it awaits anything.
+        """
+        return await self._open(digest, size, self._proofs.known(digest, time.monotonic()))
+
+    async def warm(self, digest: bytes, size: int) -> None:
+        """Read a chunk into memory and prove it anew; raises what `open_proven` does."""
+        opened = await self._open(digest, size, None)
+        os.close(opened.fd)
+
+    def open_zero(self, size: int) -> int:
+        """Return a descriptor, owned by the caller, of a sparse file of at least `size` zeros."""
+        return self._zeros.open(size)[0]
+
+    async def _open(self, digest: bytes, size: int, known: Identity | None) -> OpenChunk:
+        if digest in self._zeros:
+            return OpenChunk(*self._zeros.open(size))
+        entry = self._entry(digest)
+        if entry is None:
+            raise ChunkLostError("the chunk is not in the cache")
+        self.protect(digest)
+        try:
+            opened, proven = await self._in_thread(
+                self._open_and_prove, digest, known, discard=_close_opened
+            )
+        except ChunkLostError:
+            if self._entry(digest) == entry:
+                self._entries.remove(digest)
+            raise
+        finally:
+            self.unprotect(digest)
+        if proven:
+            self._proofs.remember(digest, opened.identity, time.monotonic())
+        if not proven and known != opened.identity:
+            os.close(opened.fd)
+            if self._entry(digest) == entry:
+                self._departures.expel(digest, entry.cost)
+            raise ChunkLostError("the chunk is damaged")
+        if opened.identity.size != size or self._departures.going(digest):
+            os.close(opened.fd)
+            raise ChunkLostError("the chunk went meanwhile, or is of another size")
+        return opened
+
+    def _open_and_prove(self, digest: bytes, known: Identity | None) -> tuple[OpenChunk, bool]:
+        """In a thread: open, and hash unless it is the file that is known; tells if it hashed well."""
+        fd, identity = self._files.open_chunk(digest)
+        try:
+            proven = identity != known and self._files.holds_digest(fd, digest)
+        except BaseException:
+            os.close(fd)
+            raise
+        return OpenChunk(fd, identity), proven
+
+    async def drop(self, digests: Iterable[bytes]) -> None:
+        """Evict these now; those that are held or protected become dying."""
+        for digest in list(digests):
+            self._departures.retire(digest)
+        if leaving := self._departures.all_leaving():
+            await asyncio.wait(leaving, timeout=BUSY_SECONDS)
+
+    # --- who needs what ---------------------------------------------------------------------------
+
+    def hold(self, digest: bytes, holder: Hashable) -> None:
+        """One more descriptor of a chunk is open at the holder, who may be asked to close it."""
+        if digest not in self._zeros and self._holds.hold(digest, holder):
+            self._departures.held(digest, holder)
+
+    def release(self, digest: bytes, holder: Hashable, count: int = 1) -> None:
+        """The holder has closed so many descriptors of a chunk."""
+        self._holds.release(digest, holder, count)
+        self._departures.freed(digest)
+
+    def forget_holder(self, holder: Hashable) -> None:
+        """The holder is gone, and with it all that it had open."""
+        for digest in self._holds.forget(holder):
+            self._departures.freed(digest)
+
+    def protect(self, digest: bytes) -> None:
+        """Do not evict a chunk; undone by as many `unprotect`."""
+        self._holds.protect(digest)
+
+    def unprotect(self, digest: bytes) -> None:
+        """Undo one `protect`."""
+        self._holds.unprotect(digest)
+        self._departures.freed(digest)
+
+    def touch(self, digests: Iterable[bytes]) -> None:
+        """Chunks were used; noted in memory and written in batches."""
+        self._entries.touch(digests)
+
+    async def reserve(self, size: int) -> Reservation:
+        """Set room for `size` bytes of chunks aside, evicting what has to go.
+
+        `NeverFitsError` if the limit does not allow it, `NoRoomError` if nothing more can be
+        evicted for some seconds.  The caller closes the reservation on every way out.
+        """
+        return await self._room.reserve(size)
+
+    async def sync(self) -> None:
+        """Wait until everything so far is committed."""
+        await self._writer.sync()
+
+    # --- threads ----------------------------------------------------------------------------------
+
+    def _keep(self, job: asyncio.Future[T]) -> None:
+        """Let `close` wait for a thread, whoever else waits for it."""
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+
+    async def _in_thread(
+        self,
+        work: Callable[..., T],
+        *args: object,
+        discard: Callable[[asyncio.Future[T]], None] | None = None,
+    ) -> T:
+        """Run blocking work; if the caller is cancelled, `discard` gets what it gives."""
+        if self._closed:
+            raise StorageError("the cache is closed")
+        job = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args))
+        self._keep(job)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            if discard is not None:
+                job.add_done_callback(discard)
+            raise
+
+
+def _digest(data: bytes | memoryview) -> tuple[bytes, bool]:
+    """In a thread: hash a chunk, and tell whether it is all zeros."""
+    digest = digest_of(data)
+    return digest, digest == zero_digest(len(data))
+
+
+def _close_opened(job: asyncio.Future[tuple[OpenChunk, bool]]) -> None:
+    if job.exception() is None:
+        os.close(job.result()[0].fd)

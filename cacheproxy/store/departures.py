@@ -1,0 +1,181 @@
+"""How a chunk leaves the store.
+
+    stored → dying      it is to be evicted, but somebody holds it open or protects it: every holder
+                        is asked once to let go; nobody finds it any more; its bytes still count
+    dying → stored      somebody put the same chunk again (`revive`)
+    dying, stored → leaving    nobody needs it: its file is being removed, or set aside as damaged
+    leaving → gone      its entry is removed and its bytes are free
+    leaving → stored    the disk did not let it go
+
+The file goes first and the entry after it: a crash between the two leaves an entry without a file,
+which counts too much, not too little, and is found by the first reader.  Nothing here waits: a
+holder that never answers leaves its chunk dying, and its bytes counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from cacheproxy.errors import StorageError
+from cacheproxy.metrics import EVICTED_BYTES, VERIFY_FAILURES
+from cacheproxy.store.stock import Stock
+
+log = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 2.0  # how long a dying chunk is counted on; then another victim is chosen too
+UNLINK_BATCH = 64  # files removed by one call into a thread; one such call at a time
+QUARANTINE_SHARE = 32  # the part of the limit that damaged chunks may keep: one in so many
+
+
+@dataclass(frozen=True, slots=True)
+class _Dying:
+    since: float
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaving:
+    gone: asyncio.Future[None]
+    cost: int
+
+
+class Departures:
+    """The chunks that are dying or leaving; all methods are plain functions of the loop."""
+
+    def __init__(self, stock: Stock, on_dying: Callable[[bytes, Hashable], None]) -> None:
+        self._files = stock.files
+        self._entries = stock.entries
+        self._ledger = stock.ledger
+        self._holds = stock.holds
+        self._proofs = stock.proofs
+        self._threads = stock.threads
+        self._meter = stock.meter
+        self._on_dying = on_dying
+        self._loop = asyncio.get_running_loop()
+        self._dying: dict[bytes, _Dying] = {}
+        self._leaving: dict[bytes, _Leaving] = {}
+        self._leaving_cost = 0
+        self._queue: list[bytes] = []  # leaving, not given to a thread yet
+        self._unlinking = False
+
+    def __repr__(self) -> str:
+        return f"<Departures {len(self._dying)} dying, {len(self._leaving)} leaving>"
+
+    def going(self, digest: bytes) -> bool:
+        """Whether the chunk is dying or leaving: it is listed, but nobody may find it."""
+        return digest in self._dying or digest in self._leaving
+
+    def leaving(self, digest: bytes) -> asyncio.Future[None] | None:
+        """Return what is done once the chunk is gone (or stays after all); None if not leaving."""
+        leaving = self._leaving.get(digest)
+        return None if leaving is None else leaving.gone
+
+    def all_leaving(self) -> list[asyncio.Future[None]]:
+        """Return `leaving` of every chunk that leaves now."""
+        return [leaving.gone for leaving in self._leaving.values()]
+
+    def expected(self) -> int:
+        """Return the bytes that will soon be free: leaving, or dying for a short time only."""
+        since = self._loop.time() - PATIENCE_SECONDS
+        return self._leaving_cost + sum(d.cost for d in self._dying.values() if d.since > since)
+
+    # --- eviction ---------------------------------------------------------------------------------
+
+    def retire(self, digest: bytes) -> None:
+        """Evict a chunk as soon as nobody needs it; one that is not listed is let be."""
+        entry = self._entries.get(digest)
+        if entry is None or self.going(digest):
+            return
+        if self._holds.free(digest):
+            self._leave(digest, entry.cost)
+            return
+        self._dying[digest] = _Dying(self._loop.time(), entry.cost)
+        for holder in self._holds.holders(digest):
+            self._on_dying(digest, holder)
+
+    def revive(self, digest: bytes) -> bool:
+        """Keep a dying chunk; False if it is not dying (any more)."""
+        return self._dying.pop(digest, None) is not None
+
+    def held(self, digest: bytes, holder: Hashable) -> None:
+        """A new holder of a chunk that may be dying is asked as well."""
+        if digest in self._dying:
+            self._on_dying(digest, holder)
+
+    def freed(self, digest: bytes) -> None:
+        """A hold or a protection ended: a dying chunk that nobody needs leaves."""
+        if digest in self._dying and self._holds.free(digest):
+            self._leave(digest, self._dying.pop(digest).cost)
+
+    def _depart(self, digest: bytes, cost: int) -> None:
+        self._leaving[digest] = _Leaving(self._loop.create_future(), cost)
+        self._leaving_cost += cost
+
+    def _leave(self, digest: bytes, cost: int) -> None:
+        self._depart(digest, cost)
+        self._queue.append(digest)
+        self._unlink_next()
+
+    def _unlink_next(self) -> None:
+        if self._unlinking or not self._queue:
+            return
+        self._unlinking = True
+        batch, self._queue = self._queue[:UNLINK_BATCH], self._queue[UNLINK_BATCH:]
+        job = self._loop.run_in_executor(self._threads, self._files.unlink, batch)
+        job.add_done_callback(lambda done: self._unlinked(batch, done.result()))
+
+    def _unlinked(self, batch: list[bytes], outcome: list[StorageError | None]) -> None:
+        self._unlinking = False
+        freed = 0
+        for digest, error in zip(batch, outcome, strict=True):
+            if error is None:
+                self._forget(digest)
+                freed += self._leaving[digest].cost
+            else:
+                # It stays, at the young end, so that the next victims are others.
+                log.error("a chunk cannot be evicted: %s", error)
+                self._entries.touch([digest])
+            self._gone(digest)
+        self._meter.inc(EVICTED_BYTES, freed)
+        self._unlink_next()
+
+    def _forget(self, digest: bytes) -> None:
+        self._proofs.forget(digest)
+        try:
+            self._entries.remove(digest)
+        except StorageError as error:
+            log.error("a removed chunk stays in the index: %s", error)  # noqa: TRY400 -- its reader finds out
+
+    def _gone(self, digest: bytes) -> None:
+        leaving = self._leaving.pop(digest)
+        self._leaving_cost -= leaving.cost
+        leaving.gone.set_result(None)
+
+    # --- damage -----------------------------------------------------------------------------------
+
+    def expel(self, digest: bytes, cost: int) -> None:
+        """Set a damaged chunk that is not leaving yet aside, whoever holds it."""
+        assert digest not in self._leaving
+        self._meter.inc(VERIFY_FAILURES)
+        log.warning("chunk %s is damaged on the disk: set aside", digest.hex())
+        if digest not in self._dying:
+            for holder in self._holds.holders(digest):
+                self._on_dying(digest, holder)
+        self._dying.pop(digest, None)
+        self._depart(digest, cost)
+        bytes_max = self._ledger.limit // QUARANTINE_SHARE
+        job = self._loop.run_in_executor(self._threads, self._files.set_aside, digest, bytes_max)
+        job.add_done_callback(lambda done: self._expelled(digest, done))
+
+    def _expelled(self, digest: bytes, job: asyncio.Future[int]) -> None:
+        error = job.exception()
+        if error is not None:
+            # The file is still there, and read and refused again whenever somebody asks for it.
+            log.error("a damaged chunk cannot be set aside: %s", error)
+        else:
+            self._forget(digest)
+            self._ledger.adjust(quarantine=job.result() - self._ledger.quarantine)
+        self._gone(digest)

@@ -1,0 +1,137 @@
+"""The chunks that the index lists, kept in step with the ledger, and how lately they were used.
+
+Uses are noted in memory and written in batches, long after: the order of eviction may lose the
+last of them in a crash, the disk is not written for each hit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+
+from cacheproxy.core.eviction import Candidate, Place, Policy
+from cacheproxy.core.ledger import Ledger
+from cacheproxy.errors import StorageError
+from cacheproxy.store.index import ChunkEntry, IndexFile, Key, Table
+from cacheproxy.store.writer import Writer
+
+TOUCHES_MAX = 16_384  # noted uses; more are written early
+FLUSH_SECONDS = 30.0
+FLUSH_SLICE = 256  # uses written before the loop gets its turn
+SCAN_ROWS = 64  # read from the index in one transaction
+
+
+class Entries:
+    """Adds, removes and finds chunk entries; nothing else changes `ledger.chunks`."""
+
+    def __init__(self, file: IndexFile, writer: Writer, ledger: Ledger, policy: Policy) -> None:
+        self._file = file
+        self._writer = writer
+        self._ledger = ledger
+        self._policy = policy
+        self._stamp = file.last_stamp()
+        self._touched: dict[bytes, int] = {}  # digest → stamp, the oldest first
+        self._timer: asyncio.TimerHandle | None = None
+
+    def next_stamp(self) -> int:
+        """Give the next stamp."""
+        self._stamp += 1
+        return self._stamp
+
+    def get(self, digest: bytes) -> ChunkEntry | None:
+        """Return what the index says of a chunk, None if it is not listed."""
+        packed = self._writer.read(Key(Table.CHUNKS, digest))
+        return None if packed is None else ChunkEntry.unpack(packed)
+
+    def note_written(self, digest: bytes, size: int, cost: int) -> None:
+        """List a chunk whose bytes a claim has already brought into the ledger."""
+        self._write(digest, ChunkEntry(size, cost, self._policy.admit(self.next_stamp())))
+
+    def adopt(self, digest: bytes, size: int, cost: int) -> None:
+        """List a file that was found, or correct what is listed of it."""
+        entry = self.get(digest)
+        if entry is None:
+            self.note_written(digest, size, cost)
+            self._ledger.adjust(chunks=cost)
+        else:
+            self._write(digest, ChunkEntry(size, cost, entry.place))
+            self._ledger.adjust(chunks=cost - entry.cost)
+
+    def remove(self, digest: bytes) -> ChunkEntry | None:
+        """Take a chunk off the list and its bytes off the ledger; returns what was listed."""
+        entry = self.get(digest)
+        if entry is not None:
+            self._writer.write(Key(Table.CHUNKS, digest), None)
+            self._ledger.adjust(chunks=-entry.cost)
+        self._touched.pop(digest, None)
+        return entry
+
+    def place(self, digest: bytes, place: Place) -> None:
+        """Give a chunk another place in the order of eviction."""
+        entry = self.get(digest)
+        if entry is not None:
+            self._write(digest, entry._replace(place=place))
+
+    def _write(self, digest: bytes, entry: ChunkEntry) -> None:
+        self._writer.write(Key(Table.CHUNKS, digest), entry.pack())
+
+    # --- recency ----------------------------------------------------------------------------------
+
+    def touch(self, digests: Iterable[bytes]) -> None:
+        """Note that chunks were used."""
+        for digest in digests:
+            self._touched.pop(digest, None)
+            self._touched[digest] = self.next_stamp()
+        if self._touched and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self._flush_slice)
+        elif len(self._touched) > TOUCHES_MAX:
+            self._flush_some(len(self._touched) - TOUCHES_MAX)
+
+    def _flush_slice(self) -> None:
+        self._timer = None
+        self._flush_some(FLUSH_SLICE)
+        if self._touched:
+            self._timer = asyncio.get_running_loop().call_later(0, self._flush_slice)
+
+    def _flush_some(self, count: int) -> None:
+        """Write the oldest noted uses; those that meet an unreadable index are forgotten."""
+        for digest in list(self._touched)[:count]:
+            stamp = self._touched.pop(digest)
+            try:
+                self._renew(digest, stamp)
+            except StorageError:
+                return
+
+    def _renew(self, digest: bytes, stamp: int) -> None:
+        entry = self.get(digest)
+        if entry is not None:
+            self._write(digest, entry._replace(place=self._policy.touch(entry.place, stamp)))
+
+    def flush(self) -> None:
+        """Write all noted uses."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._flush_some(len(self._touched))
+
+    # --- candidates -------------------------------------------------------------------------------
+
+    def oldest(self) -> Iterator[Candidate]:
+        """Give chunks from the old end of the policy's queues, as far as they are committed.
+
+        A chunk that was used since it was placed gets its new place instead.  The caller may
+        change entries between two of them, and give up the loop between two as well.
+        """
+        for queue in self._policy.queues:
+            after = -1
+            while rows := self._file.oldest(queue, after, SCAN_ROWS):
+                for stamp, digest in rows:
+                    after = stamp
+                    entry = self.get(digest)
+                    if entry is None or entry.place[:2] != (queue, stamp):
+                        continue  # changed since the last commit
+                    touched = self._touched.pop(digest, None)
+                    if touched is not None:
+                        self._renew(digest, touched)
+                        continue
+                    yield Candidate(digest, entry.place, entry.cost)

@@ -1,0 +1,311 @@
+"""Chunk files: whole, under their digests, in the tree of tree.py.  Blocking: called in threads only.
+
+Nothing is synced: what a power cut takes or garbles is found by hashing, because no proof survives
+a restart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cacheproxy.core.proof import Identity
+from cacheproxy.errors import ChunkLostError, DiskFullError, StorageError
+from cacheproxy.store.digest import DIGEST_BYTES, Hashing
+from cacheproxy.store.quarantine import Quarantine
+from cacheproxy.store.tree import PREFIXES, Tree, temporary_name
+
+CHUNK_BYTES_MAX = 4 << 20  # the largest chunk there is; a larger file is none of ours or damaged
+
+_CHUNK_NAME = re.compile(r"[0-9a-f]{64}")
+_READ_BYTES = 1 << 20
+_BLOCK = 512  # the unit of st_blocks, on every Linux file system
+
+
+def storage_error(error: OSError, doing: str) -> StorageError:
+    """Translate what the disk said; the message names no path."""
+    kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+    return kind(f"{doing}: {error.strerror}")
+
+
+@contextlib.contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Let out `StorageError` instead of `OSError`."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, doing) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A chunk file that has its name now."""
+
+    identity: Identity
+    cost: int  # bytes on disk
+    directory_growth: int  # bytes on disk that its directory grew by
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A chunk file met in the directory."""
+
+    digest: bytes
+    size: int
+    cost: int
+
+
+class ChunkFiles:
+    """The tree of one cache directory; every method may be called in any thread."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.fresh = tree.fresh  # made just now: there are no files that the index might not know
+        self._tree = tree
+        self._unnamed = tree.unnamed_files
+        self._chunks = self._staging = -1
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            self._chunks = os.open(tree.chunks, flags)
+            self._staging = os.open(tree.staging, flags)
+            self._lock = threading.Lock()  # guards the two below
+            self._quarantine = Quarantine(tree.quarantine)
+            self._directories = [self._directory_cost(prefix) for prefix in range(PREFIXES)]
+        except BaseException:
+            self._close_directories()
+            raise
+
+    # --- opening ----------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, directory: Path) -> ChunkFiles:
+        """Lock the directory and make the tree where it is missing.
+
+        Raises `ConfigError` if it cannot be written, is of another version, or is in use.
+        """
+        tree = Tree.take(directory)
+        try:
+            return cls(tree)
+        except OSError as error:
+            tree.release()
+            raise tree.unusable(error) from error
+
+    def close(self) -> None:
+        """Give the directory up."""
+        self._close_directories()
+        self._tree.release()
+
+    def _close_directories(self) -> None:
+        for fd in (self._chunks, self._staging):
+            if fd >= 0:
+                os.close(fd)
+
+    @property
+    def index_path(self) -> Path:
+        """Where the index lives."""
+        return self._tree.index
+
+    def set_index_aside(self) -> int:
+        """Move a damaged index into quarantine; returns the quarantine's bytes on disk."""
+        with translated("setting the damaged index aside"), self._lock:
+            self._quarantine.take(self.index_path / "data.mdb", "index")
+            (self.index_path / "lock.mdb").unlink(missing_ok=True)
+            return self._quarantine.cost
+
+    # --- what it takes on disk --------------------------------------------------------------------
+
+    def overhead(self) -> int:
+        """Return the bytes on disk of the directories and the marker, without the index file."""
+        with translated("looking at the cache directory"), self._lock:
+            fixed = sum(_cost(path.stat()) for path in self._tree.fixed)
+            return fixed + sum(self._directories)
+
+    def quarantined(self) -> int:
+        """Return the bytes on disk of the quarantine."""
+        with self._lock:
+            return self._quarantine.cost
+
+    def index_cost(self) -> int:
+        """Return the bytes on disk of the index file."""
+        with translated("looking at the index"):
+            return _cost((self.index_path / "data.mdb").stat())
+
+    def _directory_cost(self, prefix: int) -> int:
+        return _cost(os.stat(f"{prefix:02x}", dir_fd=self._chunks))
+
+    # --- chunks -----------------------------------------------------------------------------------
+
+    def write(
+        self, digest: bytes, data: bytes | memoryview, abandoned: Callable[[], bool]
+    ) -> Written | None:
+        """Make a chunk's file: whole, read-only to others, and only then with its name.
+
+        The caller has hashed the data.  `abandoned` is asked before the name is given: True, and
+        nothing is left, None is returned.
+        """
+        with translated("writing a chunk"):
+            name = _path(digest)
+            temporary = None if self._unnamed else temporary_name()
+            fd = self._create(name[:2], temporary)
+            try:
+                # The size first, so that no file system allocates ahead of the end.
+                os.ftruncate(fd, len(data))
+                written = 0
+                while written < len(data):
+                    written += os.write(fd, memoryview(data)[written:])
+                os.fchmod(fd, 0o440)
+                if abandoned():
+                    return None
+                self._publish(fd, temporary, name)
+                status = os.fstat(fd)  # after linking, which sets the ctime
+            finally:
+                if temporary is not None:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(temporary, dir_fd=self._staging)
+                os.close(fd)
+            return Written(Identity.of(status), _cost(status), self._grown(digest[0]))
+
+    def _create(self, prefix: str, temporary: str | None) -> int:
+        if temporary is not None:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            return os.open(temporary, flags, 0o600, dir_fd=self._staging)
+        flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+        try:
+            return os.open(prefix, flags, 0o600, dir_fd=self._chunks)
+        except FileNotFoundError:  # somebody removed the directory
+            os.mkdir(prefix, 0o750, dir_fd=self._chunks)
+            return os.open(prefix, flags, 0o600, dir_fd=self._chunks)
+
+    def _publish(self, fd: int, temporary: str | None, name: str) -> None:
+        """Give the file its name; a file that has it already, unknown to the index, gives way."""
+        if temporary is not None:
+            try:
+                os.rename(temporary, name, src_dir_fd=self._staging, dst_dir_fd=self._chunks)
+            except FileNotFoundError:
+                os.mkdir(name[:2], 0o750, dir_fd=self._chunks)
+                os.rename(temporary, name, src_dir_fd=self._staging, dst_dir_fd=self._chunks)
+            return
+        source = f"/proc/self/fd/{fd}"
+        try:
+            os.link(source, name, dst_dir_fd=self._chunks, follow_symlinks=True)
+        except FileExistsError:
+            os.unlink(name, dir_fd=self._chunks)
+            os.link(source, name, dst_dir_fd=self._chunks, follow_symlinks=True)
+
+    def _grown(self, prefix: int) -> int:
+        with self._lock:
+            before = self._directories[prefix]
+            self._directories[prefix] = self._directory_cost(prefix)
+            return self._directories[prefix] - before
+
+    def open_chunk(self, digest: bytes) -> tuple[int, Identity]:
+        """Open a chunk's file; the caller owns the descriptor.  `ChunkLostError` if it is gone."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(_path(digest), flags, dir_fd=self._chunks)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+                raise ChunkLostError("the chunk's file is gone") from error
+            raise storage_error(error, "opening a chunk") from error
+        try:
+            status = os.fstat(fd)
+        except OSError as error:
+            os.close(fd)
+            raise storage_error(error, "opening a chunk") from error
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise ChunkLostError("the chunk's file is no regular file")
+        return fd, Identity.of(status)
+
+    def holds_digest(self, fd: int, digest: bytes) -> bool:
+        """Read and hash an open chunk file; False too for one that is too long or unreadable."""
+        hashing, position = Hashing(), 0
+        try:
+            while data := os.pread(fd, _READ_BYTES, position):
+                hashing.update(data)
+                position += len(data)
+                if position > CHUNK_BYTES_MAX:
+                    return False
+        except OSError:
+            return False  # the disk cannot give these bytes back: damaged, whatever the reason
+        return hashing.digest() == digest
+
+    def unlink(self, digests: list[bytes]) -> list[StorageError | None]:
+        """Remove chunk files, one after the other; a file that is gone already counts as removed."""
+        outcome: list[StorageError | None] = []
+        for digest in digests:
+            try:
+                os.unlink(_path(digest), dir_fd=self._chunks)
+            except FileNotFoundError:
+                outcome.append(None)
+            except OSError as error:
+                outcome.append(storage_error(error, "removing a chunk"))
+            else:
+                outcome.append(None)
+        return outcome
+
+    def set_aside(self, digest: bytes, bytes_max: int) -> int:
+        """Move a damaged chunk into quarantine; returns the quarantine's bytes on disk.
+
+        The quarantine keeps at most `bytes_max`; a file that is gone already is no error.
+        """
+        with translated("setting a damaged chunk aside"), self._lock:
+            self._quarantine.take(self._tree.chunks / _path(digest), digest.hex())
+            self._quarantine.trim(bytes_max)
+            return self._quarantine.cost
+
+    def found(self, prefix: int) -> list[Found]:
+        """List the chunk files whose digest begins with this byte; others' files are left out."""
+        listed: list[Found] = []
+        with translated("listing chunks"):
+            try:
+                names = [path.name for path in (self._tree.chunks / f"{prefix:02x}").iterdir()]
+            except FileNotFoundError:
+                return listed
+            for name in names:
+                if _CHUNK_NAME.fullmatch(name) and name.startswith(f"{prefix:02x}"):
+                    found = self.look(bytes.fromhex(name))
+                    if found is not None:
+                        listed.append(found)
+        return listed
+
+    def look(self, digest: bytes) -> Found | None:
+        """Return what is there under a digest now, None if it is no regular file."""
+        with translated("looking at a chunk"):
+            try:
+                status = os.stat(_path(digest), dir_fd=self._chunks, follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return Found(digest, status.st_size, _cost(status))
+
+    def make_zeros(self) -> int:
+        """Return a descriptor of a nameless sparse file as long as the largest chunk."""
+        with translated("making the file of zeros"):
+            name = temporary_name()
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            writable = os.open(name, flags, 0o600, dir_fd=self._staging)
+            try:
+                os.ftruncate(writable, CHUNK_BYTES_MAX)
+                os.fchmod(writable, 0o440)
+                return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._staging)
+            finally:
+                os.unlink(name, dir_fd=self._staging)
+                os.close(writable)
+
+
+def _path(digest: bytes) -> str:
+    assert len(digest) == DIGEST_BYTES
+    name = digest.hex()
+    return f"{name[:2]}/{name}"
+
+
+def _cost(status: os.stat_result) -> int:
+    return status.st_blocks * _BLOCK

@@ -1,0 +1,180 @@
+"""Opens a cache directory: builds the store's parts and starts the ledger from what was promised."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from cacheproxy.config import CacheSettings
+from cacheproxy.core.eviction import LeastRecentlyUsed
+from cacheproxy.core.ledger import Ledger
+from cacheproxy.core.proof import Proofs
+from cacheproxy.errors import ConfigError, StorageError
+from cacheproxy.metrics import Meter
+from cacheproxy.store.departures import Departures
+from cacheproxy.store.entries import Entries
+from cacheproxy.store.files import ChunkFiles
+from cacheproxy.store.holds import Holds
+from cacheproxy.store.index import STATE, IndexDamagedError, IndexFile, State, Table
+from cacheproxy.store.promise import Promise
+from cacheproxy.store.room import Room
+from cacheproxy.store.stock import Stock
+from cacheproxy.store.writer import GROWTH_BYTES, Writer
+from cacheproxy.store.zeros import Zeros
+
+log = logging.getLogger(__name__)
+
+IO_THREADS = 4  # hashing, writing and reading chunks at once; more only queue at the disk
+CHUNKS_MIN = 8  # a limit that has no room for so many chunks is refused
+DIRECTORY_GROWTH_BYTES = 1 << 20  # what chunk directories may grow by between two looks
+MARGIN_BYTES = GROWTH_BYTES + DIRECTORY_GROWTH_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a chunk store is made of."""
+
+    stock: Stock
+    zeros: Zeros
+    departures: Departures
+    promise: Promise
+    room: Room
+    on_change: list[Callable[[], None]]  # called after each change of the ledger
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What is open before anything runs."""
+
+    files: ChunkFiles
+    index: IndexFile
+    zeros_fd: int
+    zeros: list[bytes]
+    state: State | None  # None: nothing is known
+    listed: int  # bytes of the chunks that the index lists
+    index_cost: int
+    fixed_cost: int
+
+
+def _open(settings: CacheSettings) -> _Opened:
+    """In a thread: lock the directory and open the index, made anew where it is damaged."""
+    files = ChunkFiles.open(settings.directory)
+    try:
+        try:
+            index = IndexFile(files.index_path)
+            state, listed = State.unpack(index.get(STATE)), index.totals().cost
+        except IndexDamagedError as error:
+            log.error("%s: it is set aside and made again from the chunk files", error)  # noqa: TRY400 -- healed here
+            files.set_index_aside()
+            index = IndexFile(files.index_path)
+            state, listed = None, 0
+        if files.fresh:
+            state = State(0, clean=True)
+        try:
+            zeros = index.names(Table.ZEROS, b"")
+            return _Opened(
+                files=files,
+                index=index,
+                zeros_fd=files.make_zeros(),
+                zeros=zeros,
+                state=state,
+                listed=listed,
+                index_cost=files.index_cost(),
+                fixed_cost=files.overhead(),
+            )
+        except BaseException:
+            index.close()
+            raise
+    except StorageError as error:
+        files.close()
+        raise ConfigError(f"[cache] directory {settings.directory}: {error}") from error
+    except BaseException:
+        files.close()
+        raise
+
+
+async def assemble(
+    settings: CacheSettings, meter: Meter, on_dying: Callable[[bytes, Hashable], None]
+) -> Parts:
+    """Build everything; nothing runs yet, and the ledger is ready to be used."""
+    threads = ThreadPoolExecutor(IO_THREADS, "cache-io")
+    opened: _Opened | None = None
+    writer: Writer | None = None
+    try:
+        opened = await asyncio.get_running_loop().run_in_executor(threads, _open, settings)
+        on_change: list[Callable[[], None]] = []
+        ledger = _start_ledger(opened, settings, on_change)
+        index_cost = opened.index_cost
+
+        def committed(cost: int) -> None:
+            nonlocal index_cost
+            growth, index_cost = cost - index_cost, cost
+            if growth:
+                ledger.adjust(overhead=growth)
+
+        writer = Writer(opened.index, committed)
+        policy = LeastRecentlyUsed()
+        stock = Stock(
+            files=opened.files,
+            writer=writer,
+            ledger=ledger,
+            entries=Entries(opened.index, writer, ledger, policy),
+            holds=Holds(),
+            proofs=Proofs(settings.proof_seconds),
+            policy=policy,
+            threads=threads,
+            meter=meter,
+        )
+        departures = Departures(stock, on_dying)
+        promise = Promise(ledger, writer)
+        await promise.begin()
+        zeros = Zeros(writer, opened.zeros, opened.zeros_fd)
+        room = Room(stock, departures)
+        return Parts(stock, zeros, departures, promise, room, on_change)
+    except BaseException:
+        await _give_up(threads, opened, writer)
+        raise
+
+
+async def _give_up(
+    threads: ThreadPoolExecutor, opened: _Opened | None, writer: Writer | None
+) -> None:
+    if writer is not None:
+        await writer.close()
+    elif opened is not None:
+        opened.index.close()
+    if opened is not None:
+        opened.files.close()
+    await asyncio.to_thread(threads.shutdown)
+
+
+def _start_ledger(
+    opened: _Opened, settings: CacheSettings, on_change: list[Callable[[], None]]
+) -> Ledger:
+    """Count what is listed, and after a crash also what may exist beside it."""
+
+    def changed() -> None:
+        for listener in on_change:
+            listener()
+
+    ledger = Ledger(settings.limit_bytes, MARGIN_BYTES, changed)
+    ledger.adjust(
+        chunks=opened.listed,
+        quarantine=opened.files.quarantined(),
+        overhead=opened.fixed_cost + opened.index_cost,
+    )
+    fixed = MARGIN_BYTES + opened.fixed_cost  # an index that has grown is not the limit's fault
+    smallest = fixed + CHUNKS_MIN * settings.chunk_bytes
+    if settings.limit_bytes < smallest:
+        raise ConfigError(
+            f"[cache] image_cache_size = {settings.limit_bytes} is too small: at least {smallest}"
+        )
+    state = opened.state
+    if state is None:
+        ledger.adjust(unknown=max(0, ledger.files_max - ledger.files))
+    elif not state.clean:
+        ledger.adjust(unknown=max(0, state.promised - ledger.files))
+    return ledger

@@ -1,0 +1,74 @@
+"""Images, contents and manifest pages in the index."""
+
+from __future__ import annotations
+
+from cacheproxy.core.records import ContentRecord, ImageRecord
+from cacheproxy.errors import StorageError
+from cacheproxy.store.index import KEY_BYTES_MAX, Key, Table, page_name
+from cacheproxy.store.writer import Writer
+
+
+class RecordBook:
+    """Typed access by name; a name that is too long, or empty, is never found."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def image(self, image_id: str) -> ImageRecord | None:
+        """Return the record of an image."""
+        packed = self._read(Table.IMAGES, image_id)
+        return None if packed is None else ImageRecord.unpack(packed)
+
+    def put_image(self, image_id: str, record: ImageRecord) -> None:
+        """Write the record of an image."""
+        self._write(Key(Table.IMAGES, _name(image_id)), record.pack())
+
+    def forget_image(self, image_id: str) -> None:
+        """Remove the record of an image."""
+        self._forget(Table.IMAGES, image_id)
+
+    def content(self, key: str) -> ContentRecord | None:
+        """Return the record of a content."""
+        packed = self._read(Table.CONTENTS, key)
+        return None if packed is None else ContentRecord.unpack(packed)
+
+    def put_content(self, key: str, record: ContentRecord) -> None:
+        """Write the record of a content."""
+        self._write(Key(Table.CONTENTS, _name(key)), record.pack())
+
+    def forget_content(self, key: str) -> None:
+        """Remove the record of a content and its manifest."""
+        self._forget(Table.CONTENTS, key)
+        for name in self._writer.names(Table.PAGES, page_name(_name(key), 0)[:-4]):
+            self._writer.write(Key(Table.PAGES, name), None)
+
+    def manifest_page(self, key: str, page: int) -> bytes | None:
+        """Return a page of a content's manifest."""
+        return self._writer.read(Key(Table.PAGES, page_name(_name(key), page)))
+
+    def put_manifest_page(self, key: str, page: int, packed: bytes) -> None:
+        """Write a page of a content's manifest."""
+        self._write(Key(Table.PAGES, page_name(_name(key), page)), packed)
+
+    def _read(self, table: Table, text: str) -> bytes | None:
+        name = text.encode()
+        if not 0 < len(name) <= KEY_BYTES_MAX:
+            return None
+        return self._writer.read(Key(table, name))
+
+    def _write(self, key: Key, value: bytes) -> None:
+        if self._writer.full:
+            raise StorageError("the index does not take changes")
+        self._writer.write(key, value)
+
+    def _forget(self, table: Table, text: str) -> None:
+        key = Key(table, _name(text))
+        if self._writer.read(key) is not None:
+            self._writer.write(key, None)
+
+
+def _name(text: str) -> bytes:
+    name = text.encode()
+    if not 0 < len(name) <= KEY_BYTES_MAX or b"\0" in name:
+        raise ValueError("a name that the index cannot hold")
+    return name

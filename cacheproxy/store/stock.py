@@ -1,0 +1,30 @@
+"""What the parts of a chunk store share."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from cacheproxy.core.eviction import Policy
+from cacheproxy.core.ledger import Ledger
+from cacheproxy.core.proof import Proofs
+from cacheproxy.metrics import Meter
+from cacheproxy.store.entries import Entries
+from cacheproxy.store.files import ChunkFiles
+from cacheproxy.store.holds import Holds
+from cacheproxy.store.writer import Writer
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """One cache directory: its files, what is known of them, and who works on them."""
+
+    files: ChunkFiles
+    writer: Writer
+    ledger: Ledger
+    entries: Entries
+    holds: Holds
+    proofs: Proofs
+    policy: Policy
+    threads: Executor  # bounded; all blocking work but the index's commits
+    meter: Meter
