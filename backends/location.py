@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+
+from backends.errors import InvalidError
+
+# `scheme://authority`, where the authority is as RFC 3986 section 3.2 delimits it.
+_GENERIC = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)", re.ASCII)
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[^:@]*)(:\d*)?", re.ASCII)
+# Glance puts S3 secrets into URIs as they are, slashes and all, so only these schemes are read
+# as RFC 3986 says; elsewhere everything before the last "@" may be part of a secret.
+_GENERIC_SCHEMES = frozenset({"file", "filesystem", "http", "https", "memory"})
+
+NAME_BYTES_MAX = 255  # what file systems hold; Glance's image ids are 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +33,36 @@ class Location:
 
     @property
     def redacted(self) -> str:
-        """The URI without user, password, query and fragment."""
-        parts = urlsplit(self.uri)
-        authority = parts.netloc.rpartition("@")
-        shown = f"***@{authority[2]}" if authority[1] else authority[2]
-        return urlunsplit((parts.scheme, shown, parts.path, "***" if parts.query else "", ""))
+        """The URI without user, password, query and fragment; what is not a URI is not shown."""
+        match = _GENERIC.match(self.uri)
+        if match is None:
+            return "***"
+        authority = match["authority"]
+        generic = match["scheme"].lower() in _GENERIC_SCHEMES
+        if generic and (_HOST.fullmatch(authority) or "@" in authority):
+            secret, _, host = authority.rpartition("@")
+            rest = host + self.uri[match.end() :]
+        else:
+            secret, _, rest = self.uri[match.start("authority") :].rpartition("@")
+        shown = re.split(r"[?#]", rest, maxsplit=1)
+        hidden = "***@" if secret else ""
+        return f"{match['scheme']}://{hidden}{shown[0]}{'?***' if shown[1:] else ''}"
 
     def __repr__(self) -> str:
         return f"Location({self.redacted!r})"
 
     def __str__(self) -> str:
         return self.redacted
+
+
+def checked_name(name: str) -> str:
+    """Return `name` if every store can hold an object of that name, InvalidError otherwise.
+
+    It is one part of a path, visible (dots at the beginning are for drivers' own files) and free
+    of control characters.
+    """
+    if not name or name[0] == "." or "/" in name or not name.isprintable():
+        raise InvalidError(f"not an object's name: {name[:NAME_BYTES_MAX]!r}")
+    if len(name.encode(errors="surrogateescape")) > NAME_BYTES_MAX:
+        raise InvalidError(f"an object's name of more than {NAME_BYTES_MAX} bytes")
+    return name

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Self
+
+# No object is as long: the stop of a span that runs to the end of an object of unknown size.
+END = (1 << 63) - 1
 
 
 class RangeNotSatisfiableError(ValueError):
@@ -16,14 +20,19 @@ class MultipleRangesError(ValueError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """The bytes `start <= position < stop` of an object; may be empty."""
+    """The bytes `start <= position < stop <= END` of an object; may be empty."""
 
     start: int
     stop: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start <= self.stop:
+        if not 0 <= self.start <= self.stop <= END:
             raise ValueError(f"not a span: {self.start}..{self.stop}")
+
+    @classmethod
+    def since(cls, start: int) -> Self:
+        """Return everything from `start` on, however long the object is."""
+        return cls(start, END)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -41,6 +50,8 @@ class Span:
         """The `Range` request header for this (not empty) span, RFC 9110 section 14.2."""
         if not len(self):
             raise ValueError("an empty span has no Range header")
+        if self.stop == END:
+            return f"bytes={self.start}-"
         return f"bytes={self.start}-{self.stop - 1}"
 
     def content_range(self, size: int) -> str:
@@ -80,7 +91,8 @@ def parse_range(header: str, size: int) -> Span:
     return Span(start, stop)
 
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,30})-(\d{1,30})/(\d{1,30}|\*)", re.ASCII)
+# 18 digits: more than any object's size, and less than END.
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +109,21 @@ def parse_content_range(header: str) -> ContentRange:
     if match is None:
         raise ValueError(f"not a Content-Range: {header!r}")
     first, last, whole = match.groups()
+    if int(last) < int(first):  # RFC 9110 section 14.4: invalid, and there is no empty one
+        raise ValueError(f"not a Content-Range: {header!r}")
     size = None if whole == "*" else int(whole)
     span = Span(int(first), int(last) + 1)
     if size is not None and span.stop > size:
         raise ValueError(f"Content-Range beyond the object: {header!r}")
     return ContentRange(span, size)
+
+
+_NO_RANGE = re.compile(r"bytes \*/(\d{1,18})", re.ASCII)
+
+
+def parse_unsatisfied_range(header: str) -> int:
+    """Return the object's size from a 416's `Content-Range`; ValueError if it makes no sense."""
+    match = _NO_RANGE.fullmatch(header.strip())
+    if match is None:
+        raise ValueError(f"not the Content-Range of a 416: {header!r}")
+    return int(match[1])

@@ -1,0 +1,328 @@
+"""Objects on web servers, read-only: `http://` and `https://`, credentials in the URI or not.
+
+A span is asked for with `Range`.  A server that ignores that (200) is read from the beginning,
+what comes before the span is dropped, and the connection is cut at its end.  What a server says
+of its answer (`Content-Length`, `Content-Range`, RFC 9110 sections 8.6 and 14.4) is held against
+what was asked and what comes.  Redirects are followed as Glance does: 301 and 302, five at most.
+
+No error shows a URI's credentials or query, nor quotes aiohttp, whose messages may.
+"""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
+from typing import Self
+from urllib.parse import unquote
+
+import aiohttp
+from yarl import URL
+
+from backends.base import Stat
+from backends.errors import (
+    DeniedError,
+    InvalidError,
+    MissingError,
+    StoreError,
+    ThrottledError,
+    UnavailableError,
+    UnsupportedError,
+)
+from backends.location import Location
+from backends.options import HttpOptions
+from backends.spans import END, Span, parse_content_range, parse_unsatisfied_range
+
+REDIRECTS_MAX = 5
+_REDIRECTS = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND)
+# Answers to HEAD of servers that do not know it, or whose signed URLs hold for GET only.
+_NO_HEAD = (HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED)
+_SCHEMES = ("http", "https")
+_NOT_IN_URIS = frozenset(' "<>\\^`{|}')  # RFC 3986 section 2
+
+_ERRORS: dict[int, type[StoreError]] = {
+    HTTPStatus.NOT_FOUND: MissingError,
+    HTTPStatus.GONE: MissingError,
+    HTTPStatus.UNAUTHORIZED: DeniedError,
+    HTTPStatus.PAYMENT_REQUIRED: DeniedError,
+    HTTPStatus.FORBIDDEN: DeniedError,
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: DeniedError,
+    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: DeniedError,
+    HTTPStatus.METHOD_NOT_ALLOWED: UnsupportedError,
+    HTTPStatus.NOT_IMPLEMENTED: UnsupportedError,
+    HTTPStatus.REQUEST_TIMEOUT: UnavailableError,
+    HTTPStatus.TOO_EARLY: UnavailableError,
+    HTTPStatus.TOO_MANY_REQUESTS: ThrottledError,
+}
+
+
+class HttpStore:
+    """A `ReadStore` of everything that web servers hold.
+
+    Bytes are handed on as they are sent: nothing is ever decompressed.  ValueError for a CA file
+    that cannot be used.
+    """
+
+    def __init__(self, options: HttpOptions | None = None) -> None:
+        self._options = options or HttpOptions()
+        self._trusted = _trusted(self._options)
+        self._session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return "HttpStore()"
+
+    async def stat(self, location: Location) -> Stat:
+        """Ask for the headers; where a server does not know HEAD, for the first byte."""
+        stat = await self._head(location)
+        if stat is not None:
+            return stat
+        async with self.read(location, Span(0, 1)) as stream:
+            return Stat(stream.size)
+
+    @asynccontextmanager
+    async def read(
+        self, location: Location, span: Span | None = None
+    ) -> AsyncIterator[_HttpStream | _NoBytes]:
+        """Read an object; whatever was not read of the answer is not received either."""
+        if span is not None and not len(span):
+            yield _NoBytes((await self.stat(location)).size)
+            return
+        headers = {} if span is None else {"Range": span.range_header}
+        async with self._answered("GET", location, headers) as response:
+            yield await self._stream(location, span, response)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            options = self._options
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=options.connections, ssl=self._trusted),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},
+                read_bufsize=options.buffer_bytes,
+                timeout=aiohttp.ClientTimeout(
+                    connect=options.stall_seconds,  # with the wait for one of the connections
+                    sock_connect=options.connect_seconds,
+                    sock_read=options.stall_seconds,
+                ),
+            )
+        return self._session
+
+    @asynccontextmanager
+    async def _answered(
+        self, method: str, location: Location, headers: dict[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask, and follow redirects; credentials go to the server that they were given for."""
+        url = _url(location, location.uri)
+        authorization = _authorization(url)
+        for _ in range(REDIRECTS_MAX + 1):
+            with _translated(location):
+                response = await self._client().request(
+                    method,
+                    url.with_user(None),
+                    headers=headers | authorization,
+                    allow_redirects=False,
+                )
+            try:
+                if response.status not in _REDIRECTS:
+                    yield response
+                    return
+                target = _url(location, response.headers.get("Location", ""), base=url)
+            finally:
+                response.close()
+            if target.user is not None or target.origin() != url.origin():
+                authorization = _authorization(target)
+            url = target
+        raise InvalidError(f"{location}: more than {REDIRECTS_MAX} redirects")
+
+    async def _head(self, location: Location) -> Stat | None:
+        """Return what HEAD tells, None where the server does not answer it."""
+        async with self._answered("HEAD", location, {}) as response:
+            if response.status == HTTPStatus.OK:
+                return Stat(response.content_length)
+            if response.status in _NO_HEAD:
+                return None
+            raise _refusal(location, response)
+
+    async def _stream(
+        self, location: Location, span: Span | None, response: aiohttp.ClientResponse
+    ) -> _HttpStream | _NoBytes:
+        """Hold the answer's headers against what was asked."""
+        if response.status == HTTPStatus.OK:
+            size = response.content_length
+            carried = Span(0, END if size is None else size)
+            wanted = carried if span is None else span.clip(carried)
+            return _HttpStream(location, response.content, carried, wanted, size)
+        if span is not None and response.status == HTTPStatus.PARTIAL_CONTENT:
+            carried, size = _carried(location, span, response)
+            return _HttpStream(location, response.content, carried, carried, size)
+        if span is not None and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            try:
+                size = parse_unsatisfied_range(response.headers.get("Content-Range", ""))
+            except ValueError:  # not every server tells it there
+                stat = await self._head(location)
+                size = stat.size if stat is not None else None
+            if size is not None and span.start < size:
+                raise InvalidError(f"{location}: has {size} bytes, but refuses {span}")
+            return _NoBytes(size)
+        raise _refusal(location, response)
+
+
+class _NoBytes:
+    """An empty stream."""
+
+    def __init__(self, size: int | None) -> None:
+        self.size = size
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+class _HttpStream:
+    """The `wanted` part of an answer that should carry the span `carried` (to END: not told)."""
+
+    def __init__(
+        self,
+        location: Location,
+        content: aiohttp.StreamReader,
+        carried: Span,
+        wanted: Span,
+        size: int | None,
+    ) -> None:
+        self.size = size
+        self._location = location
+        self._content = content
+        self._carried = carried
+        self._wanted = wanted
+        self._position = carried.start
+        self._ended = not len(wanted)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._ended:
+            with _translated(self._location):
+                received = await self._content.readany()
+            if not received:
+                self._end()
+                break
+            start = self._position
+            self._position += len(received)
+            if self._position > self._carried.stop:
+                raise InvalidError(f"{self._location}: more bytes than announced")
+            # An answer that should end here is read to its end, so that a longer one is noticed.
+            if self._wanted.stop <= self._position < self._carried.stop:
+                self._ended = True
+            if kept := received[max(self._wanted.start - start, 0) : self._wanted.stop - start]:
+                return kept
+        raise StopAsyncIteration
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._carried.stop == END:
+            self.size = self._position
+        elif self._position < self._carried.stop:
+            raise UnavailableError(
+                f"{self._location}: ended at byte {self._position} of {self._carried.stop}"
+            )
+
+
+def _carried(
+    location: Location, span: Span, response: aiohttp.ClientResponse
+) -> tuple[Span, int | None]:
+    """Return the span that a 206 carries and the object's size, if they answer what was asked."""
+    try:
+        told = parse_content_range(response.headers.get("Content-Range", ""))
+    except ValueError:
+        raise InvalidError(f"{location}: a 206 without a readable Content-Range") from None
+    if told.size is not None:
+        due = span.clip(Span(0, told.size))
+    elif span.stop == END:
+        due = Span(span.start, told.span.stop)
+    else:
+        due = span
+    if told.span != due:
+        raise InvalidError(f"{location}: asked for {due}, the answer has {told.span}")
+    if response.content_length not in (None, len(due)):
+        raise InvalidError(f"{location}: {response.content_length} bytes are announced for {due}")
+    return due, told.size
+
+
+def _refusal(location: Location, response: aiohttp.ClientResponse) -> StoreError:
+    kind = _ERRORS.get(response.status)
+    if kind is None:
+        kind = UnavailableError if response.status >= 500 else InvalidError
+    return kind(f"{location}: the server answers {response.status}")
+
+
+def _url(location: Location, text: str, base: URL | None = None) -> URL:
+    """Read an address; one that is quoted already stays as it is, signatures may cover it."""
+    quoted = text.isascii() and text.isprintable() and not set(text) & _NOT_IN_URIS
+    try:
+        url = URL(text, encoded=quoted)
+    except ValueError:
+        raise InvalidError(f"{location}: an address that cannot be read") from None
+    if base is not None and text:
+        url = base.join(url)
+    if url.scheme not in _SCHEMES or not url.host:
+        raise InvalidError(f"{location}: leads to what is no http address")
+    return url.with_fragment(None)
+
+
+def _authorization(url: URL) -> dict[str, str]:
+    """Return the header of RFC 7617 for the credentials in `url`, if there are any."""
+    if url.raw_user is None:
+        return {}
+    pair = f"{unquote(url.raw_user)}:{unquote(url.raw_password or '')}"
+    return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+
+
+def _trusted(options: HttpOptions) -> ssl.SSLContext | bool:
+    if not options.verify_certificates:
+        return False
+    if options.ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=options.ca_file)
+    except OSError as error:
+        raise ValueError(f"CA file {options.ca_file}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _translated(location: Location) -> Iterator[None]:
+    try:
+        yield
+    except aiohttp.InvalidURL:
+        raise InvalidError(f"{location}: is no http address") from None
+    except aiohttp.ClientResponseError:
+        raise InvalidError(f"{location}: the server does not speak HTTP") from None
+    except (aiohttp.ClientError, OSError) as error:  # OSError: with TimeoutError
+        raise UnavailableError(f"{location}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case aiohttp.ClientConnectorDNSError():
+            return "the host is not known"
+        case aiohttp.ClientSSLError():
+            return "no trusted TLS connection"
+        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
+            return "the answer was cut"
+        case OSError():
+            return error.strerror or type(error).__name__
+        case _:
+            return type(error).__name__

@@ -1,0 +1,120 @@
+"""A file in the making, published whole and durable under its name, or not at all.
+
+All calls block, and run one at a time, in this order:
+
+    open → write* → publish → keep → close      the file is there
+    open → write* → publish →        close      it is withdrawn: nobody was told of it
+    open → write* →                  close      nothing was ever there
+
+Durability: the bytes are synced before the name exists, and the directory after it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from backends.errors import InvalidError
+
+_CLOSED = -1
+_SHOWN_OF_NAME = 40  # characters; so that the temporary name stays below 255 bytes
+# What open() says of O_TMPFILE where the file system (NFS, some FUSE) has no nameless files.
+_NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+
+
+class NewFile:
+    """A temporary file in the directory where it will be published.
+
+    It has no name until then, so that a crash leaves nothing; where the file system cannot do
+    that, it is called `.NAME.RANDOM.part`.
+    """
+
+    def __init__(
+        self, directory: Path, name: str, *, permissions: int | None, sync_bytes: int
+    ) -> None:
+        self._path = directory
+        self._name = name
+        self._permissions = permissions
+        self._sync_bytes = sync_bytes
+        self._unsynced = 0
+        self._directory = _CLOSED
+        self._file = _CLOSED
+        self._temporary: str | None = None
+        self._published = False
+        self._kept = False
+
+    def open(self) -> None:
+        """Create the file, and its directory where that is missing."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+            self._file = os.open(".", flags, 0o666, dir_fd=self._directory)
+        except OSError as error:
+            if error.errno not in _NO_NAMELESS:
+                raise
+            self._open_named()
+
+    def _open_named(self) -> None:
+        name = f".{self._name[:_SHOWN_OF_NAME]}.{secrets.token_hex(8)}.part"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.open(name, flags, 0o666, dir_fd=self._directory)
+        self._temporary = name
+
+    def write(self, data: memoryview) -> None:
+        """Append all of `data`; dirty pages are written back before they become too many."""
+        self._unsynced += data.nbytes
+        while data:
+            data = data[os.write(self._file, data) :]
+        if self._unsynced >= self._sync_bytes:
+            os.fdatasync(self._file)
+            self._unsynced = 0
+
+    def publish(self, size: int) -> None:
+        """Give the file its name; FileExistsError if that is taken, InvalidError if bytes lack."""
+        found = os.fstat(self._file).st_size
+        if found != size:  # an earlier write failed in the middle
+            raise InvalidError(f"{self._name}: {found} of {size} bytes could be written")
+        if self._permissions is not None:
+            os.fchmod(self._file, self._permissions)
+        os.fsync(self._file)
+        if self._temporary is None:
+            source = f"/proc/self/fd/{self._file}"
+            os.link(source, self._name, dst_dir_fd=self._directory, follow_symlinks=True)
+        else:
+            os.link(
+                self._temporary,
+                self._name,
+                src_dir_fd=self._directory,
+                dst_dir_fd=self._directory,
+            )
+        self._published = True
+        os.fsync(self._directory)
+
+    def keep(self) -> None:
+        """Note that whoever asked for the file knows that it is there.  Does not block."""
+        self._kept = True
+
+    def close(self) -> None:
+        """Give everything back; idempotent."""
+        try:
+            if self._temporary is not None:
+                os.unlink(self._temporary, dir_fd=self._directory)
+                self._temporary = None
+            if self._published and not self._kept and self._is_ours():
+                os.unlink(self._name, dir_fd=self._directory)
+                self._published = False
+        finally:
+            for descriptor in (self._file, self._directory):
+                if descriptor != _CLOSED:
+                    os.close(descriptor)
+            self._file = self._directory = _CLOSED
+
+    def _is_ours(self) -> bool:
+        try:
+            there = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(there, os.fstat(self._file))

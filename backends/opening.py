@@ -1,0 +1,75 @@
+"""From options to a store: the one table of drivers, each imported when it is first opened."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import assert_never, overload
+
+from backends.base import PruneStore, ReadStore
+from backends.errors import UnsupportedError
+from backends.location import Location
+from backends.options import (
+    FilesystemOptions,
+    Handling,
+    HttpOptions,
+    MemoryOptions,
+    StoreOptions,
+)
+from backends.wrapping import Limited, Retrying, wrap
+
+# Whose options open a location of that scheme (Glance's names, `memory` apart).
+SCHEMES: MappingProxyType[str, type[StoreOptions]] = MappingProxyType(
+    {
+        "file": FilesystemOptions,
+        "filesystem": FilesystemOptions,
+        "http": HttpOptions,
+        "https": HttpOptions,
+        "memory": MemoryOptions,
+    }
+)
+
+
+def options_type(location: Location) -> type[StoreOptions]:
+    """Return the options that open the location's kind of store; UnsupportedError if none do."""
+    try:
+        return SCHEMES[location.scheme]
+    except KeyError:
+        raise UnsupportedError(f"{location}: no driver for this kind of store") from None
+
+
+@overload
+def open_store(
+    options: FilesystemOptions | MemoryOptions, handling: Handling = ...
+) -> PruneStore: ...
+@overload
+def open_store(options: HttpOptions, handling: Handling = ...) -> ReadStore: ...
+def open_store(options: StoreOptions, handling: Handling = Handling()) -> ReadStore:  # noqa: B008  # frozen
+    """Return the driver with these options, limited and retried as `handling` says.
+
+    Touches neither disk (but for a CA file) nor network.  ValueError for options that make no
+    sense.  A pausing retry holds no place of the limit.
+    """
+    return wrap(
+        _driver(options),
+        Limited(handling.at_once, handling.wait_seconds),
+        Retrying(handling.attempts, handling.first_pause_seconds, handling.pause_seconds_max),
+    )
+
+
+def _driver(options: StoreOptions) -> ReadStore:
+    # Imported here: a driver may need an SDK that only those who use it have installed.
+    match options:
+        case MemoryOptions():
+            from backends.memory import MemoryStore  # noqa: PLC0415
+
+            return MemoryStore(options)
+        case FilesystemOptions():
+            from backends.filesystem import FilesystemStore  # noqa: PLC0415
+
+            return FilesystemStore(options)
+        case HttpOptions():
+            from backends.http import HttpStore  # noqa: PLC0415
+
+            return HttpStore(options)
+        case _:
+            assert_never(options)

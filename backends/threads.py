@@ -1,0 +1,135 @@
+"""Calls that block, in a bounded pool of threads, so that nobody waits for ever for one.
+
+A thread cannot be stopped.  So each resource (an open file) has a `Lane`: its calls run one at a
+time, and when a caller leaves while one is still running, the resource is given back by that
+call's thread as soon as it ends, be it hours later, and by nobody else.
+
+    lane.run(call)*    →    lane.finish(cleanup)     always, in a finally
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from backends.errors import UnavailableError
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class Threads:
+    """A bounded pool of threads; a call that takes longer than `hang_seconds` has failed."""
+
+    def __init__(self, name: str, count: int, hang_seconds: float) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self.hang_seconds = hang_seconds
+
+    def lane(self) -> Lane:
+        """Return the lane of one resource."""
+        return Lane(self)
+
+    def submit(self, call: Callable[[], T]) -> Future[T]:
+        """Queue a call; lanes use it."""
+        future = self._pool.submit(call)
+        future.add_done_callback(_retrieve)
+        return future
+
+    def close(self) -> None:
+        """Start no more calls; does not wait for those that run."""
+        self._pool.shutdown(wait=False)
+
+
+class Lane:
+    """The blocking calls on one resource: one at a time, in order."""
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+        self._lock = threading.Lock()  # of the two fields below; held for moments only
+        self._busy = False
+        self._cleanup: Callable[[], object] | None = None
+        self._finished = False
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Run `call` in a thread; UnavailableError if it hangs.
+
+        A cancelled caller waits for a call that has begun, no longer than `hang_seconds`.
+        """
+        if self._finished:
+            raise RuntimeError("a lane was used after its end")
+        if self._busy:
+            raise UnavailableError("an earlier call to the file system still hangs")
+        self._busy = True
+        future = self._threads.submit(lambda: self._in_thread(call))
+        waiter = asyncio.wrap_future(future)
+        waiter.add_done_callback(_retrieve)
+        try:
+            await asyncio.wait({waiter}, timeout=self._threads.hang_seconds)
+        except asyncio.CancelledError:
+            if not self._revoked(future):
+                await _outlast(waiter, self._threads.hang_seconds)
+            raise
+        if not waiter.done():
+            self._revoked(future)
+            raise UnavailableError(
+                f"the file system has not answered for {self._threads.hang_seconds} s"
+            )
+        return waiter.result()
+
+    async def finish(self, cleanup: Callable[[], object]) -> None:
+        """Run the last call, whatever happens; after a hanging call, as soon as that has ended.
+
+        Returns when it is done or `hang_seconds` have passed; cancellation waits for that too.
+        """
+        self._finished = True
+        with self._lock:
+            if self._busy:
+                self._cleanup = cleanup
+                return
+        waiter = asyncio.wrap_future(self._threads.submit(cleanup))
+        waiter.add_done_callback(_retrieve)
+        if await _outlast(waiter, self._threads.hang_seconds):
+            raise asyncio.CancelledError
+        if waiter.done():
+            waiter.result()
+
+    def _in_thread(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        finally:
+            with self._lock:
+                self._busy = False
+                cleanup, self._cleanup = self._cleanup, None
+            if cleanup is not None:
+                cleanup()
+                _log.warning("a call to the file system that hung has ended, and was cleaned up")
+
+    def _revoked(self, future: Future[Any]) -> bool:
+        """Take back a call that no thread has begun; False if it runs or ran."""
+        if future.cancel():
+            self._busy = False
+            return True
+        return False
+
+
+async def _outlast(waiter: asyncio.Future[Any], seconds: float) -> bool:
+    """Wait until `waiter` is done, through any cancellation; return whether there was one."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    cancelled = False
+    while not waiter.done() and (left := deadline - loop.time()) > 0:
+        try:
+            await asyncio.wait({waiter}, timeout=left)
+        except asyncio.CancelledError:
+            cancelled = True
+    return cancelled
+
+
+def _retrieve(future: Future[Any] | asyncio.Future[Any]) -> None:
+    """Look at a late call's error, which nobody waits for any more."""
+    if not future.cancelled():
+        future.exception()
