@@ -14,6 +14,7 @@ import uvloop
 from registry.app import serve, sync_database
 from registry.config import Settings, load_settings
 from registry.domain.errors import RegistryError
+from registry.errors import ConfigError
 
 _EPILOG = """\
 A first configuration, without authentication (options are those of glance-api.conf):
@@ -84,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         work: Coroutine[Any, Any, None] = options.run(load_settings(options.config_file))
         uvloop.run(work)
-    except RegistryError as error:
+    except (ConfigError, RegistryError) as error:
         sys.stderr.write(f"cacheproxy-registry: {error}\n")
         return 1
     return 0

@@ -8,19 +8,21 @@ import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from aiohttp import web
 
 from backends.base import ReadStore
 from backends.opening import SCHEMES, open_store
-from backends.options import FilesystemOptions, HttpOptions, StoreOptions
+from backends.options import DataDirectory, FilesystemOptions, HttpOptions, StoreOptions
 from registry.config import Settings
 from registry.db.database import Database
 from registry.db.schema import SchemaState, schema_state, upgrade_schema
-from registry.domain.errors import ConfigError
-from registry.domain.schemas import image_schema
+from registry.domain.limits import Limits
+from registry.domain.schemas import Formats, image_schema
 from registry.domain.validation import ImageValidator
+from registry.errors import ConfigError
 from registry.service.downloads import Downloads
 from registry.service.images import Images
 from registry.service.stores import Stores
@@ -41,9 +43,9 @@ ACCESS_LOG_FORMAT = '%a "%r" %s %b %Tf "%{User-Agent}i" %{X-OpenStack-Request-ID
 
 async def sync_database(settings: Settings) -> SchemaState:
     """Bring the database to the newest revision, creating it where it is missing."""
-    directory = _database_file(settings).parent
+    database = await asyncio.to_thread(Database, settings.database)
+    directory = database.file.parent
     await asyncio.to_thread(_require_directory, directory, "[database] connection", create=False)
-    database = Database(settings.database)
     try:
         return await upgrade_schema(database)
     finally:
@@ -54,9 +56,9 @@ async def sync_database(settings: Settings) -> SchemaState:
 async def open_application(settings: Settings) -> AsyncIterator[web.Application]:
     """Build the application on a database that is up to date, and close it all behind."""
     async with AsyncExitStack() as stack:
-        database = Database(settings.database)
+        database = await asyncio.to_thread(Database, settings.database)
         stack.push_async_callback(database.aclose)
-        await _require_schema(settings, database)
+        await _require_schema(database)
         for directory in settings.data_directories:
             await asyncio.to_thread(
                 _require_directory,
@@ -66,13 +68,13 @@ async def open_application(settings: Settings) -> AsyncIterator[web.Application]
             )
         stores = _open_stores(settings)
         stack.push_async_callback(stores.aclose)
-        images = Images(
-            database, stores, ImageValidator(image_schema(settings.formats)), settings.limits
-        )
-        uploads = Uploads(database, stores, settings.limits, settings.hash_algorithm)
+        limits = Limits(**asdict(settings.limits))
+        formats = Formats(**asdict(settings.formats))
+        images = Images(database, stores, ImageValidator(image_schema(formats)), limits)
+        uploads = Uploads(database, stores, limits, settings.hash_algorithm)
         yield build_application(
             everybody,
-            DiscoveryHandlers(settings.formats, settings.public_endpoint),
+            DiscoveryHandlers(formats, settings.public_endpoint),
             ImageHandlers(images),
             ImageDataHandlers(uploads, Downloads(database, stores)),
         )
@@ -124,21 +126,16 @@ async def serve(settings: Settings) -> None:
     LOG.info("stopped")
 
 
-async def _require_schema(settings: Settings, database: Database) -> None:
+async def _require_schema(database: Database) -> None:
     remedy = "run `cacheproxy-registry --config-file FILE db sync`"
-    file = _database_file(settings)
-    if not await asyncio.to_thread(file.exists):
-        raise ConfigError(f"there is no database {file}: {remedy}")
+    if not await asyncio.to_thread(database.file.exists):
+        raise ConfigError(f"there is no database {database.file}: {remedy}")
     state = await schema_state(database)
     if not state.is_newest:
         raise ConfigError(
             f"the database is at revision {state.current or 'none'} and this program needs "
             f"{state.newest}: {remedy}"
         )
-
-
-def _database_file(settings: Settings) -> Path:
-    return Path(settings.database.database or "")
 
 
 def _require_directory(path: Path, option: str, *, create: bool) -> None:
@@ -156,8 +153,11 @@ def _require_directory(path: Path, option: str, *, create: bool) -> None:
 
 
 def _open_stores(settings: Settings) -> Stores:
+    directories = tuple(
+        DataDirectory(directory.path, directory.priority) for directory in settings.data_directories
+    )
     options: dict[str, Callable[[], StoreOptions]] = {
-        "file": lambda: FilesystemOptions(settings.data_directories),
+        "file": lambda: FilesystemOptions(directories),
         "http": HttpOptions,
     }
     by_name: dict[str, ReadStore] = {}

@@ -11,17 +11,13 @@ import hashlib
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sqlalchemy as sa
 from oslo_config import cfg, types
 
-from backends.options import DataDirectory
-from registry.domain.errors import ConfigError
-from registry.domain.limits import Limits
-from registry.domain.schemas import Formats
+from registry.errors import ConfigError
 
 LOG = logging.getLogger(__name__)
 
@@ -31,19 +27,48 @@ _FLAVORS_WITHOUT_AUTHENTICATION = frozenset({"", "caching", "cachemanagement"})
 
 
 @dataclass(frozen=True, slots=True)
+class DataDirectorySettings:
+    """A directory of the file store; new images go to the highest `priority` that has room."""
+
+    path: Path
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What operators bound; -1 lifts a quota."""
+
+    image_property_quota: int = 128
+    image_tag_quota: int = 128
+    image_size_cap: int = 1 << 40  # bytes
+    limit_param_default: int = 25  # images on a page
+    api_limit_max: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class FormatSettings:
+    """`[image_format]`: which formats images may have."""
+
+    container: tuple[str, ...] = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
+    disk: tuple[str, ...] = (
+        *("ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything, validated."""
 
-    database: sa.URL
-    data_directories: tuple[DataDirectory, ...]
+    database: str  # SQLAlchemy's URL, as operators write it
+    data_directories: tuple[DataDirectorySettings, ...]
     stores: tuple[str, ...] = ("file", "http")
     default_store: str = "file"
     host: str = "127.0.0.1"
     port: int = 9292
     public_endpoint: str | None = None
     hash_algorithm: str = "sha512"
-    limits: Limits = field(default_factory=Limits)
-    formats: Formats = field(default_factory=Formats)
+    limits: LimitSettings = LimitSettings()
+    formats: FormatSettings = FormatSettings()
     drain_seconds: float = 30.0  # how long a stop waits for requests in progress
 
 
@@ -73,8 +98,8 @@ def _integer(name: str, default: int, least: int = -1, most: int = (1 << 63) - 1
     return cfg.Opt(name, type=_Commented(types.Integer(least, most)), default=default)
 
 
-_LIMITS = Limits()
-_FORMATS = Formats()
+_LIMITS = LimitSettings()
+_FORMATS = FormatSettings()
 _OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
     "DEFAULT": (
         cfg.StrOpt("bind_host", default="127.0.0.1"),
@@ -135,14 +160,14 @@ def _settings(conf: Any) -> Settings:
         default_store=conf.glance_store.default_store,
         data_directories=_data_directories(conf.glance_store),
         hash_algorithm=algorithm,
-        limits=Limits(
+        limits=LimitSettings(
             image_property_quota=conf.image_property_quota,
             image_tag_quota=conf.image_tag_quota,
             image_size_cap=conf.image_size_cap,
             limit_param_default=conf.limit_param_default,
             api_limit_max=conf.api_limit_max,
         ),
-        formats=Formats(
+        formats=FormatSettings(
             container=tuple(conf.image_format.container_formats),
             disk=tuple(conf.image_format.disk_formats),
         ),
@@ -175,34 +200,32 @@ def _require_available(conf: Any) -> None:
         )
 
 
-def _database(connection: str) -> sa.URL:
-    try:
-        url = sa.make_url(connection)
-    except sa.exc.ArgumentError:
-        raise ConfigError("[database] connection is not a database URL") from None
-    if url.get_backend_name() != "sqlite":
+def _database(connection: str) -> str:
+    scheme, separator, rest = connection.partition("://")
+    if not separator:
+        raise ConfigError("[database] connection is not a database URL")
+    if scheme.partition("+")[0] != "sqlite":
         raise ConfigError(
-            f"[database] connection: {url.get_backend_name()} is not available yet; "
-            "use sqlite:////absolute/path"
+            f"[database] connection: {scheme} is not available yet; use sqlite:////absolute/path"
         )
-    if url.database in {None, "", ":memory:"}:
+    if rest in {"", "/", "/:memory:"} or not rest.startswith("/"):
         raise ConfigError("[database] connection needs a file: sqlite:////absolute/path")
-    return url.set(drivername="sqlite+aiosqlite")
+    return connection
 
 
-def _data_directories(store: Any) -> tuple[DataDirectory, ...]:
+def _data_directories(store: Any) -> tuple[DataDirectorySettings, ...]:
     """Read `filesystem_store_datadirs` (`path` or `path:priority`, repeated) or the single one."""
     several = store.filesystem_store_datadirs or []
     if several and store.filesystem_store_datadir:
         raise ConfigError(
             "[glance_store] set filesystem_store_datadir or filesystem_store_datadirs, not both"
         )
-    directories: list[DataDirectory] = []
+    directories: list[DataDirectorySettings] = []
     for text in several or [store.filesystem_store_datadir or "/var/lib/glance/images"]:
         path, _, priority = text.partition(":") if several else (text, "", "")
         if not Path(path).is_absolute() or not re.fullmatch(r"[0-9]{0,9}", priority):
             raise ConfigError(f"[glance_store] not an absolute data directory: {text}")
-        directories.append(DataDirectory(Path(path), int(priority or 0)))
+        directories.append(DataDirectorySettings(Path(path), int(priority or 0)))
     return tuple(directories)
 
 

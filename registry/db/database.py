@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection as Connection
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from registry.domain.errors import UnavailableError
+
+__all__ = ["Connection", "Database"]
 
 CONNECTIONS_MAX = 8
 CONNECTION_WAIT_SECONDS = 30.0  # the longest wait for a free connection
@@ -25,10 +29,14 @@ LOCK_WAIT_SECONDS = 30.0  # the longest wait for another writer
 class Database:
     """Connections to one SQLite database file.  Failures are `UnavailableError`."""
 
-    def __init__(self, url: sa.URL) -> None:
-        """Prepare; nothing is opened before the first transaction."""
+    def __init__(self, connection: str) -> None:
+        """Prepare a database by its URL; blocks for a moment, as looking up a path does.
+
+        Nothing is opened before the first transaction.
+        """
+        self._url = sa.make_url(connection).set(drivername="sqlite+aiosqlite")
         self._engine = create_async_engine(
-            url,
+            self._url,
             pool_size=CONNECTIONS_MAX,
             max_overflow=0,
             pool_timeout=CONNECTION_WAIT_SECONDS,
@@ -39,16 +47,21 @@ class Database:
         self._writing = self._engine.execution_options(registry_writes=True)
 
     def __repr__(self) -> str:
-        return f"Database({self._engine.url.render_as_string(hide_password=True)!r})"
+        return f"Database({self._url!r})"
+
+    @property
+    def file(self) -> Path:
+        """The file that everything is in."""
+        return Path(self._url.database or "")
 
     @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self) -> AsyncIterator[Connection]:
         """Run a transaction that changes nothing: one consistent view."""
         async with _translated(), self._engine.begin() as connection:
             yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self) -> AsyncIterator[Connection]:
         """Run a transaction that may change rows: committed at the end, undone by any exception."""
         async with _translated(), self._writing.begin() as connection:
             yield connection
@@ -62,11 +75,10 @@ class Database:
 async def _translated() -> AsyncIterator[None]:
     try:
         yield
-    except IntegrityError:
-        raise
-    except (DBAPIError, PoolTimeoutError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        raise UnavailableError(f"The database does not answer: {cause}") from error
+    except PoolTimeoutError as error:
+        raise UnavailableError("The database has no connection to spare.") from error
+    except (InterfaceError, OperationalError) as error:
+        raise UnavailableError(f"The database failed: {error.orig}") from error
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

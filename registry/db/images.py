@@ -12,8 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from registry.db.database import Connection
 from registry.db.tables import image_locations, image_properties, image_tags, images
 from registry.domain.errors import ConflictError
 from registry.domain.fields import CHANGEABLE
@@ -26,7 +26,7 @@ _COLUMNS = tuple(
 _CHANGEABLE_COLUMNS = CHANGEABLE - {"tags"}
 
 
-async def add_image(connection: AsyncConnection, image: Image) -> None:
+async def add_image(connection: Connection, image: Image) -> None:
     """Insert a new image; its id must never have been used, not even by one deleted since."""
     row = {column.name: getattr(image, column.name) for column in _COLUMNS}
     try:
@@ -37,7 +37,7 @@ async def add_image(connection: AsyncConnection, image: Image) -> None:
 
 
 async def get_image(
-    connection: AsyncConnection, image_id: str, *, for_update: bool = False
+    connection: Connection, image_id: str, *, for_update: bool = False
 ) -> Image | None:
     """Return an image, in a writing transaction also locked against other writers."""
     question = sa.select(*_COLUMNS).where(images.c.id == image_id, ~images.c.deleted)
@@ -47,7 +47,7 @@ async def get_image(
     return None if row is None else (await load_images(connection, [row]))[0]
 
 
-async def save_image(connection: AsyncConnection, image: Image) -> None:
+async def save_image(connection: Connection, image: Image) -> None:
     """Write what clients may change, and the time of the change."""
     row = {name: getattr(image, name) for name in _CHANGEABLE_COLUMNS}
     row["updated_at"] = image.updated_at
@@ -58,7 +58,7 @@ async def save_image(connection: AsyncConnection, image: Image) -> None:
 
 
 async def move_image(
-    connection: AsyncConnection,
+    connection: Connection,
     image_id: str,
     now: Status,
     then: Status,
@@ -77,7 +77,7 @@ async def move_image(
     return answer.rowcount == 1
 
 
-async def add_location(connection: AsyncConnection, image_id: str, location: ImageLocation) -> None:
+async def add_location(connection: Connection, image_id: str, location: ImageLocation) -> None:
     """Note where (more of) the data of an image is."""
     await connection.execute(
         image_locations.insert().values(
@@ -86,7 +86,7 @@ async def add_location(connection: AsyncConnection, image_id: str, location: Ima
     )
 
 
-async def delete_image(connection: AsyncConnection, image: Image, moment: datetime) -> None:
+async def delete_image(connection: Connection, image: Image, moment: datetime) -> None:
     """Delete an image that this transaction has locked; its row stays, so that its id is used up."""
     await move_image(
         connection,
@@ -101,7 +101,7 @@ async def delete_image(connection: AsyncConnection, image: Image, moment: dateti
         await connection.execute(table.delete().where(table.c.image_id == image.id))
 
 
-async def load_images(connection: AsyncConnection, rows: Sequence[sa.Row[Any]]) -> list[Image]:
+async def load_images(connection: Connection, rows: Sequence[sa.Row[Any]]) -> list[Image]:
     """Complete rows of `image_columns` to images, in three questions however many they are."""
     ids = [row.id for row in rows]
     if not ids:
@@ -136,13 +136,13 @@ def image_columns() -> tuple[sa.Column[Any], ...]:
 
 
 async def _children(
-    connection: AsyncConnection, table: sa.Table, ids: Sequence[str]
+    connection: Connection, table: sa.Table, ids: Sequence[str]
 ) -> Sequence[sa.Row[Any]]:
     question = sa.select(table).where(table.c.image_id.in_(ids))
     return (await connection.execute(question.order_by(*table.primary_key))).all()
 
 
-async def _add_children(connection: AsyncConnection, image: Image) -> None:
+async def _add_children(connection: Connection, image: Image) -> None:
     tags = [{"image_id": image.id, "value": value} for value in image.tags]
     if tags:
         await connection.execute(image_tags.insert(), tags)

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from registry.db.database import Connection
 from registry.db.images import image_columns, load_images
 from registry.db.tables import image_properties, image_tags, images
 from registry.domain.errors import InvalidRequestError
@@ -29,9 +29,7 @@ _COMPARE: dict[Operator, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
 _LOWEST = {"size": -1}
 
 
-async def list_images(
-    connection: AsyncConnection, query: ListQuery, identity: Identity
-) -> list[Image]:
+async def list_images(connection: Connection, query: ListQuery, identity: Identity) -> list[Image]:
     """Return one page, in order."""
     question = sa.select(*image_columns()).where(
         ~images.c.deleted,
@@ -106,9 +104,7 @@ def _sort_column(field: str) -> sa.ColumnElement[Any]:
     return sa.func.coalesce(column, _LOWEST.get(field, "")) if column.nullable else column
 
 
-async def _after(
-    connection: AsyncConnection, query: ListQuery, marker: str
-) -> sa.ColumnElement[bool]:
+async def _after(connection: Connection, query: ListQuery, marker: str) -> sa.ColumnElement[bool]:
     """Return the condition "behind the image `marker`" in the query's order."""
     columns = [_sort_column(key.field) for key in query.sort]
     found = await connection.execute(

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.util import CommandError
+from alembic.script.revision import RevisionError
 
 from registry.db.database import Database
-from registry.domain.errors import ConfigError
+from registry.errors import ConfigError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Not Alembic's usual name: Glance's own database has that one, with revisions that are not ours.
@@ -74,7 +74,7 @@ def _upgrade(connection: sa.Connection, scripts: ScriptDirectory) -> None:
     context = _context(connection)
     try:
         missing = list(scripts.iterate_revisions("head", context.get_current_revision()))
-    except CommandError as error:
+    except RevisionError as error:
         raise ConfigError(f"the database is newer than this program: {error}") from None
     with Operations.context(context):
         for script in reversed(missing):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 from registry.domain import access
 from registry.domain.errors import ForbiddenError
@@ -16,9 +15,9 @@ from registry.domain.validation import ImageValidator
 
 
 def draft_image(
-    body: Any, identity: Identity, *, validator: ImageValidator, limits: Limits, now: datetime
+    blank: Image, body: Any, identity: Identity, validator: ImageValidator, limits: Limits
 ) -> Image:
-    """Return the queued image that `body` describes, or say what is wrong with it."""
+    """Return the queued image that `body` describes: `blank`, filled in; also the id, if it names one."""
     if isinstance(body, dict):
         for name in body:
             require_writable(name)
@@ -36,10 +35,6 @@ def draft_image(
     limits.require_properties(len(properties))
     access.require_visibility(identity, fields["visibility"])
     access.require_owner(identity, fields["owner"])
-    return Image(
-        id=body["id"].lower() if "id" in body else str(uuid4()),
-        created_at=now,
-        updated_at=now,
-        properties=properties,
-        **fields,
-    )
+    if "id" in body:
+        fields["id"] = body["id"].lower()
+    return replace(blank, properties=properties, **fields)

@@ -1,7 +1,6 @@
-"""What can go wrong in the catalog, by what the caller can do about it.
+"""What can go wrong with a request, by what the caller can do about it.
 
     RegistryError
-    ├── ConfigError            the configuration or the machine does not allow a start; says what to do
     ├── InvalidRequestError    the request makes no sense, or breaks a rule that never changes
     │   └── UploadCutError     the client went away, or its body is broken, in the middle
     ├── ForbiddenError         understood and refused: read-only, protected, reserved, not yours
@@ -22,10 +21,6 @@ from __future__ import annotations
 
 class RegistryError(Exception):
     """Any failure that the catalog itself names; its text may be shown to the client."""
-
-
-class ConfigError(RegistryError):
-    """The configuration or the machine does not allow a start; the message says what to do."""
 
 
 class InvalidRequestError(RegistryError):

@@ -1,4 +1,4 @@
-"""The bounds of the catalog, with Glance's names, defaults and meaning (-1 lifts a quota)."""
+"""The bounds of the catalog, with Glance's names and meaning (-1 lifts a quota)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FILTERS_MAX = 100  # conditions of one list request; each is a part of one SQL s
 class Limits:
     """What an operator may bound."""
 
-    image_property_quota: int = 128
-    image_tag_quota: int = 128
-    image_size_cap: int = 1 << 40  # bytes
-    limit_param_default: int = 25  # images on a page
-    api_limit_max: int = 1000
+    image_property_quota: int
+    image_tag_quota: int
+    image_size_cap: int  # bytes
+    limit_param_default: int  # images on a page
+    api_limit_max: int
 
     def require_properties(self, count: int) -> None:
         """Refuse more custom properties than the quota allows."""

@@ -109,9 +109,9 @@ def _parse_condition(name: str, value: str) -> Condition | None:
     if name in _NUMBER_FIELDS:
         return Condition(name, "eq", _parse_number(name, value))
     if name in _TRUTH_FIELDS:
-        if value not in {"true", "false"}:
+        if value.lower() not in {"true", "false"}:
             raise InvalidRequestError(f"The filter '{name}' must be 'true' or 'false'.")
-        return Condition(name, "eq", value == "true")
+        return Condition(name, "eq", value.lower() == "true")
     if name in _TIME_FIELDS:
         operator, text = _split_operator(value, _COMPARISONS)
         return Condition(name, operator, _parse_time(name, text))

@@ -22,12 +22,10 @@ UUID_PATTERN = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """The formats that an operator allows: `[image_format]`, with Glance's defaults."""
+    """The formats that an operator allows."""
 
-    container: tuple[str, ...] = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")
-    disk: tuple[str, ...] = (
-        *("ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso", "ploop"),
-    )
+    container: tuple[str, ...]
+    disk: tuple[str, ...]
 
 
 def image_schema(formats: Formats) -> Schema:

@@ -6,11 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from uuid import uuid4
 
 from backends.location import Location
-from registry.db.database import Database
+from registry.db.database import Connection, Database
 from registry.db.images import add_image, delete_image, get_image, save_image
 from registry.db.listing import list_images
 from registry.domain import access
@@ -49,9 +48,9 @@ class Images:
 
     async def create(self, identity: Identity, body: Any) -> Document:
         """Register an image, without data."""
-        image = draft_image(
-            body, identity, validator=self._validator, limits=self._limits, now=self._clock()
-        )
+        now = self._clock()
+        blank = Image(id=str(uuid4()), created_at=now, updated_at=now)
+        image = draft_image(blank, body, identity, self._validator, self._limits)
         async with self._database.write() as connection:
             await add_image(connection, image)
         return image_document(image)
@@ -139,7 +138,7 @@ class Images:
         return changed
 
     @staticmethod
-    async def _own(connection: AsyncConnection, identity: Identity, image_id: str) -> Image:
+    async def _own(connection: Connection, identity: Identity, image_id: str) -> Image:
         """Return an image that the caller may change, locked."""
         image = access.require_visible(
             identity, await get_image(connection, image_id, for_update=True), image_id

@@ -31,7 +31,7 @@ from registry.web.request_id import REQUEST_ID, RequestIdTooLongError, assign_re
 
 LOG = logging.getLogger(__name__)
 
-# ConfigError apart, which ends the program before it serves; tests hold the table complete.
+# Complete; a test holds it to that.
 STATUSES: tuple[tuple[type[RegistryError], HTTPStatus], ...] = (
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
     (ForbiddenError, HTTPStatus.FORBIDDEN),

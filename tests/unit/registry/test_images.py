@@ -1,0 +1,148 @@
+"""Records below HTTP: what is refused to whom, deleting with its data, and times."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from backends.errors import InUseError, StoreError
+from backends.errors import UnavailableError as StoreAwayError
+from backends.location import Location
+from backends.memory import MemoryStore
+from registry.db.database import Database
+from registry.domain import errors
+from registry.domain.identity import EVERYBODY, Identity
+from registry.domain.limits import Limits
+from registry.domain.validation import ImageValidator
+from registry.service.downloads import Downloads
+from registry.service.images import Images
+from registry.service.stores import Stores
+from registry.service.uploads import Upload, Uploads
+
+OWNER = Identity("p1", "u1", is_admin=False)
+STRANGER = Identity("p2", "u2", is_admin=False)
+
+
+async def body(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def new_image(images: Images, **fields: Any) -> str:
+    described = {"container_format": "bare", "disk_format": "raw", **fields}
+    return str((await images.create(EVERYBODY, described))["id"])
+
+
+async def test_the_owner_is_the_callers_project(images: Images) -> None:
+    assert (await images.create(OWNER, {}))["owner"] == "p1"
+    assert (await images.create(EVERYBODY, {}))["owner"] is None
+    with pytest.raises(errors.ForbiddenError):
+        await images.create(OWNER, {"owner": "p2"})
+    with pytest.raises(errors.ForbiddenError):
+        await images.create(OWNER, {"visibility": "public"})
+
+
+async def test_strangers_see_nothing_and_change_nothing(images: Images) -> None:
+    private = await new_image(images, owner="p1", visibility="private")
+    public = await new_image(images, owner="p1", visibility="public")
+    with pytest.raises(errors.NotFoundError):
+        await images.show(STRANGER, private)
+    assert (await images.show(STRANGER, public))["id"] == public
+    for image_id, refusal in ((private, errors.NotFoundError), (public, errors.ForbiddenError)):
+        with pytest.raises(refusal):
+            await images.add_tag(STRANGER, image_id, "x")
+        with pytest.raises(refusal):
+            await images.delete(STRANGER, image_id)
+        assert (await images.show(OWNER, image_id))["tags"] == []
+
+
+async def test_a_change_moves_the_time_and_no_change_does_not(images: Images) -> None:
+    image_id = await new_image(images)
+    before = await images.show(EVERYBODY, image_id)
+    media_type = "application/openstack-images-v2.1-json-patch"
+    assert await images.patch(EVERYBODY, image_id, media_type, []) == before
+    await images.add_tag(EVERYBODY, image_id, "x")
+    tagged = await images.show(EVERYBODY, image_id)
+    assert tagged["updated_at"] > before["updated_at"]
+    await images.add_tag(EVERYBODY, image_id, "x")
+    assert await images.show(EVERYBODY, image_id) == tagged
+
+
+async def test_an_id_is_never_used_twice(images: Images) -> None:
+    image_id = await new_image(images)
+    for _ in range(2):
+        with pytest.raises(errors.ConflictError, match="already exists"):
+            await new_image(images, id=image_id.upper())
+        if _ == 0:
+            await images.delete(EVERYBODY, image_id)
+
+
+async def test_deleting_takes_the_data_along(
+    images: Images, uploads: Uploads, store: MemoryStore
+) -> None:
+    image_id = await new_image(images)
+    await uploads.upload(EVERYBODY, image_id, Upload(None, None), body(b"data"))
+    assert store.names == {image_id}
+    await images.delete(EVERYBODY, image_id)
+    assert store.names == frozenset()
+    with pytest.raises(errors.NotFoundError):
+        await images.delete(EVERYBODY, image_id)
+
+
+async def test_an_image_whose_data_is_lost_can_be_deleted(
+    images: Images, uploads: Uploads, store: MemoryStore
+) -> None:
+    image_id = await new_image(images)
+    await uploads.upload(EVERYBODY, image_id, Upload(None, None), body(b"data"))
+    await store.delete(Location(f"memory:///{image_id}"))
+    await images.delete(EVERYBODY, image_id)
+    with pytest.raises(errors.NotFoundError):
+        await images.show(EVERYBODY, image_id)
+
+
+class RefusingStore(MemoryStore):
+    """A store that does not delete."""
+
+    def __init__(self, error: StoreError) -> None:
+        super().__init__()
+        self.error = error
+
+    async def delete(self, location: Location) -> None:
+        await self.stat(location)
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (InUseError("a clone"), errors.ConflictError),
+        (StoreAwayError("away"), errors.UnavailableError),
+    ],
+)
+async def test_a_store_that_does_not_delete_keeps_the_image(
+    database: Database,
+    validator: ImageValidator,
+    limits: Limits,
+    failure: StoreError,
+    told: type[errors.RegistryError],
+) -> None:
+    store = RefusingStore(failure)
+    stores = Stores({"r": store}, {"memory": store}, "r")
+    images = Images(database, stores, validator, limits)
+    image_id = await new_image(images)
+    await Uploads(database, stores, limits, "sha512").upload(
+        EVERYBODY, image_id, Upload(None, None), body(b"data")
+    )
+    with pytest.raises(told):
+        await images.delete(EVERYBODY, image_id)
+    assert (await images.show(EVERYBODY, image_id))["status"] == "active"
+    data = await Downloads(database, stores).find(EVERYBODY, image_id)
+    assert data.size == 4
+
+
+async def test_protected_images_stay(images: Images) -> None:
+    image_id = await new_image(images, protected=True)
+    with pytest.raises(errors.ForbiddenError, match="protected"):
+        await images.delete(EVERYBODY, image_id)
+    assert (await images.show(EVERYBODY, image_id))["status"] == "queued"
