@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from cacheproxy.processes.channel import Channel, ChannelFullError, close_all
+from cacheproxy.processes.channel import Channel, ChannelFullError
 from cacheproxy.processes.orders import (
     HEARTBEAT_SECONDS,
     AnyReport,
@@ -31,6 +31,7 @@ from cacheproxy.processes.orders import (
     decode_order,
     encode,
 )
+from cacheproxy.processes.packets import close_all
 
 
 def _refuse(*_: object) -> None:

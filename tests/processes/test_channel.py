@@ -13,20 +13,22 @@ import socket
 from pathlib import Path
 
 import pytest
-from harness.rules import open_descriptors
 
 from cacheproxy.processes.channel import (
-    FDS_MAX,
-    MESSAGE_BYTES_MAX,
     QUEUE_FDS_MAX,
     QUEUE_MESSAGES_MAX,
-    BrokenChannelError,
     Channel,
     ChannelFullError,
+)
+from cacheproxy.processes.packets import (
+    FDS_MAX,
+    MESSAGE_BYTES_MAX,
+    BrokenChannelError,
     receive_packet,
     send_packet,
     socket_pair,
 )
+from harness.rules import open_descriptors
 
 PATIENCE_SECONDS = 20.0  # only a broken channel takes so long
 

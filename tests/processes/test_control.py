@@ -8,9 +8,8 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
-from harness.rules import open_descriptors
 
-from cacheproxy.processes.channel import Channel, send_packet, socket_pair
+from cacheproxy.processes.channel import Channel
 from cacheproxy.processes.control import Control
 from cacheproxy.processes.orders import (
     AnyReport,
@@ -28,6 +27,8 @@ from cacheproxy.processes.orders import (
     decode_report,
     encode,
 )
+from cacheproxy.processes.packets import send_packet, socket_pair
+from harness.rules import open_descriptors
 
 PATIENCE_SECONDS = 20.0
 

@@ -1,0 +1,91 @@
+"""The sockets on which clients arrive.  They are bound before anything is started, and stay."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cacheproxy.config import Settings
+from cacheproxy.errors import ConfigError
+from cacheproxy.processes.orders import ConnectionKind
+
+BACKLOG = 4096  # connections that wait to be accepted; the kernel may allow less (somaxconn)
+
+_EXPLANATIONS = {
+    errno.EADDRINUSE: "is in use; stop the other program (`ss -ltnp` names it) or choose another",
+    errno.EADDRNOTAVAIL: "is not an address of this machine",
+    errno.EACCES: "may not be used without privileges (CAP_NET_BIND_SERVICE); choose 1024 or more",
+}
+_NO_SUCH_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket, not blocking, and what its connections are for."""
+
+    sock: socket.socket
+    kind: ConnectionKind
+
+    @property
+    def url(self) -> str:
+        """Where clients find it."""
+        host, port = self.sock.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def bind(settings: Settings) -> list[Listener]:
+    """Listen on all addresses of the settings.  ConfigError if one cannot be had; then on none."""
+    places: list[tuple[ConnectionKind, str, str, int]] = [
+        ("api", "DEFAULT", settings.host, settings.port),
+        ("metrics", "metrics", settings.metrics.host, settings.metrics.port),
+    ]
+    listeners: list[Listener] = []
+    try:
+        for kind, section, host, port in places:
+            option = f"[{section}] bind_host = {host}, bind_port = {port}"
+            for sock in _bind(host, port, option):
+                listeners.append(Listener(sock, kind))  # noqa: PERF401  (closed below on a failure)
+    except BaseException:
+        for listener in listeners:
+            listener.sock.close()
+        raise
+    return listeners
+
+
+def _bind(host: str, port: int, option: str) -> Iterator[socket.socket]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise ConfigError(f"{option}: the name does not resolve: {error.strerror}") from error
+    bound = 0
+    for position, (family, _, _, _, address) in enumerate(found):
+        try:
+            sock = _listen(family, (address[0], port, *address[2:]))
+        except OSError as error:
+            # A name like localhost may have an address of a family that this machine does without.
+            last = position == len(found) - 1
+            if error.errno in _NO_SUCH_FAMILY and (bound or not last):
+                continue
+            known = _EXPLANATIONS.get(error.errno or 0)
+            raise ConfigError(f"{option}: {known or os.strerror(error.errno or 0)}") from error
+        bound += 1
+        port = sock.getsockname()[1]  # all addresses of a name share one port, also a free one
+        yield sock
+
+
+def _listen(family: int, address: tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # :: takes IPv4 as well
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,377 @@
+"""The supervisor: owns the listening sockets, keeps the children alive, hands out connections.
+
+It imports little, runs no loop but its own small one, and opens no file of the cache, so that
+nothing that goes wrong with images can take it along.  Each accepted connection goes to the serving
+worker with the fewest; while there is none, connections wait in the listeners' backlog.
+
+A child is replaced when it dies or shows no sign of life.  The keeper's death touches no worker:
+they get new links once its successor serves.  A stop drains the workers first, then the keeper.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import os
+import resource
+import selectors
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from cacheproxy.config import Settings
+from cacheproxy.metrics import CHILD_STARTS, Board, Meter
+from cacheproxy.processes.birth import become, fork
+from cacheproxy.processes.listeners import Listener
+from cacheproxy.processes.orders import (
+    AnyReport,
+    Connection,
+    ConnectionClosed,
+    Drain,
+    KeeperLink,
+    LinkLost,
+    Purge,
+    Purged,
+    Ready,
+    WorkerLink,
+)
+from cacheproxy.processes.packets import socket_pair
+from cacheproxy.processes.signals import Signals
+from cacheproxy.processes.slot import Slot
+
+ACCEPTS_AT_ONCE = 64  # before children are heard again
+ACCEPT_PAUSE_SECONDS = 0.5  # after this machine had no descriptor or memory for a connection
+KEEPER_WAIT_SECONDS = 10.0  # at the start, the first connections wait so long for the cache
+KEEPER_STOP_SECONDS = 10.0  # the keeper's share of a stop, once the workers are gone
+SAME_STOP_SECONDS = 1.0  # Ctrl-C reaches whoever started us as well, and he may pass it on
+LINK_PAUSE_SECONDS = 1.0  # between two links of one worker, when it loses them
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What the children run; each returns its exit code (os.EX_CONFIG: it has said what is wrong)."""
+
+    keeper: Callable[[Settings, socket.socket, Meter], int]
+    worker: Callable[[Settings, int, socket.socket, Meter], int]
+
+
+class Supervisor:
+    """Runs a node's processes until it is told to stop by SIGTERM or SIGINT."""
+
+    def __init__(self, settings: Settings, entries: Entries, listeners: Sequence[Listener]) -> None:
+        """Take over the listeners."""
+        self._settings = settings
+        self._entries = entries
+        self._listeners = list(listeners)
+        self._listening = False
+        self._accept_at = 0.0
+        self._keeper = Slot("keeper", row=1) if settings.cache.enabled else None
+        self._workers = [Slot(f"worker {n}", row=n + 2) for n in range(settings.workers)]
+        self._board = Board.create(rows=2 + settings.workers)
+        self._meter = self._board.meter(0)
+        self._selector = selectors.DefaultSelector()
+        self._watched: dict[Slot, tuple[socket.socket, int]] = {}
+        self._opened = self._keeper is None  # whether connections need not wait for the cache
+        self._open_at = math.inf
+        self._announced = False
+        self._signals: Signals | None = None
+        self._stops = 0  # requests to stop that were heard
+        self._exit_code: int | None = None  # not None: stopping
+        self._stopped_at = math.inf
+        self._kill_at = math.inf
+        self._hurried = False
+        self._keeper_draining = False
+
+    @property
+    def _slots(self) -> list[Slot]:
+        return [*([self._keeper] if self._keeper else []), *self._workers]
+
+    def run(self) -> int:
+        """Serve until a stop; the exit code."""
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        signals = self._signals = Signals()
+        try:
+            self._selector.register(signals.sock, selectors.EVENT_READ, signals)
+            return self._turn(signals)
+        finally:
+            signals.end()
+            self._close_all()
+
+    def _turn(self, signals: Signals) -> int:
+        now = time.monotonic()
+        self._open_at = now + KEEPER_WAIT_SECONDS
+        while True:
+            self._reap(now)
+            if self._exit_code is not None and not self._running():
+                return self._exit_code
+            self._keep_up(now)
+            self._watch(now)
+            deadline = self._next_deadline(now)
+            ready = self._selector.select(None if deadline == math.inf else max(0, deadline - now))
+            # Taken before the children are heard: if we ourselves stood still, what they said
+            # meanwhile counts before they are taken for dead.
+            now = time.monotonic()
+            self._serve(ready, now)
+            self._heed(signals, now)
+
+    # --- events ---
+
+    def _serve(self, ready: Sequence[tuple[selectors.SelectorKey, int]], now: float) -> None:
+        for key, events in ready:
+            what: Slot | Listener | Signals = key.data
+            match what:
+                case Slot() as slot:
+                    if events & selectors.EVENT_READ:
+                        for report in slot.reports(now):
+                            self._hear(slot, report, now)
+                    if events & selectors.EVENT_WRITE:
+                        slot.flush()
+                case Listener() as listener:
+                    self._accept(listener, now)
+                case Signals() as signals:
+                    signals.clear()
+
+    def _heed(self, signals: Signals, now: float) -> None:
+        asked, self._stops = signals.stops > self._stops, signals.stops
+        if asked and self._exit_code is None:
+            log.info("stopping")
+            self._stop(0, now)
+        elif asked and not self._hurried and now >= self._stopped_at + SAME_STOP_SECONDS:
+            log.info("asked again: stopping at once")
+            self._hurried, self._kill_at = True, now
+
+    def _hear(self, slot: Slot, report: AnyReport, now: float) -> None:
+        match report:
+            case Ready():
+                slot.ready = True
+                if slot is self._keeper and self._exit_code is None:
+                    self._opened = True
+                    for worker in self._workers:
+                        self._link(worker, now)
+            case ConnectionClosed(total):
+                slot.closed = max(slot.closed, total)
+            case LinkLost(serial):
+                slot.link_wanted = slot.link_wanted or serial == slot.link
+            case Purge(image):
+                for worker in self._workers:
+                    if worker is not slot:
+                        worker.send(Purged(image))
+            case _:
+                pass  # a heartbeat: that it came is noted
+
+    def _accept(self, listener: Listener, now: float) -> None:
+        for _ in range(ACCEPTS_AT_ONCE):
+            candidates = self._serving(now)
+            if not candidates:
+                return
+            try:
+                sock, _ = listener.sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    log.warning("no connection can be accepted: %s", error.strerror)
+                    self._accept_at = now + ACCEPT_PAUSE_SECONDS
+                    return
+                continue  # it left before it was accepted
+            for worker in candidates:
+                if worker.send(Connection(listener.kind), sock):
+                    worker.given += 1
+                    break
+            else:
+                sock.close()
+
+    def _serving(self, now: float) -> list[Slot]:
+        """Return the workers that can take a connection, the best first."""
+        share = max(1, self._settings.connections_max // len(self._workers))
+        able = [w for w in self._workers if w.ready and not w.backlogged and w.open < share]
+        return sorted(able, key=lambda worker: (worker.late(now), worker.open, worker.given))
+
+    # --- children ---
+
+    def _keep_up(self, now: float) -> None:
+        """Do what is due: starts, links, kills, the steps of a stop."""
+        if now >= self._open_at:
+            self._opened = True
+        for slot in self._slots:
+            hangs_at = slot.hangs_at(self._settings.hang_seconds)
+            if hangs_at is not None and now >= hangs_at:
+                slot.kill(f"it gave no sign of life for {self._settings.hang_seconds:g} s")
+        if self._exit_code is not None:
+            self._keep_stopping(now)
+            return
+        for slot in self._slots:
+            if slot.start_at is not None and now >= slot.start_at:
+                self._start(slot, now)
+        for worker in self._workers:
+            if worker.link_wanted and now >= worker.linked_at + LINK_PAUSE_SECONDS:
+                self._link(worker, now)
+        if not self._announced and all(slot.ready for slot in self._slots):
+            self._announced = True
+            self._announce()
+
+    def _announce(self) -> None:
+        cache = self._settings.cache
+        api, metrics = (
+            ", ".join(each.url for each in self._listeners if each.kind == kind)
+            for kind in ("api", "metrics")
+        )
+        log.info(
+            "ready: images at %s (upstream %s), metrics at %s, cache %s",
+            api,
+            self._settings.upstream.url,
+            metrics,
+            cache.directory if cache.enabled else "off",
+        )
+
+    def _start(self, slot: Slot, now: float) -> None:
+        try:
+            pid, control = fork()
+        except OSError as error:  # no memory, or too many processes or descriptors
+            log.warning("%s cannot be started: %s", slot.name, error.strerror)
+            slot.start_at = now + ACCEPT_PAUSE_SECONDS
+            return
+        if pid == 0:
+            become(slot.name, partial(self._enter, slot, control), self._close_all)
+        slot.started(pid, control, now)
+        log.info("%s started (process %d)", slot.name, pid)
+        self._meter.inc(CHILD_STARTS, 1, "keeper" if slot is self._keeper else "worker")
+        if slot is not self._keeper:
+            self._link(slot, now)
+
+    def _enter(self, slot: Slot, control: socket.socket) -> int:
+        meter = self._board.meter(slot.row)
+        if slot is self._keeper:
+            return self._entries.keeper(self._settings, control, meter)
+        return self._entries.worker(self._settings, self._workers.index(slot), control, meter)
+
+    def _link(self, worker: Slot, now: float) -> None:
+        """Connect a worker with the keeper, if both are there."""
+        worker.linked_at, worker.link_wanted = now, False
+        if self._keeper is None or not self._keeper.ready or worker.control is None:
+            return  # the keeper's Ready comes back to this
+        try:
+            near, far = socket_pair()
+        except OSError as error:
+            log.warning("%s stays without the keeper for now: %s", worker.name, error.strerror)
+            worker.link_wanted = True
+            return
+        worker.link += 1
+        if not self._keeper.send(WorkerLink(self._workers.index(worker)), near):
+            near.close()
+        if not worker.send(KeeperLink(worker.link), far):
+            far.close()
+
+    def _reap(self, now: float) -> None:
+        for slot in self._slots:
+            if slot.pid is None:
+                continue
+            pid, status = os.waitpid(slot.pid, os.WNOHANG)
+            if pid == 0:
+                continue
+            reason = slot.died(status, now)
+            self._board.zero_gauges(slot.row)
+            if self._exit_code is not None:
+                log.info("%s (process %d) %s", slot.name, pid, reason)
+            elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == os.EX_CONFIG:
+                self._stop(1, now)
+            else:
+                after = (slot.start_at or now) - now
+                log.warning(
+                    "%s (process %d) %s; it is started again in %.1f s",
+                    *(slot.name, pid, reason, after),
+                )
+            if slot is self._keeper:
+                self._opened = True  # whoever comes is served without it
+
+    def _running(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.pid is not None]
+
+    # --- stopping ---
+
+    def _stop(self, code: int, now: float) -> None:
+        self._exit_code, self._stopped_at = code, now
+        self._kill_at = now + self._settings.drain_seconds
+        self._stop_listening()
+        for listener in self._listeners:
+            listener.sock.close()
+        self._listeners.clear()
+        for worker in self._workers:
+            worker.send(Drain())
+
+    def _keep_stopping(self, now: float) -> None:
+        if not self._keeper_draining and not any(w.pid for w in self._workers):
+            self._keeper_draining = True
+            self._kill_at = now if self._hurried else now + KEEPER_STOP_SECONDS
+            if self._keeper is not None:
+                self._keeper.send(Drain())
+        if now >= self._kill_at:
+            self._kill_at = math.inf
+            for slot in self._running():
+                if slot is not self._keeper or self._keeper_draining:
+                    slot.kill("its time to finish was over")
+
+    def _close_all(self) -> None:
+        for listener in self._listeners:
+            listener.sock.close()
+        for slot in self._slots:
+            slot.drop_control()
+        self._selector.close()
+        if self._signals is not None:
+            self._signals.close()
+
+    # --- what to wait for ---
+
+    def _next_deadline(self, now: float) -> float:
+        deadlines = [self._kill_at]
+        hang_seconds = self._settings.hang_seconds
+        for slot in self._slots:
+            if (hangs_at := slot.hangs_at(hang_seconds)) is not None:
+                deadlines.append(hangs_at)
+            if slot.start_at is not None and self._exit_code is None:
+                deadlines.append(slot.start_at)
+            if slot.link_wanted:
+                deadlines.append(slot.linked_at + LINK_PAUSE_SECONDS)
+        if not self._opened:
+            deadlines.append(self._open_at)
+        if now < self._accept_at:
+            deadlines.append(self._accept_at)
+        return min(deadlines)
+
+    def _watch(self, now: float) -> None:
+        """Have the selector look at what can be acted upon."""
+        wanted = {
+            slot: (
+                slot.control,
+                selectors.EVENT_READ | (selectors.EVENT_WRITE if slot.backlogged else 0),
+            )
+            for slot in self._slots
+            if slot.control is not None
+        }
+        # First all that is over: a closed descriptor's number may be another one's by now.
+        for slot in [slot for slot, what in self._watched.items() if wanted.get(slot) != what]:
+            self._selector.unregister(self._watched.pop(slot)[0])
+        for slot, (control, events) in wanted.items():
+            if slot not in self._watched:
+                self._selector.register(control, events, slot)
+                self._watched[slot] = (control, events)
+        accepting = self._opened and now >= self._accept_at and bool(self._serving(now))
+        if accepting and not self._listening and self._exit_code is None:
+            for listener in self._listeners:
+                self._selector.register(listener.sock, selectors.EVENT_READ, listener)
+            self._listening = True
+        elif not accepting:
+            self._stop_listening()
+
+    def _stop_listening(self) -> None:
+        if self._listening:
+            for listener in self._listeners:
+                self._selector.unregister(listener.sock)
+            self._listening = False

@@ -1,0 +1,114 @@
+"""What must hold before anything is started: a place for the cache, and a Glance upstream.
+
+They run in the supervisor before it forks, so they block, within bounds.
+"""
+
+from __future__ import annotations
+
+import getpass
+import http.client
+import json
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cacheproxy.errors import ConfigError
+
+UPSTREAM_SECONDS = 5.0  # for one answer of the upstream
+ANSWER_BYTES_MAX = 64 << 10
+DIRECTORY_MODE = 0o750
+
+# These say that there is nothing of the kind here; all others may have passing reasons.
+_DEFINITE = frozenset({200, 300, 400, 404, 405, 410, 501})
+_EXPECTED = "expected the base URL of a Glance, like http://glance.example:9292 or http://cloud.example/image"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    is_glance: bool
+
+
+def check_directory(directory: Path) -> None:
+    """Make the cache's directory and prove that files can be made in it, or raise ConfigError."""
+    option = f"[cache] directory = {directory}"
+    try:
+        directory.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConfigError(f"{option}: that is no directory") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{option}: cannot be created: {_reason(error)}; create it, or set another one"
+        ) from error
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"{option}: user {_user()} cannot write there: {_reason(error)}; "
+            "give it to that user, or set another one"
+        ) from error
+
+
+def check_upstream(url: str) -> None:
+    """Ask the upstream for its versions.
+
+    ConfigError if something answers that is definitely no Glance.  What is away or ill now may be
+    well when it is needed: that is only a warning.
+    """
+    answers = []
+    for path in ("/versions", "/"):
+        try:
+            answer = _ask(url, path)
+        except (OSError, http.client.HTTPException) as error:
+            log.warning("[upstream] url = %s does not answer now: %s", url, _reason(error))
+            return
+        if answer.is_glance:
+            return
+        if answer.status not in _DEFINITE:
+            log.warning("[upstream] url = %s answers %d to GET %s now", url, answer.status, path)
+            return
+        answers.append(f"GET {path} answers {answer.status}")
+    raise ConfigError(
+        f"[upstream] url = {url}: that is no Glance ({', '.join(answers)}, "
+        f"without a list of Images API versions); {_EXPECTED}"
+    )
+
+
+def _ask(url: str, path: str) -> _Answer:
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=UPSTREAM_SECONDS)
+    try:
+        connection.request("GET", parts.path + path, headers={"Accept": "application/json"})
+        response = connection.getresponse()
+        return _Answer(response.status, _lists_versions(response.read(ANSWER_BYTES_MAX)))
+    finally:
+        connection.close()
+
+
+def _lists_versions(body: bytes) -> bool:
+    """Tell whether this is Glance's version document; those of other services are much like it."""
+    try:
+        versions = json.loads(body)["versions"]
+        return any(str(version["id"]).startswith("v2") for version in versions)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())
+
+
+def _reason(error: Exception) -> str:
+    strerror = error.strerror if isinstance(error, OSError) else None
+    return strerror or " ".join(str(error).split()) or type(error).__name__
