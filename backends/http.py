@@ -138,8 +138,9 @@ class HttpStore:
                 target = _url(location, response.headers.get("Location", ""), base=url)
             finally:
                 response.close()
-            if target.user is not None or target.origin() != url.origin():
-                authorization = _authorization(target)
+            if target.origin() != url.origin():
+                authorization = {}
+            authorization |= _authorization(target)
             url = target
         raise InvalidError(f"{location}: more than {REDIRECTS_MAX} redirects")
 
@@ -272,20 +273,21 @@ def _url(location: Location, text: str, base: URL | None = None) -> URL:
     quoted = text.isascii() and text.isprintable() and not set(text) & _NOT_IN_URIS
     try:
         url = URL(text, encoded=quoted)
+        if base is not None and text:
+            url = base.join(url)
+        usable = url.scheme in _SCHEMES and bool(url.host)
     except ValueError:
-        raise InvalidError(f"{location}: an address that cannot be read") from None
-    if base is not None and text:
-        url = base.join(url)
-    if url.scheme not in _SCHEMES or not url.host:
+        url, usable = URL(), False
+    if not usable:
         raise InvalidError(f"{location}: leads to what is no http address")
     return url.with_fragment(None)
 
 
 def _authorization(url: URL) -> dict[str, str]:
     """Return the header of RFC 7617 for the credentials in `url`, if there are any."""
-    if url.raw_user is None:
+    if url.raw_user is None and url.raw_password is None:
         return {}
-    pair = f"{unquote(url.raw_user)}:{unquote(url.raw_password or '')}"
+    pair = f"{unquote(url.raw_user or '')}:{unquote(url.raw_password or '')}"
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 

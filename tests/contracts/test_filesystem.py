@@ -26,15 +26,18 @@ from backends.errors import (
 from backends.filesystem import FilesystemStore
 from backends.location import Location
 from backends.options import DataDirectory, FilesystemOptions
-from contracts.store import PIECE, PruneContract, Subject, pattern, read, write
+from contracts.store import PruneContract
+from contracts.subject import PIECE, Subject, pattern, read, write
 
 
 @asynccontextmanager
 async def opened(*directories: Path, **options: Any) -> AsyncIterator[FilesystemStore]:
     places = tuple(map(DataDirectory, directories))
     store = FilesystemStore(FilesystemOptions(places, piece_bytes=PIECE, **options))
-    yield store
-    await store.aclose()
+    try:
+        yield store
+    finally:
+        await store.aclose()
 
 
 def listing(directory: Path) -> list[str]:

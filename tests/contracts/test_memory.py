@@ -9,7 +9,8 @@ from backends.errors import InvalidError, NoSpaceError
 from backends.location import Location
 from backends.memory import MemoryStore
 from backends.options import MemoryOptions
-from contracts.store import PIECE, PruneContract, Subject, read, write
+from contracts.store import PruneContract
+from contracts.subject import PIECE, Subject, read, write
 
 
 def memory_subject(store: MemoryStore) -> Subject:

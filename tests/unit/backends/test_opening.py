@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backends.base import PruneStore, WriteStore
+from backends.errors import UnsupportedError
+from backends.location import Location
+from backends.opening import SCHEMES, open_store, options_type
+from backends.options import (
+    DataDirectory,
+    FilesystemOptions,
+    Handling,
+    HttpOptions,
+    MemoryOptions,
+)
+from contracts.subject import read, write
+
+
+async def test_a_file_store(tmp_path: Path) -> None:
+    options = FilesystemOptions((DataDirectory(tmp_path),))
+    store = open_store(options, Handling(at_once=3, attempts=2))
+    assert isinstance(store, PruneStore)
+    assert repr(store) == f"Retrying(attempts=2) > Limited(at_once=3) > FilesystemStore({tmp_path})"
+    location = await write(store, "image", b"content")
+    assert isinstance(options, options_type(location))
+    assert await read(store, location) == b"content"
+    await store.aclose()
+
+
+async def test_other_stores() -> None:
+    store = open_store(HttpOptions())
+    assert not isinstance(store, WriteStore)
+    assert repr(store).endswith("> HttpStore()")
+    await store.aclose()
+    memory = open_store(MemoryOptions())
+    location = await write(memory, "image", b"content")
+    assert options_type(location) is MemoryOptions
+    await memory.aclose()
+
+
+@pytest.mark.parametrize("uri", ["rbd://pool/image", "nothing", "", "://x"])
+def test_no_driver(uri: str) -> None:
+    with pytest.raises(UnsupportedError):
+        options_type(Location(uri))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_schemes_are_read_as_written(scheme: str) -> None:
+    assert options_type(Location(f"{scheme.upper()}://x/y")) is SCHEMES[scheme]
+
+
+def test_drivers_are_imported_when_they_are_opened() -> None:
+    program = """
+import sys, backends.opening as opening, backends.options as options
+drivers = {"backends.memory", "backends.filesystem", "backends.http", "aiohttp"}
+assert not drivers & set(sys.modules), drivers & set(sys.modules)
+opening.open_store(options.MemoryOptions())
+assert drivers & set(sys.modules) == {"backends.memory"}
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

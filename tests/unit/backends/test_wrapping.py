@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from backends.base import PruneStore, ReadStore, Stat, WriteStore
+from backends.errors import (
+    DeniedError,
+    InvalidError,
+    MissingError,
+    StoreError,
+    ThrottledError,
+    UnavailableError,
+)
+from backends.faulty import Fail, Faulty, Insert, Wait
+from backends.location import Location
+from backends.memory import MemoryStore
+from backends.options import MemoryOptions
+from backends.spans import END, Span
+from backends.wrapping import PROGRESS_BYTES, Behaviour, Limited, Retrying, wrap
+from contracts.subject import pattern, read, write
+
+PIECE = 16
+CONTENT = pattern(4 * PIECE)
+DOWN = UnavailableError("down")
+
+
+@pytest.fixture
+def memory() -> MemoryStore:
+    return MemoryStore(MemoryOptions(piece_bytes=PIECE))
+
+
+@pytest.fixture
+async def location(memory: MemoryStore) -> Location:
+    return await write(memory, "image", CONTENT)
+
+
+class Pauses:
+    """Stands in for the clock: what was slept, not when."""
+
+    def __init__(self) -> None:
+        self.made: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.made.append(seconds)
+
+
+class ReadOnly:
+    def __init__(self, inner: ReadStore) -> None:
+        self.stat, self.read, self.aclose = inner.stat, inner.read, inner.aclose
+
+    def __repr__(self) -> str:
+        return "ReadOnly()"
+
+
+class WriteOnly(ReadOnly):
+    def __init__(self, inner: WriteStore) -> None:
+        super().__init__(inner)
+        self.create = inner.create
+
+
+class TestWrap:
+    def test_keeps_the_rung(self, memory: MemoryStore) -> None:
+        for behaviour in (Behaviour(), Limited(1, 1.0), Retrying(1, 1.0, 1.0), Faulty()):
+            assert isinstance(wrap(memory, behaviour), PruneStore)
+            written = wrap(WriteOnly(memory), behaviour)
+            assert isinstance(written, WriteStore)
+            assert not isinstance(written, PruneStore)
+            assert not isinstance(wrap(ReadOnly(memory), behaviour), WriteStore)
+
+    def test_repr_shows_the_stack(self, memory: MemoryStore) -> None:
+        store = wrap(memory, Limited(8, 1.0), Retrying(3, 0.1, 1.0), Faulty(read=[[], []]))
+        assert repr(store) == (
+            "Faulty(left={'read': 2}) > Retrying(attempts=3) > Limited(at_once=8)"
+            " > MemoryStore(0 objects)"
+        )
+        assert wrap(memory) is memory
+
+    async def test_closes_what_is_inside(self, memory: MemoryStore, location: Location) -> None:
+        await wrap(memory, Behaviour(), Limited(1, 1.0)).aclose()
+        with pytest.raises(MissingError):
+            await memory.stat(location)
+
+
+class TestLimited:
+    async def test_bounds_what_is_open(self, memory: MemoryStore, location: Location) -> None:
+        faulty = Faulty()
+        store = wrap(memory, faulty, Limited(2, 10.0))
+        leave = asyncio.Event()
+        both = asyncio.Barrier(3)
+
+        async def reader() -> bytes:
+            async with store.read(location) as stream:
+                await both.wait()
+                await leave.wait()
+                return b"".join([piece async for piece in stream])
+
+        readers = [asyncio.create_task(reader()) for _ in range(2)]
+        await both.wait()
+        others = [
+            asyncio.create_task(read(store, location)),
+            asyncio.create_task(store.stat(location)),
+            asyncio.create_task(write(store, "other", CONTENT)),
+            asyncio.create_task(store.delete(Location("memory:///absent"))),
+        ]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert faulty.begun == {"read": 2}
+        leave.set()
+        results = await asyncio.gather(*readers, *others, return_exceptions=True)
+        assert results[:4] == [CONTENT, CONTENT, CONTENT, Stat(len(CONTENT))]
+        assert isinstance(results[5], MissingError)
+        assert faulty.begun == {"read": 3, "stat": 1, "create": 1, "delete": 1}
+
+    async def test_waits_are_bounded(self, memory: MemoryStore, location: Location) -> None:
+        store = wrap(memory, Limited(1, 0.02))
+        async with store.read(location) as stream:
+            with pytest.raises(ThrottledError, match="no place became free"):
+                await store.stat(location)
+            with pytest.raises(ThrottledError):
+                await write(store, "other", b"x")
+            assert b"".join([piece async for piece in stream]) == CONTENT
+        assert await read(store, location) == CONTENT
+
+    async def test_places_are_given_back(self, memory: MemoryStore, location: Location) -> None:
+        failing = Faulty(read=[[Fail(DOWN)], [Fail(DOWN, 1)]], stat=[[Fail(DOWN)]])
+        store = wrap(memory, failing, Limited(1, 0.02))
+        for _ in range(2):
+            with pytest.raises(UnavailableError, match="down"):
+                await read(store, location)
+        with pytest.raises(UnavailableError, match="down"):
+            await store.stat(location)
+        hanging = Wait()
+        store = wrap(memory, Faulty(read=[[hanging]]), Limited(1, 10.0))
+        reader = asyncio.create_task(read(store, location))
+        await hanging.reached.wait()
+        second = asyncio.create_task(read(store, location))
+        await asyncio.sleep(0)
+        reader.cancel()
+        assert await second == CONTENT
+        await asyncio.wait({reader})
+        assert reader.cancelled()
+
+
+class TestRetrying:
+    async def test_takes_up_a_read_at_the_byte(
+        self, memory: MemoryStore, location: Location
+    ) -> None:
+        asked: list[Span | None] = []
+
+        class Asked(Behaviour):
+            def read(self, inner, location, span):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202  # as its base
+                asked.append(span)
+                return inner.read(location, span)
+
+        cuts = [[Fail(DOWN, at)] for at in (5, 5, 20)]
+        pauses = Pauses()
+        store = wrap(memory, Faulty(read=cuts), Asked(), Retrying(4, 1.0, 8.0, sleep=pauses))
+        assert await read(store, location) == CONTENT
+        assert asked == [None, Span.since(5), Span.since(5), Span.since(20)]
+        assert len(pauses.made) == 3
+        asked.clear()
+        store = wrap(memory, Faulty(read=cuts), Asked(), Retrying(4, 1.0, 8.0, sleep=pauses))
+        assert await read(store, location, Span(3, 30)) == CONTENT[3:30]
+        assert asked == [Span(3, 30), Span(5, 30), Span(5, 30), Span(20, 30)]
+
+    async def test_does_not_ask_for_nothing(self, memory: MemoryStore, location: Location) -> None:
+        faulty = Faulty(read=[[Fail(DOWN, END)], [Fail(DOWN, END)]])
+        store = wrap(memory, faulty, Retrying(2, 1.0, 8.0, sleep=Pauses()))
+        assert await read(store, location) == CONTENT
+        assert await read(store, location, Span(1, 2)) == CONTENT[1:2]
+        assert faulty.begun["read"] == 2
+
+    async def test_gives_up(self, memory: MemoryStore, location: Location) -> None:
+        pauses = Pauses()
+        faulty = Faulty(
+            stat=[[Fail(DOWN)]] * 3,
+            read=[[Fail(DOWN)]] * 3 + [[Fail(DOWN, PIECE)]] * 3,
+            create=[[Fail(DOWN)]] * 3,
+            delete=[[Fail(DOWN)]] * 3,
+        )
+        store = wrap(memory, faulty, Retrying(3, 1.0, 8.0, sleep=pauses))
+        for operation in (
+            store.stat(location),
+            read(store, location),
+            read(store, location),
+            write(store, "other", b"x"),
+            store.delete(location),
+        ):
+            with pytest.raises(UnavailableError, match="down"):
+                await operation
+        assert len(pauses.made) == 5 * 2
+        assert faulty.begun == faulty.ended
+        assert memory.names == {"image"}
+        assert await read(store, location) == CONTENT
+
+    async def test_the_pauses_double_and_differ(
+        self, memory: MemoryStore, location: Location
+    ) -> None:
+        made: list[list[float]] = []
+        for _ in range(20):
+            pauses = Pauses()
+            store = wrap(
+                memory,
+                Faulty(stat=[[Fail(DOWN)]] * 6),
+                Retrying(7, 1.0, 8.0, sleep=pauses),
+            )
+            await store.stat(location)
+            made.append(pauses.made)
+        for row in made:
+            assert all(
+                0 <= pause <= most for pause, most in zip(row, (1, 2, 4, 8, 8, 8), strict=True)
+            )
+        assert len({tuple(row) for row in made}) == len(made)
+        assert max(max(row) for row in made) > 1
+
+    @pytest.mark.parametrize("error", [DeniedError("no"), InvalidError("bad"), MissingError("?")])
+    async def test_only_what_may_pass_is_tried_again(
+        self, memory: MemoryStore, location: Location, error: StoreError
+    ) -> None:
+        pauses = Pauses()
+        script = [[Fail(error)]]
+        faulty = Faulty(stat=script, read=[[Fail(error)], [Fail(error, 20)]], delete=script)
+        store = wrap(memory, faulty, Retrying(3, 1.0, 8.0, sleep=pauses))
+        for operation in (
+            store.stat(location),
+            read(store, location),
+            read(store, location),
+            store.delete(location),
+        ):
+            with pytest.raises(type(error)):
+                await operation
+        assert pauses.made == []
+        assert memory.names == {"image"}
+
+    @pytest.mark.parametrize(("gain", "succeeds"), [(PROGRESS_BYTES, True), (1, False)])
+    async def test_progress_earns_new_attempts(self, gain: int, succeeds: bool) -> None:
+        memory = MemoryStore()
+        content = pattern(4 * gain + 1)
+        location = await write(memory, "image", content)
+        cuts = [[Fail(DOWN, number * gain)] for number in range(1, 5)]
+        store = wrap(memory, Faulty(read=cuts), Retrying(2, 1.0, 8.0, sleep=Pauses()))
+        if succeeds:
+            assert await read(store, location) == content
+        else:
+            with pytest.raises(UnavailableError):
+                await read(store, location)
+
+    async def test_an_object_that_changed(self, memory: MemoryStore, location: Location) -> None:
+        broken = Wait(at=20)
+        faulty = Faulty(read=[[broken, Fail(DOWN, 20)]])
+        store = wrap(memory, faulty, Retrying(3, 1.0, 8.0, sleep=Pauses()))
+        reader = asyncio.create_task(read(store, location))
+        await broken.reached.wait()
+        await memory.delete(location)
+        await write(memory, "image", CONTENT + b"x")
+        assert isinstance(broken.gate, asyncio.Event)
+        broken.gate.set()
+        with pytest.raises(InvalidError, match="64 bytes and has 65"):
+            await reader
+
+    async def test_an_unknown_size(self, memory: MemoryStore, location: Location) -> None:
+        faulty = Faulty(read=[[Fail(DOWN, 20)], [Fail(DOWN, END)]], hide_size=True)
+        store = wrap(memory, faulty, Retrying(3, 1.0, 8.0, sleep=Pauses()))
+        assert await read(store, location) == CONTENT
+        assert faulty.begun["read"] == 3
+
+    async def test_more_than_was_asked_for(self, memory: MemoryStore, location: Location) -> None:
+        store = wrap(memory, Faulty(read=[[Insert(b"x" * 9)]]), Retrying(3, 1.0, 8.0))
+        with pytest.raises(InvalidError, match="more bytes"):
+            await read(store, location, Span(0, 8))
+
+    async def test_a_delete_whose_answer_was_lost(
+        self, memory: MemoryStore, location: Location
+    ) -> None:
+        class AnswerLost(Behaviour):
+            async def delete(self, inner: PruneStore, location: Location) -> None:
+                await inner.delete(location)
+                raise UnavailableError("no answer")
+
+        store = wrap(memory, AnswerLost(), Retrying(3, 1.0, 8.0, sleep=Pauses()))
+        await store.delete(location)
+        assert memory.names == set()
+        with pytest.raises(MissingError):
+            await store.delete(location)
+
+    async def test_a_write_is_begun_again(self, memory: MemoryStore) -> None:
+        pauses = Pauses()
+        faulty = Faulty(create=[[Fail(DOWN)], [Fail(DOWN, 1)], [Fail(DOWN, END)]])
+        store = wrap(memory, faulty, Retrying(3, 1.0, 8.0, sleep=pauses))
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                await write(store, "image", CONTENT)
+        assert len(pauses.made) == 1
+        assert memory.names == set()
+        assert memory.used_bytes == 0
+        await write(store, "image", CONTENT)
