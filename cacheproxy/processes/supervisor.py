@@ -45,6 +45,7 @@ from cacheproxy.processes.slot import Slot
 ACCEPTS_AT_ONCE = 64  # before children are heard again
 ACCEPT_PAUSE_SECONDS = 0.5  # after this machine had no descriptor or memory for a connection
 KEEPER_WAIT_SECONDS = 10.0  # at the start, the first connections wait so long for the cache
+DRAIN_GRACE_SECONDS = 2.0  # for the workers to break off by themselves what is over its time
 KEEPER_STOP_SECONDS = 10.0  # the keeper's share of a stop, once the workers are gone
 SAME_STOP_SECONDS = 1.0  # Ctrl-C reaches whoever started us as well, and he may pass it on
 LINK_PAUSE_SECONDS = 1.0  # between two links of one worker, when it loses them
@@ -298,7 +299,7 @@ class Supervisor:
 
     def _stop(self, code: int, now: float) -> None:
         self._exit_code, self._stopped_at = code, now
-        self._kill_at = now + self._settings.drain_seconds
+        self._kill_at = now + self._settings.drain_seconds + DRAIN_GRACE_SECONDS
         self._stop_listening()
         for listener in self._listeners:
             listener.sock.close()

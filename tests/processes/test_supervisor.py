@@ -325,7 +325,7 @@ def _refused(address: tuple[str, int]) -> bool:
 
 
 def test_a_stop_does_not_wait_for_ever(start: Start) -> None:
-    node = start(workers=1, drain_seconds=0.2)
+    node = start(workers=1, drain_seconds=0.0)
     client = node.client()
     client.who()
     node.program.stop()
@@ -350,7 +350,7 @@ def test_asked_twice_it_stops_at_once(start: Start) -> None:
 
 
 def test_a_stop_while_a_child_is_stopped_by_the_kernel(start: Start) -> None:
-    node = start(workers=1, drain_seconds=0.5)
+    node = start(workers=1, drain_seconds=0.0)
     psutil.Process(node.client().who()[1]).suspend()
     node.program.stop()
 
