@@ -62,6 +62,24 @@ class MayBlock:
 
 MAY_BLOCK = (
     MayBlock(
+        "io.TextIOWrapper.write",
+        "logging/__init__.py",
+        frozenset({"emit"}),
+        "pytest's own log handlers; the programs hand their records to a thread",
+    ),
+    MayBlock(
+        "io.BufferedWriter.write",
+        "logging/__init__.py",
+        frozenset({"emit"}),
+        "the same, where it flushes",
+    ),
+    MayBlock(
+        "os.preadv",
+        "cacheproxy/chunkread.py",
+        frozenset({"read_resident"}),
+        "RWF_NOWAIT: it never waits for a disk",
+    ),
+    MayBlock(
         "os.open",
         "asyncio/base_events.py",
         frozenset({"subprocess_exec", "subprocess_shell"}),

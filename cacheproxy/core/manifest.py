@@ -1,0 +1,90 @@
+"""The ordered chunk digests of one content, in pages, known or not yet.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.geometry import Grid
+
+DIGEST_BYTES = 32
+PAGE_DIGESTS = 1024
+_UNKNOWN = bytes(DIGEST_BYTES)
+
+# Algorithms of Glance's `hashing_algorithm` that hashlib computes, and the hex digits they give.
+# Any other algorithm, or none, cannot name a content across images.
+CONTENT_ALGORITHMS = {
+    "sha256": 64,
+    "sha384": 96,
+    "sha512": 128,
+    "sha3_256": 64,
+    "sha3_384": 96,
+    "sha3_512": 128,
+    "blake2b": 128,
+    "blake2s": 64,
+}
+
+
+def content_id(facts: ImageFacts) -> str | None:
+    """Name the content that the image's record claims, or None where its hash cannot name one."""
+    algorithm, value = facts.hash_algo, facts.hash_value
+    if algorithm is None or value is None or CONTENT_ALGORITHMS.get(algorithm) != len(value):
+        return None
+    return f"{algorithm}:{value}"
+
+
+def private_id(image_id: str) -> str:
+    """Name a content that is known for one image only: unproven yet, or not provable by hash."""
+    return f"image:{image_id}"
+
+
+def content_key(content: str, chunk_bytes: int) -> str:
+    """Name a manifest: the same content cut differently is another one."""
+    return f"{content}/{chunk_bytes}"
+
+
+class Manifest:
+    """Digests by chunk index; pages are loaded when first asked for and saved when changed."""
+
+    def __init__(self, grid: Grid, load_page: Callable[[int], bytes | None]) -> None:
+        self.grid = grid
+        self._load_page = load_page
+        self._pages: dict[int, bytearray] = {}
+        self._changed: set[int] = set()
+
+    def _page(self, number: int) -> bytearray:
+        page = self._pages.get(number)
+        if page is None:
+            digests = min(PAGE_DIGESTS, self.grid.count - number * PAGE_DIGESTS)
+            packed = self._load_page(number)
+            if packed is None or len(packed) != digests * DIGEST_BYTES:
+                packed = bytes(digests * DIGEST_BYTES)
+            page = self._pages[number] = bytearray(packed)
+        return page
+
+    def digest(self, index: int) -> bytes | None:
+        """Return a chunk's digest, None while it is unknown."""
+        number, place = divmod(index, PAGE_DIGESTS)
+        packed = bytes(self._page(number)[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES])
+        return None if packed == _UNKNOWN else packed
+
+    def learn(self, index: int, digest: bytes) -> None:
+        """Note a chunk's digest; a known one is not changed."""
+        known = self.digest(index)
+        if known is None:
+            number, place = divmod(index, PAGE_DIGESTS)
+            self._page(number)[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] = digest
+            self._changed.add(number)
+        elif known != digest:
+            raise ValueError(f"chunk {index} has another digest already")
+
+    def changed_pages(self) -> Iterator[tuple[int, bytes]]:
+        """Give each page that changed since the last call, packed, once."""
+        for number in sorted(self._changed):
+            yield number, bytes(self._pages[number])
+        self._changed.clear()
+
+    def pages(self) -> Iterator[tuple[int, bytes]]:
+        """Give every page, packed."""
+        for number in range(-(-self.grid.count // PAGE_DIGESTS)):
+            yield number, bytes(self._page(number))

@@ -1,0 +1,143 @@
+"""One reader's way through a content: chunk after chunk, in order, as they are there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from backends.spans import Span
+from cacheproxy.config import CacheSettings
+from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.plan import Step, plan
+from cacheproxy.errors import ChunkLostError, StorageError
+from cacheproxy.fill.content import Content
+from cacheproxy.fill.demand import Credential, Demand
+from cacheproxy.fill.fill import Fill
+from cacheproxy.fill.flights import Flights
+from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
+
+LOST_MAX = 5  # a chunk that is gone or damaged again and again: the disk is not to be used
+
+Deliver = Callable[[int, bytes, OpenChunk, bool], None]
+"""Takes a chunk's index, digest, open file (which it owns) and whether it was fetched meanwhile."""
+
+
+class Delivery:
+    """Delivers the chunks of a span; fetches what is absent, joined with all who want the same.
+
+    With a proven manifest a chunk is delivered once its digest is right.  While the manifest is
+    being learnt, chunks are delivered as they land, but a span that could be taken for the whole
+    gets its last chunk only with the proof (`Grid.ends_whole`).
+    """
+
+    def __init__(  # noqa: PLR0913  everything is a collaborator or the question itself
+        self,
+        flights: Flights,
+        store: ChunkStore,
+        settings: CacheSettings,
+        *,
+        facts: ImageFacts,
+        content: Content,
+        span: Span,
+        credential: Credential,
+        deliver: Deliver,
+    ) -> None:
+        self.content = content
+        self._flights = flights
+        self._store = store
+        self._facts = facts
+        self._indexes = content.grid.covering(span)
+        self._credential = credential
+        self._deliver = deliver
+        self._opened = flights.now
+        self._granted = self._indexes.start
+        self._more = asyncio.Event()
+        self._fill: Fill | None = None
+        self._demand: Demand | None = None
+        self._withheld_from = self._indexes.stop
+        if not content.proven:
+            if settings.unproven_ranges == "wait":
+                self._withheld_from = self._indexes.start
+            elif content.grid.ends_whole(span):
+                self._withheld_from = content.grid.count - 1
+        self._complete = settings.complete_in_background
+
+    def grant(self, stop: int) -> None:
+        """The reader takes chunks below this index."""
+        self._granted = max(self._granted, stop)
+        self._more.set()
+
+    async def run(self) -> None:
+        """Deliver all of the span; raises what it fails with."""
+        index, lost = self._indexes.start, 0
+        try:
+            if not self.content.proven and (self._complete or self._must_prove):
+                self._join(index)
+            while index < self._indexes.stop:
+                await self._permission_to_send(index)
+                window = range(index, min(self._granted, self._indexes.stop))
+                segment = next(plan(window, self.content.present, self._expected))
+                if segment.step is not Step.HIT:
+                    fill = self._join(index)
+                    # Between this look and the wait nothing can land: no `await` stands there.
+                    await fill.progress()
+                    continue
+                try:
+                    for index in range(segment.first, segment.stop):
+                        await self._proof(index)
+                        await self._send(index)
+                    index += 1
+                    lost = 0
+                except ChunkLostError:
+                    lost += 1
+                    if lost >= LOST_MAX:
+                        raise StorageError("a chunk is lost again and again") from None
+        finally:
+            if self._fill is not None and self._demand is not None:
+                self._fill.leave(self._demand)
+
+    @property
+    def _must_prove(self) -> bool:
+        return self._withheld_from < self._indexes.stop
+
+    def _expected(self, index: int) -> bool:
+        return self._fill is not None and self._fill.expects(index)
+
+    def _join(self, index: int) -> Fill:
+        """Make sure that a fill runs for what is wanted from here on."""
+        if self._fill is not None and self._demand is not None:
+            self._demand.cursor = index
+            if self._fill.joinable or self._fill.failure is not None:
+                return self._fill
+            self._fill.leave(self._demand)
+            self._fill = self._demand = None
+        self._fill, self._demand = self._flights.join(
+            self._facts,
+            self.content,
+            range(index, self._indexes.stop),
+            self._credential,
+            must_prove=self._must_prove,
+        )
+        return self._fill
+
+    async def _permission_to_send(self, index: int) -> None:
+        while index >= self._granted:
+            self._more.clear()
+            await self._more.wait()
+
+    async def _proof(self, index: int) -> None:
+        """Hold a chunk back until the whole is proven, where the reader could not tell."""
+        fill = self._fill
+        while fill is not None and not self.content.proven:
+            if fill.failure is None and index < self._withheld_from:
+                return
+            await fill.progress()
+
+    async def _send(self, index: int) -> None:
+        digest = self.content.manifest.digest(index)
+        if digest is None or not self._store.has(digest):
+            raise ChunkLostError(f"chunk {index} went meanwhile")
+        size = len(self.content.grid.chunk(index))
+        opened = await self._store.open_proven(digest, size)
+        fetched = self.content.landed.get(index, 0) > self._opened
+        self._deliver(index, digest, opened, fetched)

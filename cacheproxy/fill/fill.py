@@ -1,0 +1,442 @@
+"""A fill: brings the absent chunks of one content in, whoever asked for them.
+
+Rules
+
+* A fill belongs to the keeper, not to a reader: readers join it with a demand, leave it, and it
+  goes on; it ends by itself when nobody wants more of it, or with the proof of the whole.
+* Decisions are plain functions that look at the state and start or stop legs; no `await` stands
+  between the look and the deed.  `_turn` is the only one that decides.
+* A chunk is on its way exactly while some leg *expects* it; what landed and was evicted again
+  is absent again, so a waiter is never forgotten: it wakes with every landing and every failure
+  and looks again.
+* While a manifest is learnt, every chunk of it is protected from eviction until the whole was
+  hashed, and room for the whole is reserved before the first byte is asked for.
+* A source is asked for ranges until it shows that it has none (400, or 200 instead of 206); then
+  it is read once from byte 0, and readers are released as their chunks land.
+* Failure of the source ends the fill and keeps what was learnt; bytes that contradict their hash,
+  their length or themselves discard all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from cacheproxy.config import CacheSettings
+from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.plan import longest_fetch
+from cacheproxy.errors import (
+    ChunkLostError,
+    FillFailedError,
+    InvalidChunkError,
+    ProofFailedError,
+    ProxyError,
+    UpstreamAnswerError,
+    UpstreamError,
+    UpstreamLiesError,
+)
+from cacheproxy.fill.content import Content
+from cacheproxy.fill.demand import Credential, Demand
+from cacheproxy.fill.landings import Landings
+from cacheproxy.fill.leg import Leg, Torn
+from cacheproxy.fill.prover import Prover
+from cacheproxy.fill.source import Source
+from cacheproxy.store.chunkstore import ChunkStore, Reservation
+
+log = logging.getLogger(__name__)
+
+FIRST_LEG_BYTES = 32 << 20  # the first range of a run; doubled while a run goes on
+READ_AHEAD_CHUNKS = 64  # how far before a reader of a proven content chunks are fetched
+SAVE_EVERY_CHUNKS = 64
+ATTEMPTS_MAX = 5  # failures of the source in a row, without a chunk landing between them
+BACKOFF_SECONDS = 0.1
+BACKOFF_SECONDS_MAX = 2.0
+PROOF_RETRIES_MAX = 3  # chunks damaged on the disk between landing and hashing
+
+
+@dataclass(frozen=True, slots=True)
+class FillPorts:
+    """What every fill works with."""
+
+    store: ChunkStore
+    source: Source
+    settings: CacheSettings
+    provers: Executor
+    tick: Callable[[], int]
+    shared: Callable[[Fill, bytes], None]  # this fill met a chunk that is stored already
+
+
+class Fill:
+    """The fill of one content; `run` is its life."""
+
+    def __init__(
+        self,
+        facts: ImageFacts,
+        content: Content,
+        ports: FillPorts,
+        on_proven: Callable[[ImageFacts, Content], None],
+    ) -> None:
+        self.facts = facts
+        self.content = content
+        self.failure: ProxyError | None = None
+        self._learning = not content.proven
+        self._ports = ports
+        self._on_proven = on_proven
+        self._demands: list[Demand] = []
+        self._credentials: list[Credential] = []
+        self._refused: list[Credential] = []
+        self._legs: dict[asyncio.Task[None], Leg] = {}
+        self._torn: dict[int, Torn] = {}
+        self._ranged: bool | None = None
+        self._leg_bytes = FIRST_LEG_BYTES
+        self._attempts = 0
+        self._paused = False
+        self._wake = asyncio.Event()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._reservation: Reservation | None = None
+        self._protected: dict[int, bytes] = {}
+        self._fresh: set[bytes] = set()
+        self._learnt = 0
+        self._complete_to = 0
+        self._ended = False
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended else f"{len(self._legs)} legs, {len(self._demands)} demands"
+        return f"<Fill {self.content.key}: {state}>"
+
+    # --- for readers ----------------------------------------------------------------------------
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a new reader may join, or has to wait for its end and start afresh."""
+        over = self._learning and self.content.proven
+        return not (self._ended or over) and self.failure is None
+
+    def demand(self, indexes: range, credential: Credential, *, must_prove: bool) -> Demand:
+        """Join: ask for chunks with one's own credentials; `leave` when done."""
+        demand = Demand(indexes.start, indexes.stop, must_prove, credential)
+        self._demands.append(demand)
+        self._credentials.append(credential)
+        self._wake.set()
+        return demand
+
+    def leave(self, demand: Demand) -> None:
+        """The reader is served or gone; its credentials stay until the fill ends."""
+        self._demands.remove(demand)
+        self._wake.set()
+
+    def expects(self, index: int) -> bool:
+        """Whether the chunk is on its way."""
+        return any(leg.expects(index) for leg in self._legs.values())
+
+    async def progress(self) -> None:
+        """Wait until something landed or ended; raises what the fill failed with.
+
+        Whoever waits looks at the state before and after it, without an `await` between.
+        """
+        self._check()
+        self._wake.set()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+        self._check()
+
+    def disown(self, digest: bytes) -> None:
+        """Another fill stores the same chunk: it stays, whatever becomes of this fill."""
+        self._fresh.discard(digest)
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self._ended and not self.content.proven:
+            raise FillFailedError("the fill ended before its proof")
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Fill until nobody wants more; the outcome is in `failure` and in the content."""
+        proving: asyncio.Task[None] | None = None
+        try:
+            if self._learning:
+                await self._begin_learning()
+                proving = asyncio.create_task(self._prove(), name=f"prove {self.content.key}")
+            while self._turn():
+                self._wake.clear()
+                await self._wake.wait()
+        except ProxyError as error:
+            self._fail(error)
+        finally:
+            self._ended = True
+            await self._end([*self._legs, *([proving] if proving else [])])
+
+    async def _begin_learning(self) -> None:
+        """Protect what is there already and reserve room for the rest."""
+        grid, absent = self.content.grid, 0
+        for index in range(grid.count):
+            digest = self.content.manifest.digest(index)
+            if digest is not None and self._ports.store.has(digest):
+                self._protect(index, digest)
+            else:
+                absent += len(grid.chunk(index))
+            if index % 1024 == 1023:
+                await asyncio.sleep(0)  # a long manifest must not hold the loop
+        if absent:
+            self._reservation = await self._ports.store.reserve(absent)
+
+    def _protect(self, index: int, digest: bytes) -> None:
+        if index not in self._protected:
+            self._protected[index] = digest
+            self._ports.store.protect(digest)
+
+    async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
+        """Stop what still runs and give everything back."""
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._legs.clear()
+        for digest in self._protected.values():
+            self._ports.store.unprotect(digest)
+        self._protected.clear()
+        self._torn.clear()
+        self._credentials.clear()
+        if self._reservation is not None:
+            self._reservation.close()
+        if isinstance(self.failure, ProofFailedError) and self._learning:
+            self.content.discard()
+            await self._ports.store.drop(self._fresh)
+        elif not self.content.proven:
+            self.content.save()
+        self._fresh.clear()
+        self._release()
+
+    def _fail(self, error: ProxyError) -> None:
+        if self.failure is None:
+            if isinstance(error, UpstreamLiesError):
+                error = ProofFailedError(str(error))
+            elif isinstance(error, UpstreamError):
+                error = FillFailedError(str(error))
+            self.failure = error
+            log.warning("fill of %s failed: %s", self.content.key, error)
+        self._release()
+        self._wake.set()
+
+    def _release(self) -> None:
+        """Let every waiter look again."""
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # --- decisions --------------------------------------------------------------------------------
+
+    def _turn(self) -> bool:
+        """Start the legs that are wanted now; False when the fill's life is over."""
+        if self.failure is not None or (self._learning and self.content.proven):
+            return False
+        while not self._paused and len(self._legs) < self._legs_max():
+            leg = self._next_leg()
+            if leg is None:
+                break
+            self._start(leg)
+        return bool(self._legs or self._demands or self._completing() or self._paused)
+
+    def _completing(self) -> bool:
+        """Whether all of the image is to come, because its proof is wanted."""
+        return self._learning and (
+            self._ports.settings.complete_in_background
+            or any(demand.must_prove for demand in self._demands)
+        )
+
+    def _legs_max(self) -> int:
+        # Until the first answer shows whether the source has ranges, one read at a time; without
+        # them, one read brings everything.
+        return self._ports.settings.fill_streams_max if self._ranged else 1
+
+    def _next_leg(self) -> Leg | None:
+        """Choose the read that serves the first reader whose next chunk is not on its way."""
+        count = self.content.grid.count
+        for demand in self._demands:
+            demand.served = max(demand.served if self._learning else 0, demand.cursor)
+            stop = demand.stop
+            if not self._learning:
+                stop = min(stop, demand.cursor + READ_AHEAD_CHUNKS)
+            demand.served = self._first_absent(demand.served, stop)
+            if demand.served < stop and not self.expects(demand.served):
+                return self._leg(demand.served, stop)
+        if self._completing() and not self._legs:
+            self._complete_to = self._first_absent(self._complete_to, count)
+            if self._complete_to < count:
+                return self._leg(self._complete_to, count)
+        return None
+
+    def _first_absent(self, start: int, stop: int) -> int:
+        """Return the first index that is not stored; what is learnt stays, so nobody looks twice."""
+        while start < stop and self.content.present(start):
+            start += 1
+        return start
+
+    def _leg(self, start: int, stop: int) -> Leg | None:
+        chunks_max = max(1, self._leg_bytes // self.content.grid.chunk_bytes)
+        run = longest_fetch(start, stop, chunks_max, self.content.present, self.expects)
+        if run is None:
+            return None
+        if self._ranged is False:
+            return Leg(0, self.content.grid.count if self._learning else stop)
+        return Leg(run.first, run.stop)
+
+    def _start(self, leg: Leg) -> None:
+        task = asyncio.create_task(self._fly(leg), name=f"leg {self.content.key}")
+        self._legs[task] = leg
+        task.add_done_callback(self._landed_leg)
+
+    def _landed_leg(self, task: asyncio.Task[None]) -> None:
+        leg = self._legs.pop(task, None)
+        if leg is None or task.cancelled():
+            return
+        error = task.exception()
+        if error is None:
+            self._leg_bytes = min(self._leg_bytes * 2, self._ports.settings.fill_read_bytes_max)
+        elif isinstance(error, UpstreamError) and not isinstance(error, UpstreamLiesError):
+            self._retry(leg, error)
+        elif isinstance(error, ProxyError):
+            self._fail(error)
+        else:
+            self._fail(FillFailedError(f"unexpected {type(error).__name__}"))
+            log.error("leg of %s broke", self.content.key, exc_info=error)
+        self._release()
+        self._wake.set()
+
+    def _retry(self, leg: Leg, error: UpstreamError) -> None:
+        """Go on behind what has arrived, a few times, with somebody's credentials."""
+        if leg.torn is not None and self._ranged:
+            index, torn = leg.torn
+            self._torn[index] = torn
+        if isinstance(error, UpstreamAnswerError):
+            if error.status == 400 and self._ranged is None:
+                self._ranged = False  # Glance's answer on a store that cannot do ranges
+                return
+            if error.status in (401, 403, 404):
+                if self._credential() is None:
+                    self._fail(error)
+                return
+            if error.status < 500:
+                self._fail(error)
+                return
+        if leg.landed:
+            self._attempts = 0
+        self._attempts += 1
+        if self._attempts >= ATTEMPTS_MAX:
+            self._fail(error)
+            return
+        self._paused = True
+        delay = min(BACKOFF_SECONDS * 2**self._attempts, BACKOFF_SECONDS_MAX)
+        asyncio.get_running_loop().call_later(delay, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = False
+        self._wake.set()
+
+    def _credential(self) -> Credential | None:
+        """Choose whose right is used: a present reader's first, the latest before the earlier."""
+        present = [demand.credential for demand in self._demands]
+        for credential in (*reversed(present), *reversed(self._credentials)):
+            if credential not in self._refused:
+                return credential
+        return None
+
+    # --- legs -------------------------------------------------------------------------------------
+
+    async def _fly(self, leg: Leg) -> None:
+        grid = self.content.grid
+        credential = self._credential()
+        if credential is None:
+            raise FillFailedError("no reader's credentials are left")
+        torn = self._torn.pop(leg.first, None) if self._ranged else None
+        span = leg.span(grid, torn) if self._ranged is not False else None
+        reading = self._ports.source.read(credential.image_id, credential.headers, span)
+        reservation = self._reservation
+        try:
+            if reservation is None:
+                size = len(grid.run(leg.first, leg.stop))
+                reservation = await self._ports.store.reserve(size)
+            async with reading as body:
+                if body.size is not None and body.size != grid.size:
+                    raise UpstreamLiesError(f"size {body.size}, expected {grid.size}")
+                if span is not None and not body.ranged:
+                    self._ranged, torn = False, None
+                    if not self._learning:
+                        return  # room is reserved for other chunks than these: ask once more
+                    leg.first, leg.stop = 0, grid.count
+                self._ranged = body.ranged
+                self._wake.set()
+                async with Landings() as landings:
+
+                    async def land(index: int, buffer: bytearray) -> None:
+                        await landings.add(self._land(leg, index, buffer, reservation))
+
+                    await leg.assemble(body, grid, torn, land)
+        except UpstreamAnswerError as error:
+            if error.status in (401, 403, 404):
+                self._refused.append(credential)
+            raise
+        finally:
+            if reservation is not None and reservation is not self._reservation:
+                reservation.close()
+
+    async def _land(
+        self, leg: Leg, index: int, buffer: bytearray, reservation: Reservation
+    ) -> None:
+        """Hash, store and announce a chunk."""
+        known = self.content.manifest.digest(index)
+        store = self._ports.store
+        try:
+            stored = await store.put(memoryview(buffer), reservation=reservation, sealed_by=known)
+        except InvalidChunkError as error:
+            raise ProofFailedError(f"chunk {index} is not what it was") from error
+        if self._learning:
+            self.content.manifest.learn(index, stored.digest)
+            self._protect(index, stored.digest)
+            self._learnt += 1
+            if self._learnt % SAVE_EVERY_CHUNKS == 0:
+                self.content.save()
+        if stored.new:
+            self._fresh.add(stored.digest)
+        else:
+            self._ports.shared(self, stored.digest)
+        self.content.landed[index] = self._ports.tick()
+        leg.landed.add(index)
+        self._release()
+
+    # --- proof ------------------------------------------------------------------------------------
+
+    async def _prove(self) -> None:
+        content = self.content
+
+        async def chunk(index: int) -> tuple[bytes, int]:
+            while not content.present(index):
+                await self.progress()
+            digest = content.manifest.digest(index)
+            assert digest is not None
+            return digest, len(content.grid.chunk(index))
+
+        try:
+            for _ in range(PROOF_RETRIES_MAX):
+                prover = Prover(self.facts, self._ports.store, self._ports.provers)
+                try:
+                    matches = await prover.matches(content.grid.count, chunk)
+                except ChunkLostError:
+                    continue  # quarantined; a leg fetches it again
+                if not matches:
+                    raise ProofFailedError("the image's data does not match its hash")
+                self._on_proven(self.facts, content)
+                self._release()
+                self._wake.set()
+                return
+            raise FillFailedError("chunks are damaged on the disk again and again")
+        except ProxyError as error:
+            self._fail(error)

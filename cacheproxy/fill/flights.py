@@ -1,0 +1,180 @@
+"""The table of fills in progress: readers of one content share one fill."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakValueDictionary
+
+from cacheproxy.config import CacheSettings
+from cacheproxy.core.facts import ImageFacts
+from cacheproxy.errors import DistrustedError, NeverFitsError, NoRoomError, ProofFailedError
+from cacheproxy.fill.content import Content, Contents
+from cacheproxy.fill.demand import Credential, Demand
+from cacheproxy.fill.fill import Fill, FillPorts
+from cacheproxy.fill.source import Source
+from cacheproxy.metrics import FILL_DURATION, FLIGHTS_JOINED, Meter
+from cacheproxy.store.chunkstore import ChunkStore
+
+log = logging.getLogger(__name__)
+
+STRIKES_MAX = 3  # failed proofs in a row ...
+DISTRUST_SECONDS = 600.0  # ... after which an image is passed through uncached for so long
+STRIKES_ENTRIES_MAX = 10_000
+PROVERS_MAX = 2
+
+
+class Strikes:
+    """Proofs that failed, by image; bounded, the oldest forgotten first."""
+
+    def __init__(self) -> None:
+        self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def count(self, image_id: str) -> None:
+        """Note a failed proof."""
+        strikes, _ = self._failed.pop(image_id, (0, 0.0))
+        self._failed[image_id] = (strikes + 1, time.monotonic() + DISTRUST_SECONDS)
+        if len(self._failed) > STRIKES_ENTRIES_MAX:
+            self._failed.popitem(last=False)
+
+    def clear(self, image_id: str) -> None:
+        """Note a good one."""
+        self._failed.pop(image_id, None)
+
+    def distrusted(self, image_id: str) -> bool:
+        """Whether the image is to be passed through for now."""
+        strikes, until = self._failed.get(image_id, (0, 0.0))
+        if strikes < STRIKES_MAX:
+            return False
+        if time.monotonic() < until:
+            return True
+        del self._failed[image_id]
+        return False
+
+
+class Flights:
+    """Every content in use and every fill in progress, by the content's key.
+
+    Two readers that miss at once meet in `join`, which looks and inserts without an `await`
+    between: the second finds the first one's fill.
+    """
+
+    def __init__(
+        self,
+        contents: Contents,
+        store: ChunkStore,
+        source: Source,
+        settings: CacheSettings,
+        meter: Meter,
+    ) -> None:
+        self.contents = contents
+        self._store = store
+        self._settings = settings
+        self._meter = meter
+        self._tick = itertools.count(1)
+        self.now = 0
+        self._executor = ThreadPoolExecutor(PROVERS_MAX, thread_name_prefix="prove")
+        self._ports = FillPorts(
+            store=store,
+            source=source,
+            settings=settings,
+            provers=self._executor,
+            tick=self._next_tick,
+            shared=self._shared,
+        )
+        self._in_use: WeakValueDictionary[str, Content] = WeakValueDictionary()
+        self._fills: dict[str, tuple[Fill, asyncio.Task[None]]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._strikes = Strikes()
+
+    def __repr__(self) -> str:
+        return f"<Flights {[fill for fill, _ in self._fills.values()]}>"
+
+    async def admit(self, facts: ImageFacts) -> Content:
+        """Find the content to read for an image; waits while a failed fill of it is put away.
+
+        Raises a `CacheRefusedError` if the cache will not hold this image now.
+        """
+        if self._strikes.distrusted(facts.image_id):
+            raise DistrustedError(facts.image_id)
+        if facts.size > self._settings.limit_bytes:
+            raise NeverFitsError(f"{facts.size} bytes")
+        while True:
+            key, grid, proven = self.contents.find(facts)
+            fill, task = self._fills.get(key, (None, None))
+            if fill is None or fill.joinable or task is None:
+                break
+            await asyncio.wait([task])
+        content = self._in_use.get(key)
+        if content is None or content.grid != grid or content.proven != proven:
+            content = self._in_use[key] = Content(key, grid, self._store, proven=proven)
+        return content
+
+    def join(
+        self,
+        facts: ImageFacts,
+        content: Content,
+        indexes: range,
+        credential: Credential,
+        *,
+        must_prove: bool,
+    ) -> tuple[Fill, Demand]:
+        """Join the fill of a content, or start one."""
+        fill, _ = self._fills.get(content.key, (None, None))
+        if fill is not None and fill.joinable and fill.content is content:
+            self._meter.inc(FLIGHTS_JOINED)
+        else:
+            if len(self._fills) >= self._settings.fills_max:
+                raise NoRoomError("too many fills at once")
+            fill = Fill(facts, content, self._ports, self._proven)
+            task = asyncio.create_task(self._fly(fill), name=f"fill {content.key}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            self._fills[content.key] = (fill, task)
+        return fill, fill.demand(indexes, credential, must_prove=must_prove)
+
+    async def _fly(self, fill: Fill) -> None:
+        key, started = fill.content.key, time.monotonic()
+        try:
+            await fill.run()
+        finally:
+            if (entry := self._fills.get(key)) is not None and entry[0] is fill:
+                del self._fills[key]
+        result = "ok"
+        if isinstance(fill.failure, ProofFailedError):
+            result = "mismatch"
+            self._strikes.count(fill.facts.image_id)
+            self._in_use.pop(key, None)
+        elif fill.failure is not None:
+            result = "failed"
+        self._meter.observe(FILL_DURATION, time.monotonic() - started, result)
+
+    def _proven(self, facts: ImageFacts, content: Content) -> None:
+        """The whole matched: name the content by its hash and bind the image to it."""
+        old, key = content.key, self.contents.proven_key(facts)
+        content.promote(key)
+        self.contents.bind(facts, key)
+        self._in_use.pop(old, None)
+        self._in_use.setdefault(key, content)
+        self._strikes.clear(facts.image_id)
+
+    def _shared(self, by: Fill, digest: bytes) -> None:
+        for fill, _ in self._fills.values():
+            if fill is not by:
+                fill.disown(digest)
+
+    def _next_tick(self) -> int:
+        self.now = next(self._tick)
+        return self.now
+
+    async def close(self) -> None:
+        """End every fill, keeping what it learnt."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(self._executor.shutdown)

@@ -1,0 +1,69 @@
+"""The whole-image hash, computed in order and in a thread, beside the fill."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+
+from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.manifest import content_id
+from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
+
+_READ_BYTES = 1 << 20
+
+
+class Prover:
+    """Hashes an image's chunks in order as they arrive and compares the whole.
+
+    Glance's `os_hash_value` counts where its algorithm is known, else the md5 `checksum`; an image
+    with neither is proven by its size alone, which its fill has checked.
+    """
+
+    def __init__(self, facts: ImageFacts, store: ChunkStore, executor: Executor) -> None:
+        self._store = store
+        self._executor = executor
+        self._expected: str | None
+        if content_id(facts) is not None and facts.hash_algo is not None:
+            self._hash = hashlib.new(facts.hash_algo)
+            self._expected = facts.hash_value
+        else:
+            # Glance's own legacy checksum; it guards against accidents, as it does there
+            self._hash = hashlib.md5(usedforsecurity=False)
+            self._expected = facts.checksum
+
+    async def matches(
+        self, count: int, chunk: Callable[[int], Awaitable[tuple[bytes, int]]]
+    ) -> bool:
+        """Hash `count` chunks; `chunk(i)` waits for one and tells its digest and size.
+
+        Raises `ChunkLostError` if a chunk is damaged on disk before it was hashed.
+        """
+        loop = asyncio.get_running_loop()
+        for index in range(count):
+            digest, size = await chunk(index)
+            if self._expected is None:
+                continue
+            opened = await self._store.open_proven(digest, size)
+            # Shielded, so that the thread's descriptor is never closed under it.
+            reading = loop.run_in_executor(self._executor, self._update, opened, size)
+            try:
+                await asyncio.shield(reading)
+            except asyncio.CancelledError:
+                await reading
+                raise
+        return self._expected is None or self._hash.hexdigest() == self._expected
+
+    def _update(self, opened: OpenChunk, size: int) -> None:
+        try:
+            position = 0
+            while position < size:
+                data = os.pread(opened.fd, min(_READ_BYTES, size - position), position)
+                if not data:
+                    break  # cut meanwhile: the hash will not match, and the fill starts afresh
+                self._hash.update(data)
+                position += len(data)
+        finally:
+            os.close(opened.fd)

@@ -1,0 +1,135 @@
+"""The worker's bounded set of open, proven chunk files, and who is sending from them.
+
+Lifetime of a file: *added* (its descriptor came from the keeper) → leased and released any number
+of times → *closed*, because the set is full, the keeper said that the chunk is dying, its proof
+is too old, or the file is not what was proven.  A leased file is closed when its last lease ends.
+Each descriptor that was added is reported closed exactly once, so that the keeper knows when an
+evicted chunk's bytes are free.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cacheproxy.core.proof import Identity
+from cacheproxy.metrics import HOT_FILES, LEASES, Meter
+
+
+@dataclass(slots=True, eq=False)
+class HotFile:
+    """An open chunk file."""
+
+    digest: bytes
+    fd: int
+    size: int
+    identity: Identity
+    proven_at: float
+    leases: int = 0
+    dying: bool = False
+
+    def intact(self) -> bool:
+        """Whether it is still the file that the keeper proved (inode, size and times)."""
+        return Identity.of(os.fstat(self.fd)) == self.identity
+
+
+class HotSet:
+    """Open files by digest, the least recently used closed first."""
+
+    def __init__(
+        self,
+        files_max: int,
+        proof_seconds: float,
+        meter: Meter,
+        on_closed: Callable[[bytes], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._files_max = files_max
+        self._proof_seconds = proof_seconds
+        self._meter = meter
+        self._on_closed = on_closed
+        self._clock = clock
+        self._files: OrderedDict[bytes, HotFile] = OrderedDict()
+        self._leaving: set[HotFile] = set()  # dying, but still leased
+
+    def __repr__(self) -> str:
+        leases = sum(file.leases for file in (*self._files.values(), *self._leaving))
+        return f"<HotSet {len(self._files)} files, {len(self._leaving)} leaving, {leases} leases>"
+
+    def add(self, digest: bytes, fd: int, size: int, identity: Identity) -> HotFile:
+        """Take over a proven descriptor and lease it; a file of the same digest gives way."""
+        self.expel(digest)
+        file = HotFile(digest, fd, size, identity, self._clock())
+        self._files[digest] = file
+        self._meter.add(HOT_FILES, 1)
+        self._lease(file)
+        self._shrink()
+        return file
+
+    def lease(self, digest: bytes) -> HotFile | None:
+        """Lease a file for sending, if it is here with a proof that is young enough."""
+        file = self._files.get(digest)
+        if file is None:
+            return None
+        if self._clock() - file.proven_at > self._proof_seconds:
+            self.expel(digest)
+            return None
+        self._files.move_to_end(digest)
+        self._lease(file)
+        return file
+
+    def has(self, digest: bytes) -> bool:
+        """Whether `lease` would give a file."""
+        file = self._files.get(digest)
+        return file is not None and self._clock() - file.proven_at <= self._proof_seconds
+
+    def release(self, file: HotFile) -> None:
+        """End a lease."""
+        file.leases -= 1
+        self._meter.add(LEASES, -1)
+        if not file.leases:
+            if file.dying:
+                self._leaving.discard(file)
+                self._close(file)
+            else:
+                self._shrink()
+
+    def expel(self, digest: bytes) -> None:
+        """Close a file as soon as nobody sends from it; `lease` does not give it any more."""
+        file = self._files.pop(digest, None)
+        if file is None:
+            return
+        file.dying = True
+        if file.leases:
+            self._leaving.add(file)
+        else:
+            self._close(file)
+
+    def held(self) -> list[bytes]:
+        """Return the digest of every open descriptor."""
+        return [file.digest for file in (*self._files.values(), *self._leaving)]
+
+    def clear(self) -> None:
+        """Expel everything."""
+        for digest in list(self._files):
+            self.expel(digest)
+
+    def _lease(self, file: HotFile) -> None:
+        file.leases += 1
+        self._meter.add(LEASES, 1)
+
+    def _shrink(self) -> None:
+        excess = len(self._files) - self._files_max
+        if excess <= 0:
+            return
+        idle = [digest for digest, file in self._files.items() if not file.leases]
+        for digest in idle[:excess]:
+            self.expel(digest)
+
+    def _close(self, file: HotFile) -> None:
+        os.close(file.fd)
+        self._meter.add(HOT_FILES, -1)
+        self._on_closed(file.digest)

@@ -1,0 +1,226 @@
+"""The keeper: the one process that owns the cache directory, and serves every worker's link.
+
+A link that breaks gives back whatever its worker held: readers end, descriptors count as closed.
+Fills do not notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Coroutine
+
+from backends.spans import Span
+from cacheproxy.config import CacheSettings
+from cacheproxy.errors import (
+    CacheRefusedError,
+    DistrustedError,
+    NeverFitsError,
+    ProofFailedError,
+    ProxyError,
+    StorageError,
+)
+from cacheproxy.fill.delivery import Delivery
+from cacheproxy.fill.demand import Credential
+from cacheproxy.fill.flights import Flights
+from cacheproxy.processes import messages
+from cacheproxy.processes.channel import Channel, ChannelFullError
+from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Serves links; made on the keeper's loop."""
+
+    def __init__(self, store: ChunkStore, flights: Flights, settings: CacheSettings) -> None:
+        self.store = store
+        self.flights = flights
+        self.settings = settings
+        self._links: set[WorkerLink] = set()
+        self._beating: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Keeper {len(self._links)} links, {self.flights!r}>"
+
+    def start(self) -> None:
+        """Begin to tell the workers that the loop turns."""
+        for link in tuple(self._links):
+            link.send(messages.Alive())
+        loop = asyncio.get_running_loop()
+        self._beating = loop.call_later(messages.ALIVE_SECONDS, self.start)
+
+    def connect(self, sock: socket.socket) -> None:
+        """Serve a worker's new link."""
+        link = WorkerLink(self, sock)
+        self._links.add(link)
+
+    def disconnected(self, link: WorkerLink) -> None:
+        """A worker is gone."""
+        self._links.discard(link)
+        self.store.forget_holder(link)
+
+    async def close(self) -> None:
+        """End every link and fill; the store is left to its owner."""
+        if self._beating is not None:
+            self._beating.cancel()
+        links = tuple(self._links)
+        for link in links:
+            link.close()
+        for link in links:
+            await link.ended()
+        await self.flights.close()
+
+
+class WorkerLink:
+    """The keeper's end of the link to one worker; it is also what holds the descriptors sent."""
+
+    def __init__(self, keeper: Keeper, sock: socket.socket) -> None:
+        self._keeper = keeper
+        self._readers: dict[int, asyncio.Task[None]] = {}
+        self._deliveries: dict[int, Delivery] = {}
+        self._grants: dict[int, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channel = Channel(sock, self._received, self._lost)
+        self._channel.start()
+
+    def __repr__(self) -> str:
+        return f"<WorkerLink {len(self._readers)} readers>"
+
+    def send(self, message: messages.FromKeeper, fds: tuple[int, ...] = ()) -> None:
+        """Say something; a worker that reads nothing is cut off."""
+        try:
+            self._channel.send(messages.encode(message), fds)
+        except ChannelFullError:
+            log.warning("a worker does not read its link; it is cut off")
+            self._channel.close()
+
+    def close(self) -> None:
+        """End the link."""
+        self._channel.close()
+
+    async def ended(self) -> None:
+        """Wait until nothing of it runs any more."""
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(tuple(self._tasks))
+
+    def _lost(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._keeper.disconnected(self)
+
+    def _received(self, data: bytes, fds: list[int]) -> None:  # noqa: PLR0912  one case per message
+        for fd in fds:
+            os.close(fd)
+        store = self._keeper.store
+        message = messages.decode_from_worker(data)
+        match message:
+            case messages.Describe():
+                facts = self._keeper.flights.contents.describe(message.image_id)
+                self.send(messages.Described(message.request, facts, facts is not None))
+            case messages.Open():
+                self._grants[message.reader] = 0
+                self._readers[message.reader] = self._spawn(self._read(message))
+            case messages.Grant() if message.reader in self._readers:
+                self._grants[message.reader] = message.stop
+                if (delivery := self._deliveries.get(message.reader)) is not None:
+                    delivery.grant(message.stop)
+            case messages.Close() if message.reader in self._readers:
+                self._readers[message.reader].cancel()
+            case messages.Return():
+                store.release(message.digest, self, message.count)
+            case messages.Hold():
+                for digest in message.digests:
+                    store.hold(digest, self)
+                    if not store.has(digest):
+                        self.send(messages.Dying(digest))
+            case messages.Touch():
+                store.touch(message.digests)
+            case messages.Warm():
+                _ = self._spawn(self._warm(message))
+            case _:
+                pass  # about a reader that has ended
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _warm(self, message: messages.Warm) -> None:
+        try:
+            await self._keeper.store.warm(message.digest, message.size)
+        except StorageError:
+            self.send(messages.Warmed(message.request, good=False))
+        else:
+            self.send(messages.Warmed(message.request, good=True))
+
+    async def _read(self, message: messages.Open) -> None:
+        """One reader's life."""
+        number = message.reader
+        try:
+            await self._deliver(message)
+        except CacheRefusedError as error:
+            self.send(messages.Refused(number, _refusal(error)))
+        except ProofFailedError:
+            self.send(messages.Failed(number, "proof"))
+        except StorageError as error:
+            log.warning("reading %s failed: %s", message.facts.image_id, error)
+            self.send(messages.Failed(number, "storage"))
+        except ProxyError as error:
+            log.info("reading %s failed: %s", message.facts.image_id, error)
+            self.send(messages.Failed(number, "source"))
+        finally:
+            del self._readers[number], self._grants[number]
+            self._deliveries.pop(number, None)
+
+    async def _deliver(self, message: messages.Open) -> None:
+        keeper = self._keeper
+        content = await keeper.flights.admit(message.facts)
+
+        def deliver(index: int, digest: bytes, opened: OpenChunk, fetched: bool) -> None:
+            size = len(content.grid.chunk(index))
+            keeper.store.hold(digest, self)
+            keeper.store.touch([digest])
+            try:
+                self.send(
+                    messages.Chunk(message.reader, index, digest, size, fetched, opened.identity),
+                    (opened.fd,),
+                )
+            finally:
+                os.close(opened.fd)
+
+        delivery = Delivery(
+            keeper.flights,
+            keeper.store,
+            keeper.settings,
+            facts=message.facts,
+            content=content,
+            span=Span(message.start, message.stop),
+            credential=Credential(message.facts.image_id, tuple(message.headers)),
+            deliver=deliver,
+        )
+        self._deliveries[message.reader] = delivery
+        delivery.grant(self._grants[message.reader])
+        self.send(messages.Opened(message.reader, content.proven, content.grid.chunk_bytes))
+        await delivery.run()
+
+
+def dying(digest: bytes, holder: object) -> None:
+    """Ask a worker that has an evicted chunk open to close it."""
+    assert isinstance(holder, WorkerLink)
+    holder.send(messages.Dying(digest))
+
+
+def _refusal(error: CacheRefusedError) -> messages.RefusalKind:
+    match error:
+        case NeverFitsError():
+            return "never-fits"
+        case DistrustedError():
+            return "distrusted"
+        case _:
+            return "no-room"

@@ -1,0 +1,312 @@
+"""The worker's end of the one link to the keeper.
+
+No wait on it is without a bound: the keeper says every second that it lives, and when it did not
+for `keeper_wait_seconds`, or the link broke, every wait ends with a `KeeperError` and the worker
+goes on without it.  A new link takes the place of a broken one as soon as the supervisor has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Final, TypeVar
+
+from backends.spans import Span
+from cacheproxy.config import CacheSettings
+from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.geometry import Grid
+from cacheproxy.errors import (
+    CacheRefusedError,
+    DistrustedError,
+    FillFailedError,
+    KeeperError,
+    NeverFitsError,
+    NoRoomError,
+    ProofFailedError,
+    ProxyError,
+    StorageError,
+)
+from cacheproxy.fill.source import Headers
+from cacheproxy.hotset import HotFile, HotSet
+from cacheproxy.metrics import Meter
+from cacheproxy.processes import messages
+from cacheproxy.processes.channel import Channel, ChannelFullError
+
+TOUCHES_MAX = 512  # chunk uses reported in one message
+
+T = TypeVar("T")
+
+_REFUSALS: Final[dict[messages.RefusalKind, type[CacheRefusedError]]] = {
+    "no-room": NoRoomError,
+    "never-fits": NeverFitsError,
+    "distrusted": DistrustedError,
+}
+_FAILURES: Final[dict[messages.FailureKind, type[ProxyError]]] = {
+    "source": FillFailedError,
+    "storage": StorageError,
+    "proof": ProofFailedError,
+}
+
+
+class LinkReader:
+    """A reader of one span: gives leased files, chunk after chunk; `close` ends it."""
+
+    def __init__(self, link: KeeperLink, number: int, window: int) -> None:
+        self.proven = False
+        self.grid: Grid | None = None
+        self._link = link
+        self._number = number
+        self._window = window
+        self._arrived: deque[tuple[int, HotFile, bool]] = deque()
+        self._error: ProxyError | None = None
+        self._news = asyncio.Event()
+        self._closed = False
+
+    # --- from the link ---
+
+    def opened(self, message: messages.Opened, size: int) -> None:
+        self.proven = message.proven
+        self.grid = Grid(size, message.chunk_bytes)
+        self._news.set()
+
+    def arrived(self, message: messages.Chunk, file: HotFile) -> None:
+        self._arrived.append((message.index, file, message.fetched))
+        self._news.set()
+
+    def failed(self, error: ProxyError) -> None:
+        self._error = self._error or error
+        self._news.set()
+
+    # --- for the use case ---
+
+    async def ready(self) -> Grid:
+        """Wait until the keeper has opened the reader; raises why it did not."""
+        while self.grid is None:
+            if self._error is not None:
+                raise self._error
+            await self._next_news()
+        return self.grid
+
+    async def chunk(self, index: int) -> tuple[HotFile, bool]:
+        """Wait for the next chunk, which must be `index`: a leased file, and whether fetched.
+
+        The caller releases the file.
+        """
+        self._link.grant(self._number, index + self._window)
+        while not self._arrived:
+            if self._error is not None:
+                raise self._error
+            await self._next_news()
+        number, file, fetched = self._arrived.popleft()
+        if number != index:
+            self._link.hot.release(file)
+            raise KeeperError(f"chunk {number} came instead of {index}")
+        return file, fetched
+
+    def close(self) -> None:
+        """Tell the keeper that nobody reads any more, and let go of what came."""
+        if self._closed:
+            return
+        self._closed = True
+        while self._arrived:
+            self._link.hot.release(self._arrived.popleft()[1])
+        self._link.closed(self._number)
+
+    async def _next_news(self) -> None:
+        self._news.clear()
+        await self._link.alive(self._news.wait())
+
+
+class KeeperLink:
+    """Asks the keeper, keeps what it sends in the hot set, and obeys when chunks die."""
+
+    def __init__(self, settings: CacheSettings, meter: Meter) -> None:
+        self._settings = settings
+        self.hot = HotSet(
+            settings.hot_files_max, settings.proof_seconds, meter, on_closed=self._file_closed
+        )
+        self.on_lost: Callable[[], None] = lambda: None
+        self._channel: Channel | None = None
+        self._numbers = itertools.count(1)
+        self._readers: dict[int, tuple[LinkReader, ImageFacts]] = {}
+        self._described: dict[int, asyncio.Future[messages.Described]] = {}
+        self._warmed: dict[int, asyncio.Future[bool]] = {}
+        self._heard_at = 0.0
+        self._touched: dict[bytes, None] = {}
+
+    def __repr__(self) -> str:
+        state = "away" if self._channel is None else "linked"
+        return f"<KeeperLink {state}, {len(self._readers)} readers, {self.hot!r}>"
+
+    # --- the link's life --------------------------------------------------------------------------
+
+    def connect(self, sock: socket.socket) -> None:
+        """Use a new link; whatever the old one promised is void."""
+        self._drop("the keeper was restarted")
+        self._channel = Channel(sock, self._received, self._lost)
+        self._heard_at = asyncio.get_running_loop().time()
+        self._channel.start()
+        held = self.hot.held()
+        for start in range(0, len(held), TOUCHES_MAX):
+            self._send(messages.Hold(held[start : start + TOUCHES_MAX]))
+
+    def disconnect(self) -> None:
+        """End it for good."""
+        self._drop("the worker stops")
+        self.hot.clear()
+
+    def _lost(self) -> None:
+        if self._channel is not None and self._channel.closed:
+            self._drop("the keeper is away")
+            self.on_lost()
+
+    def _drop(self, why: str) -> None:
+        """Wake everybody who waits; open files stay usable until their proof is too old."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+        for reader, _ in list(self._readers.values()):
+            reader.failed(KeeperError(why))
+        for described in self._described.values():
+            _give_up(described, why)
+        for warmed in self._warmed.values():
+            _give_up(warmed, why)
+
+    def _send(self, message: messages.FromWorker) -> None:
+        if self._channel is None:
+            raise KeeperError("the keeper is away")
+        try:
+            self._channel.send(messages.encode(message))
+        except ChannelFullError as error:
+            self._drop("the keeper does not read")
+            raise KeeperError("the keeper does not read") from error
+
+    async def alive(self, waiting: Coroutine[None, None, T] | asyncio.Future[T]) -> T:
+        """Wait for something from the keeper for as long as it gives signs of life."""
+        task = asyncio.ensure_future(waiting)
+        loop = asyncio.get_running_loop()
+        try:
+            while not task.done():
+                left = self._heard_at + self._settings.keeper_wait_seconds - loop.time()
+                if self._channel is None or left <= 0:
+                    raise KeeperError("the keeper does not answer")
+                await asyncio.wait([task], timeout=left)
+            return task.result()
+        finally:
+            task.cancel()
+
+    # --- questions --------------------------------------------------------------------------------
+
+    async def describe(self, image_id: str) -> messages.Described:
+        """Ask what is known of an image."""
+        number = next(self._numbers)
+        answer = asyncio.get_running_loop().create_future()
+        self._described[number] = answer
+        try:
+            self._send(messages.Describe(number, image_id))
+            return await self.alive(answer)
+        finally:
+            del self._described[number]
+
+    async def warm(self, digest: bytes, size: int) -> bool:
+        """Have a chunk read and hashed again; False if it is gone or damaged."""
+        number = next(self._numbers)
+        answer = asyncio.get_running_loop().create_future()
+        self._warmed[number] = answer
+        try:
+            self._send(messages.Warm(number, digest, size))
+            return await self.alive(answer)
+        finally:
+            del self._warmed[number]
+
+    def read(self, facts: ImageFacts, span: Span, headers: Headers) -> LinkReader:
+        """Begin a reader; `close` it in any case."""
+        number = next(self._numbers)
+        reader = LinkReader(self, number, self._settings.window_chunks)
+        self._readers[number] = (reader, facts)
+        try:
+            self._send(messages.Open(number, facts, span.start, span.stop, list(headers)))
+        except BaseException:
+            del self._readers[number]
+            raise
+        return reader
+
+    def grant(self, number: int, stop: int) -> None:
+        """A reader takes chunks below this index."""
+        self._send(messages.Grant(number, stop))
+
+    def closed(self, number: int) -> None:
+        """A reader is gone."""
+        del self._readers[number]
+        self._tell(messages.Close(number))
+
+    def touch(self, digest: bytes) -> None:
+        """A chunk was used without asking; said in batches."""
+        self._touched[digest] = None
+        if len(self._touched) >= TOUCHES_MAX:
+            self.flush_touches()
+
+    def flush_touches(self) -> None:
+        """Say what was used since the last time."""
+        if self._touched:
+            self._tell(messages.Touch(list(self._touched)))
+            self._touched.clear()
+
+    def _tell(self, message: messages.FromWorker) -> None:
+        """Say something that a keeper who is away need not know."""
+        with contextlib.suppress(KeeperError):
+            self._send(message)
+
+    def _file_closed(self, digest: bytes) -> None:
+        self._tell(messages.Return(digest, 1))
+
+    # --- answers ----------------------------------------------------------------------------------
+
+    def _received(self, data: bytes, fds: list[int]) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        message = messages.decode_from_keeper(data)
+        match message:
+            case messages.Chunk():
+                self._chunk(message, fds.pop())
+            case messages.Opened() if message.reader in self._readers:
+                reader, facts = self._readers[message.reader]
+                reader.opened(message, facts.size)
+            case messages.Refused() if message.reader in self._readers:
+                error = _REFUSALS[message.kind]("the cache refuses this image now")
+                self._readers[message.reader][0].failed(error)
+            case messages.Failed() if message.reader in self._readers:
+                failure = _FAILURES[message.kind]("the keeper could not bring the data")
+                self._readers[message.reader][0].failed(failure)
+            case messages.Described():
+                _answer(self._described.get(message.request), message)
+            case messages.Warmed():
+                _answer(self._warmed.get(message.request), message.good)
+            case messages.Dying():
+                self.hot.expel(message.digest)
+            case _:
+                pass  # a sign of life, or for a reader that is gone
+        for fd in fds:
+            os.close(fd)
+
+    def _chunk(self, message: messages.Chunk, fd: int) -> None:
+        file = self.hot.add(message.digest, fd, message.size, message.identity)
+        entry = self._readers.get(message.reader)
+        if entry is None:
+            self.hot.release(file)
+        else:
+            entry[0].arrived(message, file)
+
+
+def _answer(question: asyncio.Future[T] | None, answer: T) -> None:
+    if question is not None and not question.done():
+        question.set_result(answer)
+
+
+def _give_up(question: asyncio.Future[T], why: str) -> None:
+    if not question.done():
+        question.set_exception(KeeperError(why))

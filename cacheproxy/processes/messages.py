@@ -1,0 +1,157 @@
+"""What a worker and the keeper say to each other, one packet each (msgpack of tagged structs).
+
+A worker *opens* a reader for a span of an image and *grants* it chunk indexes; the keeper sends each
+chunk, in order, as an open and proven descriptor as soon as it is there.  Every descriptor that
+was sent is *returned* once, when the worker has closed it: at its own choice, or because the
+keeper said that the chunk is *dying*.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.proof import Identity
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """The base of all; the tag is the class's name."""
+
+
+# --- worker to keeper ---------------------------------------------------------------------------
+
+
+class Describe(Message, frozen=True):
+    """What is known of this image?  Asked only for a caller who may download it."""
+
+    request: int
+    image_id: str
+
+
+class Open(Message, frozen=True):
+    """Begin a reader of the bytes `start <= position < stop`; headers are the caller's own."""
+
+    reader: int
+    facts: ImageFacts
+    start: int
+    stop: int
+    headers: list[tuple[str, str]]
+
+
+class Grant(Message, frozen=True):
+    """The reader takes chunks below this index."""
+
+    reader: int
+    stop: int
+
+
+class Close(Message, frozen=True):
+    """The reader is gone; nothing more is sent to it."""
+
+    reader: int
+
+
+class Return(Message, frozen=True):
+    """So many descriptors of a chunk were closed."""
+
+    digest: bytes
+    count: int
+
+
+class Hold(Message, frozen=True):
+    """Descriptors that an earlier keeper sent are still open; said first on a new link."""
+
+    digests: list[bytes]
+
+
+class Touch(Message, frozen=True):
+    """These chunks were used without asking."""
+
+    digests: list[bytes]
+
+
+class Warm(Message, frozen=True):
+    """Read and hash this chunk again: its pages are not in memory, or its proof is old."""
+
+    request: int
+    digest: bytes
+    size: int
+
+
+# --- keeper to worker ---------------------------------------------------------------------------
+
+
+class Described(Message, frozen=True):
+    """`facts` None: nothing; `proven`: the whole matched the image's hash."""
+
+    request: int
+    facts: ImageFacts | None
+    proven: bool
+
+
+class Opened(Message, frozen=True):
+    """The reader exists, and chunks will come."""
+
+    reader: int
+    proven: bool
+    chunk_bytes: int
+
+
+RefusalKind = Literal["no-room", "never-fits", "distrusted"]
+
+
+class Refused(Message, frozen=True):
+    """The cache will not hold this image now: stream it through."""
+
+    reader: int
+    kind: RefusalKind
+
+
+class Chunk(Message, frozen=True):
+    """A chunk, with its descriptor beside the message; `fetched` after the reader was opened."""
+
+    reader: int
+    index: int
+    digest: bytes
+    size: int
+    fetched: bool
+    identity: Identity
+
+
+FailureKind = Literal["source", "storage", "proof"]
+
+
+class Failed(Message, frozen=True):
+    """No more chunks for this reader; `proof` means that the bytes so far may be wrong."""
+
+    reader: int
+    kind: FailureKind
+
+
+class Dying(Message, frozen=True):
+    """Close this chunk's descriptors as soon as nobody sends from them, then return them."""
+
+    digest: bytes
+
+
+class Warmed(Message, frozen=True):
+    """`good` False: close the descriptor and open the span again."""
+
+    request: int
+    good: bool
+
+
+class Alive(Message, frozen=True):
+    """The keeper's loop turns; sent every second."""
+
+
+FromWorker = Describe | Open | Grant | Close | Return | Hold | Touch | Warm
+FromKeeper = Described | Opened | Refused | Chunk | Failed | Dying | Warmed | Alive
+
+ALIVE_SECONDS = 1.0
+
+encode = msgspec.msgpack.Encoder().encode
+decode_from_worker = msgspec.msgpack.Decoder(FromWorker).decode
+decode_from_keeper = msgspec.msgpack.Decoder(FromKeeper).decode

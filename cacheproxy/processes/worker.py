@@ -1,0 +1,100 @@
+"""A worker: serves the connections that the supervisor hands it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import Protocol
+
+from cacheproxy.processes.control import Control
+from cacheproxy.processes.link import KeeperLink
+from cacheproxy.processes.orders import ConnectionKind
+from cacheproxy.web.front import Door
+
+TOUCH_SECONDS = 1.0  # how often the use of chunks is told to the keeper
+
+log = logging.getLogger(__name__)
+
+
+class Purgeable(Protocol):
+    """Remembers something about images."""
+
+    def purge(self, image_id: str | None) -> None:
+        """Forget it, of one image or all."""
+
+
+class Worker:
+    """Wires the supervisor's orders, the keeper's link and the two doors; made on its loop."""
+
+    def __init__(
+        self,
+        number: int,
+        link: KeeperLink,
+        permissions: Purgeable,
+        drain_seconds: float,
+    ) -> None:
+        self._number = number
+        self._link = link
+        self._permissions = permissions
+        self._drain_seconds = drain_seconds
+        self._doors: dict[ConnectionKind, Door] = {}
+        self._control: Control | None = None
+        self._stop = asyncio.Event()
+        self._arriving: set[asyncio.Task[None]] = set()
+
+    def connection_closed(self) -> None:
+        """A client has left."""
+        if self._control is not None:
+            self._control.connection_closed()
+
+    def changed(self, image_id: str) -> None:
+        """A request that passes through may change an image: nobody believes what he knew."""
+        self._permissions.purge(image_id)
+        if self._control is not None:
+            self._control.purge(image_id)
+
+    async def run(self, control: socket.socket, api: Door, metrics: Door) -> None:
+        """Serve until told to drain, or until the supervisor is gone."""
+        self._doors = {"api": api, "metrics": metrics}
+        self._control = Control(
+            control,
+            on_connection=self._accepted,
+            on_link=lambda sock, _: self._link.connect(sock),
+            on_drain=self._stop.set,
+            on_purged=self._permissions.purge,
+            on_lost=self._stop.set,
+        )
+        self._link.on_lost = self._control.link_lost
+        touching = asyncio.create_task(self._touch())
+        try:
+            self._control.start()
+            self._control.ready()
+            await self._stop.wait()
+            for task in tuple(self._arriving):
+                await task
+            await asyncio.gather(*(door.drain(self._drain_seconds) for door in (api, metrics)))
+        finally:
+            touching.cancel()
+            self._link.disconnect()
+            self._control.close()
+
+    def _accepted(self, sock: socket.socket, kind: ConnectionKind) -> None:
+        task = asyncio.create_task(self._serve(sock, self._doors[kind]))
+        self._arriving.add(task)
+        task.add_done_callback(self._arriving.discard)
+
+    async def _serve(self, sock: socket.socket, door: Door) -> None:
+        try:
+            if sock.family in (socket.AF_INET, socket.AF_INET6):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().connect_accepted_socket(door, sock)
+        except OSError as error:  # it left before it was here
+            log.debug("worker %d: a connection was lost on its way in: %s", self._number, error)
+            sock.close()
+            self.connection_closed()
+
+    async def _touch(self) -> None:
+        while True:
+            await asyncio.sleep(TOUCH_SECONDS)
+            self._link.flush_touches()

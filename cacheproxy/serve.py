@@ -1,0 +1,336 @@
+"""The use case: find an image, and give the bytes of a span of it.  Knows no HTTP.
+
+Whoever calls has asked for permission before.  The bytes come, in this order of preference, from
+the worker's own open files (a repeated hit asks nobody), from the keeper (which has them, joins
+who fetches them, or fetches them), or, when neither can, from the upstream at the byte where the
+others stopped.  Only bytes that failed their proof end it: those are never papered over.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+from backends.spans import Span
+from cacheproxy.bypass import Bypass
+from cacheproxy.chunkread import PIECE_BYTES, NotResidentError, read_resident, read_waiting
+from cacheproxy.config import CacheSettings
+from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.geometry import Grid
+from cacheproxy.errors import (
+    CacheRefusedError,
+    ChunkLostError,
+    FillFailedError,
+    KeeperError,
+    StorageError,
+)
+from cacheproxy.fill.source import Headers
+from cacheproxy.hotset import HotFile, HotSet
+from cacheproxy.metrics import SERVED_BYTES, Meter
+
+IMAGES_MAX = 1024  # remembered proven images
+DIGESTS_PER_HOT_FILE = 4  # remembered digests for each file that the hot set may hold
+REOPENS_MAX = 3  # damaged or vanished chunks met by one reader before it goes round the cache
+
+Piece = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that can be served; `proven`: its bytes matched its hash as a whole."""
+
+    facts: ImageFacts
+    proven: bool
+
+
+class Description(Protocol):
+    """What the keeper knows of an image."""
+
+    @property
+    def facts(self) -> ImageFacts | None:
+        """The record, None if the image is not proven."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether the whole matched its hash."""
+
+
+class Reader(Protocol):
+    """The keeper's chunks of one span, in order."""
+
+    @property
+    def proven(self) -> bool:
+        """Whether the content was proven when the reader was opened."""
+
+    async def ready(self) -> Grid:
+        """Wait until chunks will come; how the content is cut."""
+
+    async def chunk(self, index: int) -> tuple[HotFile, bool]:
+        """Wait for the next chunk: a leased file, and whether it was fetched meanwhile."""
+
+    def close(self) -> None:
+        """Stop."""
+
+
+class Keeper(Protocol):
+    """The process that owns the cache; `KeeperError` from any call: it is away."""
+
+    @property
+    def hot(self) -> HotSet:
+        """The open files that it has sent."""
+
+    async def describe(self, image_id: str) -> Description:
+        """Ask what is known of an image."""
+
+    def read(self, facts: ImageFacts, span: Span, headers: Headers) -> Reader:
+        """Begin a reader."""
+
+    async def warm(self, digest: bytes, size: int) -> bool:
+        """Have a chunk read and hashed again; False: it is lost."""
+
+    def touch(self, digest: bytes) -> None:
+        """Note a use of a chunk that the keeper was not asked for."""
+
+
+class ImageSource(Protocol):
+    """Shows image records with a caller's credentials."""
+
+    async def show(self, image_id: str, headers: Headers) -> ImageFacts | None:
+        """Return the record of an active image, None if there is none to be had."""
+
+
+class Images:
+    """Everything that a worker serves."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        upstream: ImageSource,
+        bypass: Bypass,
+        settings: CacheSettings,
+        meter: Meter,
+    ) -> None:
+        self.keeper = keeper
+        self.bypass = bypass
+        self.meter = meter
+        self._upstream = upstream
+        self._known: OrderedDict[str, tuple[Image, Grid]] = OrderedDict()
+        self._digests: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._digests_max = settings.hot_files_max * DIGESTS_PER_HOT_FILE
+
+    async def find(self, image_id: str, headers: Headers) -> Image | None:
+        """Find an image for a caller who may download it; None if it is not for the cache."""
+        known = self._known.get(image_id)
+        if known is not None:
+            self._known.move_to_end(image_id)
+            return known[0]
+        try:
+            description = await self.keeper.describe(image_id)
+        except KeeperError:
+            pass
+        else:
+            if description.facts is not None:
+                return Image(description.facts, description.proven)
+        facts = await self._upstream.show(image_id, headers)
+        return None if facts is None else Image(facts, proven=False)
+
+    def remember(self, image: Image, grid: Grid, index: int, digest: bytes) -> None:
+        """Note a chunk of a proven image, so that the next reader of it need not ask."""
+        image_id = image.facts.image_id
+        self._known[image_id] = (Image(image.facts, proven=True), grid)
+        self._known.move_to_end(image_id)
+        if len(self._known) > IMAGES_MAX:
+            self._known.popitem(last=False)
+        self._digests[image_id, index] = digest
+        self._digests.move_to_end((image_id, index))
+        if len(self._digests) > self._digests_max:
+            self._digests.popitem(last=False)
+
+    def lease_all(self, image: Image, span: Span) -> tuple[Grid, list[HotFile]] | None:
+        """Lease every chunk of a span at once, if all of them are in the hot set."""
+        known = self._known.get(image.facts.image_id)
+        if known is None:
+            return None
+        grid = known[1]
+        indexes = grid.covering(span)
+        hot = self.keeper.hot
+        digests = [self._digests.get((image.facts.image_id, index)) for index in indexes]
+        if not all(digest is not None and hot.has(digest) for digest in digests):
+            return None
+        files = [file for digest in digests if digest is not None and (file := hot.lease(digest))]
+        for file in files:
+            self.keeper.touch(file.digest)
+        return grid, files
+
+    async def open(self, image: Image, span: Span, headers: Headers) -> Download:
+        """Begin to read a (not empty) span; `aclose` it in any case."""
+        download = Download(self, image, span, headers)
+        try:
+            await download.begin()
+        except BaseException:
+            await download.aclose()
+            raise
+        return download
+
+
+class Download:
+    """The bytes of one span for one caller."""
+
+    def __init__(self, images: Images, image: Image, span: Span, headers: Headers) -> None:
+        self.proven = image.proven
+        self._images = images
+        self._image = image
+        self._span = span
+        self._headers = headers
+        self._position = span.start
+        self._grid: Grid | None = None
+        self._hot: list[HotFile] = []
+        self._reader: Reader | None = None
+        self._present = self._fetched = 0
+        self._bypassed = False
+        self._reopens = 0
+
+    @property
+    def result(self) -> str:
+        """How it was served, so far: hit, partial, miss or bypass."""
+        if self._bypassed:
+            return "bypass"
+        if not self._fetched:
+            return "hit"
+        return "partial" if self._present else "miss"
+
+    async def begin(self) -> None:
+        """Find where the bytes come from."""
+        leased = self._images.lease_all(self._image, self._span)
+        if leased is not None:
+            self._grid, self._hot = leased
+            self._hot.reverse()
+            return
+        await self._open_reader()
+        if self._reader is not None:
+            self.proven = self.proven and self._reader.proven
+
+    async def aclose(self) -> None:
+        """Let go of everything; safe at any time, and again."""
+        while self._hot:
+            self._images.keeper.hot.release(self._hot.pop())
+        self._close_reader()
+
+    async def pieces(self) -> AsyncGenerator[Piece]:
+        """Give the bytes in order, once.
+
+        Raises `ProofFailedError` if they are not what the image's hash says, an `UpstreamError`
+        or `BusyError` if nobody can bring the rest.
+        """
+        try:
+            while self._position < self._span.stop and not self._bypassed:
+                try:
+                    async with aclosing(self._cached()) as pieces:
+                        async for piece in pieces:
+                            yield piece
+                except ChunkLostError:
+                    await self._reopen()
+                except (KeeperError, CacheRefusedError, FillFailedError, StorageError):
+                    self._go_round()
+            if self._position < self._span.stop:
+                async with aclosing(self._uncached()) as pieces:
+                    async for piece in pieces:
+                        yield piece
+        finally:
+            await self.aclose()
+
+    # --- from the cache ---------------------------------------------------------------------------
+
+    async def _open_reader(self) -> None:
+        rest = Span(self._position, self._span.stop)
+        try:
+            self._reader = self._images.keeper.read(self._image.facts, rest, self._headers)
+            self._grid = await self._reader.ready()
+        except (KeeperError, CacheRefusedError, FillFailedError, StorageError):
+            self._go_round()
+
+    async def _reopen(self) -> None:
+        """A chunk was damaged or vanished: ask the keeper again, from here."""
+        await self.aclose()
+        self._reopens += 1
+        if self._reopens > REOPENS_MAX:
+            self._go_round()
+        else:
+            await self._open_reader()
+
+    def _go_round(self) -> None:
+        self._close_reader()
+        self._bypassed = True
+
+    def _close_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+    async def _cached(self) -> AsyncGenerator[Piece]:
+        assert self._grid is not None
+        for index in self._grid.covering(Span(self._position, self._span.stop)):
+            file, fetched = await self._next(index)
+            try:
+                if fetched:
+                    self._fetched += 1
+                else:
+                    self._present += 1
+                if self._reader is not None and self._reader.proven:
+                    self._images.remember(self._image, self._grid, index, file.digest)
+                chunk = self._grid.chunk(index)
+                part = chunk.clip(Span(self._position, self._span.stop))
+                async with aclosing(self._send(file, part, chunk.start)) as pieces:
+                    async for piece in pieces:
+                        self._count(piece, "fill" if fetched else "cache")
+                        yield piece
+            finally:
+                self._images.keeper.hot.release(file)
+
+    async def _next(self, index: int) -> tuple[HotFile, bool]:
+        if self._hot:
+            return self._hot.pop(), False
+        if self._reader is None:
+            raise ChunkLostError("not leased")
+        return await self._reader.chunk(index)
+
+    async def _send(self, file: HotFile, part: Span, offset: int) -> AsyncGenerator[Piece]:
+        """Give a part of a chunk from its file, which begins at `offset` of the image."""
+        if not file.intact():
+            self._images.keeper.hot.expel(file.digest)
+            raise ChunkLostError("the chunk file is not what was proven")
+        position = part.start
+        warmed = False
+        while position < part.stop:
+            size = min(PIECE_BYTES, part.stop - position)
+            try:
+                piece: Piece = read_resident(file.fd, size, position - offset)
+            except NotResidentError:
+                if not warmed:
+                    # From the disk only what the keeper has just read and hashed again.
+                    warmed = await self._images.keeper.warm(file.digest, file.size)
+                    if not warmed:
+                        self._images.keeper.hot.expel(file.digest)
+                        raise ChunkLostError("the chunk is damaged or gone") from None
+                piece = await read_waiting(file.fd, size, position - offset)
+                if not piece:
+                    raise ChunkLostError("the chunk file is shorter than proven") from None
+            position += len(piece)
+            yield piece
+
+    # --- round the cache --------------------------------------------------------------------------
+
+    async def _uncached(self) -> AsyncGenerator[Piece]:
+        rest = Span(self._position, self._span.stop)
+        bypass = self._images.bypass.stream(self._image.facts, self._headers, rest)
+        async with aclosing(bypass) as pieces:
+            async for piece in pieces:
+                self._count(piece, "bypass")
+                yield piece
+
+    def _count(self, piece: Piece, source: str) -> None:
+        self._position += len(piece)
+        self._images.meter.inc(SERVED_BYTES, len(piece), source)

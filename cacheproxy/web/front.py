@@ -1,0 +1,138 @@
+"""The one door for a worker's clients: which handler answers what, and the log of it.
+
+There is no router besides: whatever is not image data goes to the upstream as it stands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+from aiohttp.web_protocol import RequestHandler
+
+from cacheproxy.metrics import CONNECTIONS, Meter
+from cacheproxy.web.image_file import REQUEST_ID, RESULT, Handler, ImageFile
+from cacheproxy.web.passthrough import SENT_BYTES
+
+# Image ids need no quoting; anything else in their place is for Glance to judge.
+_IMAGE_FILE = re.compile(r"/v2/images/([^/?#%]+)/file(?:\?.*)?", re.ASCII)
+
+KEEPALIVE_SECONDS = 75.0
+HEADER_BYTES_MAX = 64 << 10  # one header; tokens with a catalog inside are long
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+access_log = logging.getLogger("cacheproxy.access")
+
+
+class Front:
+    """Answers every request of the image API."""
+
+    def __init__(self, image_file: ImageFile | None, passthrough: Handler) -> None:
+        """Serve with or without a cache."""
+        self._image_file = image_file
+        self._passthrough = passthrough
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        if self._image_file is not None and request.method in ("GET", "HEAD"):
+            match = _IMAGE_FILE.fullmatch(request.raw_path)
+            if match is not None:
+                return await self._image_file.answer(request, match[1])
+        return await self._passthrough(request)
+
+
+def metrics_page(meter: Meter) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    """Make the handler of the metrics address."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path not in ("/", "/metrics"):
+            return web.Response(status=404, text="404 ask for /metrics\n")
+        return web.Response(body=meter.render(), headers={"Content-Type": METRICS_TYPE})
+
+    return answer
+
+
+class Door(web.Server):
+    """The protocol factory of accepted connections; tells when each of them ends."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        meter: Meter,
+        on_closed: Callable[[], None],
+        *,
+        log: bool,
+    ) -> None:
+        super().__init__(
+            handler,
+            handler_cancellation=True,  # who leaves ends what was done for him alone
+            access_log=access_log if log else None,
+            access_log_class=AccessLog,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            max_line_size=HEADER_BYTES_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            auto_decompress=False,
+        )
+        self._meter = meter
+        self._on_closed = on_closed
+        self._open = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """Count it."""
+        super().connection_made(handler, transport)
+        self._meter.add(CONNECTIONS, 1)
+        self._open += 1
+        self._empty.clear()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Count it off, and report it."""
+        super().connection_lost(handler, exc)
+        self._meter.add(CONNECTIONS, -1)
+        self._on_closed()
+        # Not `connections`: aiohttp keeps a handler there until its task has ended.
+        self._open -= 1
+        if not self._open:
+            self._empty.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Let answers in progress end, for so long at the most; close idle connections at once."""
+        self.pre_shutdown()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+        except TimeoutError:
+            pass
+        await self.shutdown(0)
+
+
+class AccessLog(AbstractAccessLogger):
+    """One line per request, without query strings and without credentials."""
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anybody listens."""
+        return self.logger.isEnabledFor(logging.INFO)
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Write the line."""
+        query = "?…" if request.query_string else ""
+        asked = request.headers.get("X-OpenStack-Request-ID", "-")
+        self.logger.info(
+            '%s "%s %s%s" %d %d %.3fs %s %s %s',
+            request.remote or "-",
+            request.method,
+            request.raw_path.partition("?")[0],
+            query,
+            response.status,
+            request.get(SENT_BYTES, 0),
+            time,
+            request.get(RESULT, "pass"),
+            response.headers.get(REQUEST_ID, "-"),
+            asked,
+        )

@@ -1,0 +1,223 @@
+"""`GET` and `HEAD /v2/images/{id}/file`: from the cache if the caller may, else as it stands.
+
+Headers and statuses are Glance's own (it answers 405 to HEAD, and knows no ETag, If-Range or
+If-None-Match; those are additions, and appear only for images whose whole is proven).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import uuid4
+
+from aiohttp import web
+
+from backends.spans import MultipleRangesError, RangeNotSatisfiableError, Span, parse_range
+from cacheproxy.errors import ProofFailedError, ProxyError
+from cacheproxy.headers import Headers
+from cacheproxy.metrics import FILE_REQUESTS, REQUESTS, SERVED_BYTES, TIME_TO_FIRST_BYTE, Meter
+from cacheproxy.serve import Download, Image, Images, Piece
+from cacheproxy.web.errors import error_response, reset, response_for
+from cacheproxy.web.passthrough import SENT_BYTES
+
+REQUEST_ID = "x-openstack-request-id"
+RESULT = "cacheproxy_result"  # of a request, for the access log
+
+# Glance takes any id for a path; what is no such token is for Glance to judge.
+_IMAGE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}", re.ASCII)
+
+
+class Handler(Protocol):
+    """Answers a request."""
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer it."""
+
+
+class Permission(Protocol):
+    """Decides who may download."""
+
+    async def allowed(self, image_id: str, headers: Headers) -> bool:
+        """Ask the upstream, or remember its answer of a moment ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The part of the image that is wanted, and how to say so."""
+
+    status: int
+    span: Span
+
+
+class ImageFile:
+    """The handler of image data; `passthrough` answers whatever is not for the cache."""
+
+    def __init__(
+        self, images: Images, permission: Permission, passthrough: Handler, meter: Meter
+    ) -> None:
+        self._images = images
+        self._permission = permission
+        self._passthrough = passthrough
+        self._meter = meter
+
+    async def answer(self, request: web.BaseRequest, image_id: str) -> web.StreamResponse:
+        """Answer, and count the request with exactly one result."""
+        self._meter.inc(FILE_REQUESTS)
+        request[RESULT] = "error"
+        started = time.monotonic()
+        try:
+            return await self._answer(request, image_id, started)
+        finally:
+            self._meter.inc(REQUESTS, 1, request[RESULT])
+
+    async def _answer(  # noqa: PLR0911  each early return is one rule of the protocol
+        self, request: web.BaseRequest, image_id: str, started: float
+    ) -> web.StreamResponse:
+        # Authorise first, look up second: nothing below depends on the cache before the upstream
+        # has said that this caller may download this image.
+        headers = [(str(name), value) for name, value in request.headers.items()]
+        if not _ordinary(request, image_id):
+            return await self._pass(request)
+        if not await self._permission.allowed(image_id, headers):
+            return await self._pass(request)
+        image = await self._images.find(image_id, headers)
+        if image is None or image.facts.size == 0:
+            return await self._pass(request)
+        etag = f'"{image_id}"' if image.proven else None
+        if etag is not None and _matches(request.headers.getall("If-None-Match", []), etag):
+            return self._done(request, web.Response(status=304, headers=self._headers(image, etag)))
+        try:
+            selection = _select(request, image, etag)
+        except MultipleRangesError:
+            return self._done(request, error_response(400, "one range at a time"))
+        except RangeNotSatisfiableError:
+            response = error_response(416, "the range names no byte of the image")
+            response.headers["Content-Range"] = f"bytes */{image.facts.size}"
+            return self._done(request, response, "hit" if image.proven else "miss")
+        if request.method == "HEAD":
+            return self._done(request, self._response(image, selection, etag))
+        return await self._download(request, image, selection, headers, started)
+
+    async def _download(
+        self,
+        request: web.BaseRequest,
+        image: Image,
+        selection: Selection,
+        headers: Headers,
+        started: float,
+    ) -> web.StreamResponse:
+        async with aclosing(await self._images.open(image, selection.span, headers)) as download:
+            if image.proven and not download.proven and "If-Range" in request.headers:
+                # It was promised in the time between; the caller's part may not fit any more.
+                selection = Selection(200, Span(0, image.facts.size))
+                await download.aclose()
+                return await self._download(
+                    request, Image(image.facts, proven=False), selection, headers, started
+                )
+            async with aclosing(download.pieces()) as pieces:
+                try:
+                    first = await anext(pieces)
+                except ProofFailedError:
+                    reset(request)
+                    return web.Response()
+                except ProxyError as error:
+                    return self._done(request, response_for(error), "error")
+                etag = f'"{image.facts.image_id}"' if download.proven else None
+                response = self._response(image, selection, etag)
+                await response.prepare(request)
+                self._meter.observe(TIME_TO_FIRST_BYTE, time.monotonic() - started, download.result)
+                return await self._send(request, response, download, first, pieces)
+
+    async def _send(
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        download: Download,
+        first: Piece,
+        pieces: AsyncGenerator[Piece],
+    ) -> web.StreamResponse:
+        try:
+            request[SENT_BYTES] = len(first)
+            await response.write(first)
+            async for piece in pieces:
+                request[SENT_BYTES] += len(piece)
+                await response.write(piece)
+        except ProxyError:
+            reset(request)
+        except BaseException:
+            # The client left: what it was sent counts as what it was.
+            request[RESULT] = download.result
+            raise
+        else:
+            request[RESULT] = download.result
+            await response.write_eof()
+        return response
+
+    async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = await self._passthrough(request)
+        if response.status < 400:
+            request[RESULT] = "bypass"
+            if request.method == "GET":
+                self._meter.inc(SERVED_BYTES, request[SENT_BYTES], "bypass")
+        elif response.status < 500:
+            request[RESULT] = "refused"
+        return response
+
+    def _done(
+        self, request: web.BaseRequest, response: web.StreamResponse, result: str = "hit"
+    ) -> web.StreamResponse:
+        request[RESULT] = result
+        response.headers.setdefault(REQUEST_ID, f"req-{uuid4()}")
+        return response
+
+    def _response(self, image: Image, selection: Selection, etag: str | None) -> web.StreamResponse:
+        headers = self._headers(image, etag)
+        headers["Content-Length"] = str(len(selection.span))
+        headers["Content-Type"] = "application/octet-stream"
+        if selection.status == 206:
+            headers["Content-Range"] = selection.span.content_range(image.facts.size)
+        return web.StreamResponse(status=selection.status, headers=headers)
+
+    def _headers(self, image: Image, etag: str | None) -> dict[str, str]:
+        headers = {"Accept-Ranges": "bytes", REQUEST_ID: f"req-{uuid4()}"}
+        if image.facts.checksum is not None:
+            headers["Content-MD5"] = image.facts.checksum  # in hex, of the whole: Glance's way
+        if etag is not None:
+            headers["ETag"] = etag
+        return headers
+
+
+def _ordinary(request: web.BaseRequest, image_id: str) -> bool:
+    """Whether the cache understands all of the request (`?prefer=` has a policy of its own)."""
+    return (
+        not request.query_string
+        and "Content-Range" not in request.headers  # a range request, of Glance's own kind
+        and not request.body_exists
+        and _IMAGE_ID.fullmatch(image_id) is not None
+    )
+
+
+def _matches(fields: list[str], etag: str) -> bool:
+    """Whether `If-None-Match` names this tag; weak comparison, RFC 9110 section 13.1.2."""
+    tags = [tag.strip() for field in fields for tag in field.split(",")]
+    return any(tag == "*" or tag.removeprefix("W/") == etag for tag in tags)
+
+
+def _select(request: web.BaseRequest, image: Image, etag: str | None) -> Selection:
+    """Choose the whole or one range.
+
+    `If-Range` with anything but this proven image's own tag, a date too, means the whole (RFC 9110
+    section 13.1.5): an answer that began before the proof must not be continued behind it.
+    """
+    size = image.facts.size
+    header = request.headers.get("Range")
+    condition = request.headers.get("If-Range")
+    if header is None or request.method == "HEAD":
+        return Selection(200, Span(0, size))
+    if condition is not None and (etag is None or condition.strip() != etag):
+        return Selection(200, Span(0, size))
+    return Selection(206, parse_range(header, size))

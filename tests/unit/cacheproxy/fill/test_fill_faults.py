@@ -1,0 +1,181 @@
+"""Sources that fail or lie: what is kept, what is thrown away, and that the next reader is served."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cacheproxy.errors import DistrustedError, FillFailedError, ProofFailedError
+from cacheproxy.metrics import UPSTREAM_BYTES
+from harness.fill_case import CHUNK, Case, facts_of, started
+from harness.origin import Origin
+
+SIZE = 4 * CHUNK + 1000
+DATA = random.Random(2).randbytes(SIZE)
+OTHER = random.Random(3).randbytes(SIZE)
+
+
+async def test_a_cut_is_resumed_at_the_byte(case: Case) -> None:
+    image = case.origin.add(DATA)
+    image.cuts += [CHUNK + 77, 3 * CHUNK]
+    assert await case.read(image).task == DATA
+    await case.idle()
+    assert len(image.data_requests) == 3
+    assert case.board.total(UPSTREAM_BYTES) == SIZE  # no byte was received twice
+
+
+@pytest.mark.parametrize("ranges", ["refused", "ignored"])
+async def test_without_ranges_a_cut_source_is_read_again(case: Case, ranges: str) -> None:
+    image = case.origin.add(DATA, ranges=ranges)
+    image.cuts += [2 * CHUNK + 77]
+    assert await case.read(image).task == DATA
+    await case.idle()
+    assert image.sent_bytes == SIZE + 2 * CHUNK + 77
+
+
+async def test_a_source_that_stays_away_fails_and_what_came_is_kept(case: Case) -> None:
+    image = case.origin.add(DATA)
+    image.cuts += [2 * CHUNK] * 20
+    reading = case.read(image)
+    with pytest.raises(FillFailedError):
+        await reading.task
+    kept = len(reading.fetched)
+    assert reading.data == DATA[: kept * CHUNK]
+    await case.idle()
+    image.cuts.clear()
+    again = case.read(image)
+    assert await again.task == DATA
+    assert again.fetched == [index >= kept for index in range(5)]
+    await case.idle()
+
+
+@pytest.mark.parametrize("ranges", ["yes", "refused", "ignored"])
+@pytest.mark.parametrize("wrong_at", [0, 2 * CHUNK, SIZE - 1])
+async def test_one_wrong_byte_is_caught_and_nothing_is_kept(
+    case: Case, ranges: str, wrong_at: int
+) -> None:
+    image = case.origin.add(DATA, ranges=ranges, wrong_at=wrong_at)
+    reading = case.read(image)
+    with pytest.raises(ProofFailedError):
+        await reading.task
+    assert len(reading.data) == 4 * CHUNK  # never the last chunk
+    await case.idle()
+    assert case.chunk_files() == 0
+    assert case.flights.contents.describe(image.id) is None
+    image.wrong_at = None
+    assert await case.read(image).task == DATA
+    await case.idle()
+
+
+@pytest.mark.parametrize("surplus", [1, -1])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"ranges": "yes"},
+        {"ranges": "refused"},
+        {"ranges": "refused", "framing": "chunked"},
+        {"ranges": "ignored", "framing": "close"},
+    ],
+)
+async def test_one_byte_too_many_or_too_few(case: Case, surplus: int, how: dict[str, Any]) -> None:
+    image = case.origin.add(DATA, surplus=surplus, **how)
+    with pytest.raises(ProofFailedError):
+        await case.read(image).task
+    await case.idle()
+    assert case.chunk_files() == 0
+    image.surplus = 0
+    assert await case.read(image).task == DATA
+    await case.idle()
+
+
+async def test_after_three_failed_proofs_the_image_is_passed_through(case: Case) -> None:
+    image = case.origin.add(DATA, wrong_at=5)
+    for _ in range(3):
+        with pytest.raises(ProofFailedError):
+            await case.read(image).task
+        await case.idle()
+    sent = image.sent_bytes
+    with pytest.raises(DistrustedError):
+        await case.read(image).task
+    assert image.sent_bytes == sent
+
+
+@pytest.mark.parametrize("liar_first", [True, False])
+@pytest.mark.parametrize("trust", [True, False])
+async def test_an_image_that_claims_anothers_hash_harms_nobody(
+    glance: Origin, tmp_path: Path, liar_first: bool, trust: bool
+) -> None:
+    async with started(glance, tmp_path / "cache", trust=trust) as case:
+        honest = glance.add(DATA)
+        claim = {key: honest.record[key] for key in ("os_hash_algo", "os_hash_value", "checksum")}
+        liar = glance.add(OTHER, record=claim)
+        if liar_first:
+            with pytest.raises(ProofFailedError):
+                await case.read(liar).task
+            await case.idle()
+            assert await case.read(honest).task == DATA
+        else:
+            assert await case.read(honest).task == DATA
+            await case.idle()
+            reading = case.read(liar)
+            if trust:  # the operator's choice: the hash is believed
+                assert await reading.task == DATA
+                return
+            with pytest.raises(ProofFailedError):
+                await reading.task
+            assert reading.data == OTHER[: 4 * CHUNK]  # its own bytes, never the other's
+        await case.idle()
+        again = case.read(honest)
+        assert await again.task == DATA
+        assert not any(again.fetched)
+
+
+async def test_chunks_that_a_proven_content_shares_stay(case: Case) -> None:
+    honest = case.origin.add(DATA)
+    liar = case.origin.add(
+        DATA[: 3 * CHUNK] + OTHER[3 * CHUNK :], record={"os_hash_value": "0" * 128}
+    )
+    assert await case.read(honest).task == DATA
+    await case.idle()
+    with pytest.raises(ProofFailedError):
+        await case.read(liar).task
+    await case.idle()
+    assert case.chunk_files() == 5
+    again = case.read(honest)
+    assert await again.task == DATA
+    assert not any(again.fetched)
+
+
+async def test_a_proven_content_is_filled_again_chunk_by_chunk(case: Case) -> None:
+    image = case.origin.add(DATA)
+    assert await case.read(image).task == DATA
+    await case.idle()
+    content = await case.flights.admit(facts_of(image))
+    digest = content.manifest.digest(2)
+    assert digest is not None
+    await case.store.drop([digest])
+    reading = case.read(image)
+    assert await reading.task == DATA
+    assert reading.fetched == [False, False, True, False, False]
+    await case.idle()
+    assert image.sent_bytes == SIZE + CHUNK
+    # Wrong bytes for a proven chunk never leave, and the manifest stays.
+    await case.store.drop([digest])
+    image.wrong_at = 2 * CHUNK
+    with pytest.raises(ProofFailedError):
+        await case.read(image).task
+    await case.idle()
+    image.wrong_at = None
+    assert await case.read(image).task == DATA
+    await case.idle()
+
+
+async def test_refused_credentials_end_the_fill(case: Case) -> None:
+    image = case.origin.add(DATA, data_status=403)
+    with pytest.raises(FillFailedError):
+        await case.read(image).task
+    await case.idle()
+    assert len(image.data_requests) == 1

@@ -1,0 +1,106 @@
+"""Open chunk files in a worker: leases, the bound, dying chunks, and every descriptor returned."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cacheproxy.core.proof import Identity
+from cacheproxy.hotset import HotFile, HotSet
+from cacheproxy.metrics import HOT_FILES, LEASES, Board
+
+
+class Case:
+    """A hot set of two files with a clock that the test moves."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = 0.0
+        self.closed: list[bytes] = []
+        self.board = Board.create(1)
+        self.hot = HotSet(2, 10.0, self.board.meter(0), self.closed.append, lambda: self.now)
+
+    def add(self, name: str) -> HotFile:
+        path = self.path / name
+        path.write_text(name)
+        fd = os.open(path, os.O_RDONLY)
+        return self.hot.add(name.encode(), fd, len(name), Identity.of(os.fstat(fd)))
+
+    def counts(self) -> tuple[float, float]:
+        return self.board.total(HOT_FILES), self.board.total(LEASES)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def test_the_least_recently_used_idle_file_gives_way(case: Case) -> None:
+    for name in "ab":
+        case.hot.release(case.add(name))
+    file = case.hot.lease(b"a")
+    assert file is not None
+    case.hot.release(file)
+    case.hot.release(case.add("c"))
+    assert case.closed == [b"b"]
+    case.hot.clear()
+    assert sorted(case.closed) == [b"a", b"b", b"c"]
+    assert case.counts() == (0, 0)
+
+
+def test_leased_files_stay_over_the_bound_until_released(case: Case) -> None:
+    files = [case.add(name) for name in "abc"]
+    assert case.closed == []
+    assert case.counts() == (3, 3)
+    case.hot.release(files[1])
+    assert case.closed == [b"b"]
+    case.hot.clear()
+    assert case.closed == [b"b"]
+    assert sorted(case.hot.held()) == [b"a", b"c"]
+    for file in (files[0], files[2]):
+        assert os.read(file.fd, 1) == file.digest  # still open for its sender
+        case.hot.release(file)
+    assert sorted(case.closed) == [b"a", b"b", b"c"]
+    assert case.counts() == (0, 0)
+
+
+def test_a_dying_chunk_is_not_leased_again_and_closed_after_its_last_lease(case: Case) -> None:
+    file = case.add("a")
+    case.hot.expel(b"a")
+    assert case.hot.lease(b"a") is None
+    assert case.closed == []
+    case.hot.release(file)
+    assert case.closed == [b"a"]
+    case.hot.expel(b"a")
+    assert case.closed == [b"a"]
+
+
+def test_a_file_of_the_same_digest_takes_the_place_and_both_are_returned(case: Case) -> None:
+    first, second = case.add("a"), case.add("a")
+    assert first is not second
+    case.hot.release(first)
+    assert case.closed == [b"a"]
+    case.hot.release(second)
+    case.hot.clear()
+    assert case.closed == [b"a", b"a"]
+
+
+def test_a_proof_grows_old(case: Case) -> None:
+    case.hot.release(case.add("a"))
+    case.now = 10.0
+    assert case.hot.has(b"a")
+    case.now = 10.1
+    assert not case.hot.has(b"a")
+    assert case.hot.lease(b"a") is None
+    assert case.closed == [b"a"]
+
+
+def test_a_file_that_was_written_is_not_intact(case: Case) -> None:
+    file = case.add("a")
+    assert file.intact()
+    (case.path / "a").write_text("longer")
+    assert not file.intact()
+    case.hot.release(file)
+    case.hot.clear()
