@@ -107,7 +107,7 @@ class _Answers(ResponseHandler):
 
 
 class _Asks(ClientRequest):
-    """A request whose wait for "100 Continue" is bounded."""
+    """A request whose head goes out at once, and whose wait for "100 Continue" is bounded."""
 
     async def write_bytes(
         self,
@@ -116,9 +116,9 @@ class _Asks(ClientRequest):
         content_length: int | None = None,
     ) -> None:
         try:
+            # aiohttp keeps the head back until the first piece; a refusal need not wait for that.
+            writer.send_headers()
             if self._continue is not None:
-                writer.send_headers()
-                await writer.drain()
                 await asyncio.wait([self._continue], timeout=CONTINUE_SECONDS)
                 if not self._continue.done():
                     self._continue.set_result(True)

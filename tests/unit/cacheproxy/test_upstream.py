@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from harness.raw_origin import Peer, RawOrigin, Script, always, listener, raw_origin
 
 from backends.spans import Span
 from cacheproxy import upstream as module
@@ -22,6 +21,7 @@ from cacheproxy.errors import (
 )
 from cacheproxy.metrics import PERMISSION_QUESTIONS, UPSTREAM_BYTES, UPSTREAM_REQUESTS, Board
 from cacheproxy.upstream import Upstream
+from harness.raw_origin import Peer, RawOrigin, Script, always, listener, raw_origin
 
 CALLER = [("X-Auth-Token", "t0k3n"), ("X-Service-Token", "s3rv1ce"), ("If-Range", '"x"')]
 IMAGE = "0b8a4b6e-0000-4000-8000-000000000001"
