@@ -6,6 +6,7 @@ If-None-Match; those are additions, and appear only for images whose whole is pr
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator
@@ -146,15 +147,16 @@ class ImageFile:
             async for piece in pieces:
                 request[SENT_BYTES] += len(piece)
                 await response.write(piece)
+            await response.write_eof()
         except ProxyError:
             reset(request)
-        except BaseException:
-            # The client left: what it was sent counts as what it was.
+            return response
+        except ConnectionError:
+            pass  # the client left: the server knows
+        except asyncio.CancelledError:  # the same, noticed earlier
             request[RESULT] = download.result
             raise
-        else:
-            request[RESULT] = download.result
-            await response.write_eof()
+        request[RESULT] = download.result
         return response
 
     async def _pass(self, request: web.BaseRequest) -> web.StreamResponse:
