@@ -23,7 +23,7 @@ help:
 	@echo 'make clean             remove what the other targets made'
 
 run: $(VENV)/installed-run
-	@exec $(PY) -m cacheproxy.demo
+	@exec $(PY) -m bench.demo
 
 test: packages $(VENV)/installed-test services
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest $(ARGS)
