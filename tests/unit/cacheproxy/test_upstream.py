@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -27,39 +27,31 @@ CALLER = [("X-Auth-Token", "t0k3n"), ("X-Service-Token", "s3rv1ce"), ("If-Range"
 IMAGE = "0b8a4b6e-0000-4000-8000-000000000001"
 
 
+@dataclass
 class Asked:
     """An upstream client in front of a scripted origin, and what was counted."""
 
-    def __init__(self, origin: RawOrigin, client: Upstream, board: Board) -> None:
-        self.origin = origin
-        self.client = client
-        self.board = board
+    origin: RawOrigin
+    client: Upstream
+    board: Board
 
 
 @asynccontextmanager
 async def asking(
-    script: Script, path: str = "", read_seconds: float = 60.0
+    script: Script | None, path: str = "", read_seconds: float = 60.0
 ) -> AsyncIterator[Asked]:
+    """Ask a script; None: nobody is there."""
     board = Board.create(1)
-    async with raw_origin(script) as origin:
+    async with raw_origin(script or always(b"")) as origin:
+        if script is None:
+            with listener() as sock:
+                origin.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         settings = UpstreamSettings(origin.url + path, read_timeout_seconds=read_seconds)
         client = Upstream(settings, board.meter(0))
         try:
             yield Asked(origin, client, board)
         finally:
             await client.close()
-
-
-@asynccontextmanager
-async def asking_nobody() -> AsyncIterator[Asked]:
-    with listener() as sock:
-        port = sock.getsockname()[1]
-    board = Board.create(1)
-    client = Upstream(UpstreamSettings(f"http://127.0.0.1:{port}"), board.meter(0))
-    try:
-        yield Asked(RawOrigin(), client, board)
-    finally:
-        await client.close()
 
 
 def answer(head: str, body: bytes = b"", *, length: bool = True) -> bytes:
@@ -144,7 +136,7 @@ async def test_an_upstream_that_ignores_ranges_is_left_at_once() -> None:
 
 
 async def test_no_answer_is_no_status() -> None:
-    async with asking_nobody() as asked:
+    async with asking(None) as asked:
         assert await asked.client.may_download(IMAGE, CALLER) is None
         assert asked.board.total(PERMISSION_QUESTIONS) == 1
 
@@ -211,7 +203,7 @@ async def test_show_knows_nothing_otherwise(told: bytes) -> None:
 
 
 async def test_show_of_an_upstream_that_is_away() -> None:
-    async with asking_nobody() as asked:
+    async with asking(None) as asked:
         assert await asked.client.show(IMAGE, CALLER) is None
 
 
@@ -370,7 +362,7 @@ async def test_a_body_that_stalls() -> None:
 
 
 async def test_an_upstream_that_is_away() -> None:
-    async with asking_nobody() as asked:
+    async with asking(None) as asked:
         with pytest.raises(UpstreamNotReachedError):
             await everything(asked, None)
 
@@ -403,7 +395,7 @@ async def test_large_bodies_come_in_large_pieces() -> None:
 
 async def test_no_credential_is_shown() -> None:
     async with asking(always(answer("404 Not Found", b"no"))) as asked:
-        settings = replace(UpstreamSettings("http://me:secret@glance.example/image"))
+        settings = UpstreamSettings("http://me:secret@glance.example/image")
         other = Upstream(settings, asked.board.meter(0))
         shown = [repr(other), repr(asked.client)]
         await other.close()
