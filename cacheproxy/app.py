@@ -88,5 +88,6 @@ async def _worker(
     try:
         await worker.run(control_socket, api, metrics)
     finally:
+        await permissions.close()
         await upstream.close()
     return 0

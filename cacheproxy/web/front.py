@@ -23,6 +23,8 @@ _IMAGE_FILE = re.compile(r"/v2/images/([^/?#%]+)/file(?:\?.*)?", re.ASCII)
 
 KEEPALIVE_SECONDS = 75.0
 HEADER_BYTES_MAX = 64 << 10  # one header; tokens with a catalog inside are long
+HEADERS_MAX = 256
+LINGERING_SECONDS = 30.0  # for clients that send all of a refused upload before they listen
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 access_log = logging.getLogger("cacheproxy.access")
@@ -75,6 +77,8 @@ class Door(web.Server):
             keepalive_timeout=KEEPALIVE_SECONDS,
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
+            max_headers=HEADERS_MAX,
+            lingering_time=LINGERING_SECONDS,
             auto_decompress=False,
         )
         self._meter = meter
