@@ -17,7 +17,7 @@ from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.demand import Credential, Demand
 from cacheproxy.fill.fill import Fill, FillPorts
 from cacheproxy.fill.source import Source
-from cacheproxy.metrics import FILL_DURATION, FLIGHTS_JOINED, Meter
+from cacheproxy.metrics import FILL_DURATION, FLIGHTS, FLIGHTS_JOINED, Meter
 from cacheproxy.store.chunkstore import ChunkStore
 
 log = logging.getLogger(__name__)
@@ -135,6 +135,7 @@ class Flights:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             self._fills[content.key] = (fill, task)
+            self._meter.set(FLIGHTS, len(self._fills))
         return fill, fill.demand(indexes, credential, must_prove=must_prove)
 
     async def _fly(self, fill: Fill) -> None:
@@ -144,6 +145,7 @@ class Flights:
         finally:
             if (entry := self._fills.get(key)) is not None and entry[0] is fill:
                 del self._fills[key]
+                self._meter.set(FLIGHTS, len(self._fills))
         result = "ok"
         if isinstance(fill.failure, ProofFailedError):
             result = "mismatch"

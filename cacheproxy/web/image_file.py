@@ -27,6 +27,7 @@ from cacheproxy.web.passthrough import SENT_BYTES
 
 REQUEST_ID = "x-openstack-request-id"
 RESULT = "cacheproxy_result"  # of a request, for the access log
+FIRST_BYTE_SECONDS = "cacheproxy_first_byte_seconds"  # how long a request waited for it
 
 # Glance takes any id for a path; what is no such token is for Glance to judge.
 _IMAGE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}", re.ASCII)
@@ -66,7 +67,7 @@ class ImageFile:
         self._meter = meter
 
     async def answer(self, request: web.BaseRequest, image_id: str) -> web.StreamResponse:
-        """Answer, and count the request with exactly one result."""
+        """Answer, and count the request with exactly one result, which is known at its end."""
         self._meter.inc(FILE_REQUESTS)
         request[RESULT] = "error"
         started = time.monotonic()
@@ -74,6 +75,9 @@ class ImageFile:
             return await self._answer(request, image_id, started)
         finally:
             self._meter.inc(REQUESTS, 1, request[RESULT])
+            if FIRST_BYTE_SECONDS in request:
+                seconds = request[FIRST_BYTE_SECONDS]
+                self._meter.observe(TIME_TO_FIRST_BYTE, seconds, request[RESULT])
 
     async def _answer(  # noqa: PLR0911  each early return is one rule of the protocol
         self, request: web.BaseRequest, image_id: str, started: float
@@ -130,7 +134,7 @@ class ImageFile:
                 etag = f'"{image.facts.image_id}"' if download.proven else None
                 response = self._response(image, selection, etag)
                 await response.prepare(request)
-                self._meter.observe(TIME_TO_FIRST_BYTE, time.monotonic() - started, download.result)
+                request[FIRST_BYTE_SECONDS] = time.monotonic() - started
                 return await self._send(request, response, download, first, pieces)
 
     async def _send(
