@@ -57,7 +57,10 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A barrier: the origin sets `reached` before the byte at `position` and waits for `release`."""
+    """A barrier: the origin sets `reached` before the byte at `position` and waits for `release`.
+
+    Answers to questions do not stop at it.
+    """
 
     position: int
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -256,7 +259,7 @@ async def _send_data(
     await peer.send(head)
     position = start
     while position < stop:
-        if not await _pass(peer, image, position):
+        if counted and not await _pass(peer, image, position):
             return False
         edges = (*(hold.position for hold in image.holds), *image.cuts)
         step = min([position + PIECE_BYTES, stop, *(edge for edge in edges if edge > position)])
@@ -266,7 +269,7 @@ async def _send_data(
         position = step
         chunked = framing == "chunked"
         await peer.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-    if not await _pass(peer, image, position):
+    if counted and not await _pass(peer, image, position):
         return False
     if framing == "chunked":
         await peer.send(b"0\r\n\r\n")
