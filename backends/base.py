@@ -69,8 +69,9 @@ class ReadStore(Protocol):
     ) -> AbstractAsyncContextManager[ReadStream]:
         """Open an object, whole or one span of it.
 
-        A span is clipped to the object; one that starts at or beyond the end reads as empty.
-        Leaving the context ends the reading, wherever it is.
+        A span is clipped to the object (`Span.since` reads to its end, wherever that is); one
+        that starts at or beyond the end reads as empty.  Leaving the context ends the reading,
+        wherever it is.
         """
 
     async def aclose(self) -> None:
@@ -84,9 +85,10 @@ class WriteStore(ReadStore, Protocol):
     def create(self, name: str, size: int | None = None) -> AbstractAsyncContextManager[Writer]:
         """Begin the object `name` (Glance: the image id), of `size` bytes where known.
 
-        Leaving the context without `commit`, with or without an error, leaves nothing behind.
-        Committing more or fewer bytes than `size` is an `InvalidError`; a name that exists is a
-        `DuplicateError`, at the latest at commit.
+        Leaving the context without `commit`, with or without an error, leaves nothing behind;
+        so does a `commit` that fails or is cancelled.  Names are what `checked_name` accepts,
+        others are an `InvalidError`, and so is a commit of more or fewer bytes than `size`; a
+        name that exists is a `DuplicateError`, at the latest at commit.
         """
 
 

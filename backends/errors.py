@@ -3,11 +3,12 @@
     StoreError
     ├── MissingError         the object is not there
     ├── DuplicateError       an object of that name is there already
-    ├── InvalidError         bytes or answers that contradict what was promised (length, digest)
+    ├── InvalidError         bytes or answers that contradict what was promised (length, digest),
+    │                        and names and locations that no such store can have
     ├── UnavailableError     the store does not answer, or not to the end; another try may succeed
     │   └── ThrottledError   it asks to be asked less often
     ├── NoSpaceError         the store is full, or a quota is
-    ├── DeniedError          it refuses these credentials, or is read-only
+    ├── DeniedError          it refuses these credentials, this place, or is read-only
     ├── InUseError           the object cannot go while something depends on it
     └── UnsupportedError     this kind of store cannot do that at all
 
@@ -31,7 +32,7 @@ class DuplicateError(StoreError):
 
 
 class InvalidError(StoreError):
-    """Bytes or answers that contradict what was promised."""
+    """Bytes or answers that contradict what was promised; names and locations of no such store."""
 
 
 class UnavailableError(StoreError):
@@ -47,7 +48,7 @@ class NoSpaceError(StoreError):
 
 
 class DeniedError(StoreError):
-    """The store refuses these credentials, or is read-only."""
+    """The store refuses these credentials or this place, or is read-only."""
 
 
 class InUseError(StoreError):

@@ -107,7 +107,7 @@ class HttpStore:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 headers={"Accept-Encoding": "identity"},
-                read_bufsize=options.buffer_bytes,
+                read_bufsize=options.buffer_bytes // 2,  # aiohttp stops reading at twice that
                 timeout=aiohttp.ClientTimeout(
                     connect=options.stall_seconds,  # with the wait for one of the connections
                     sock_connect=options.connect_seconds,

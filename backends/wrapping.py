@@ -270,9 +270,7 @@ class _ResumedStream:
         return self._size
 
     async def open(self) -> None:
-        """Open what is left, in place of what was open."""
-        await self._stack.aclose()
-        self._stream = self._pieces = None
+        """Open what is left."""
         stream = await self._stack.enter_async_context(self._inner.read(self._location, self._span))
         if self._size is not None and stream.size not in (None, self._size):
             raise InvalidError(

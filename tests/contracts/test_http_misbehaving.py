@@ -80,7 +80,12 @@ CONTRADICTIONS: dict[str, tuple[Span | None, bytes, type[StoreError]]] = {
         partial_content("bytes 2-5/10", b"4\r\n2345\r\n1\r\n6\r\n0\r\n\r\n", CHUNKED),
         InvalidError,
     ),
-    "lengths that differ": (
+    "a shorter length": (
+        Span(2, 6),
+        partial_content("bytes 2-5/10", b"234", "Content-Length: 3"),
+        InvalidError,
+    ),
+    "a longer length": (
         Span(2, 6),
         partial_content("bytes 2-5/10", b"23456", "Content-Length: 5"),
         InvalidError,

@@ -9,7 +9,7 @@ import pytest
 from backends.base import PruneStore, WriteStore
 from backends.errors import UnsupportedError
 from backends.location import Location
-from backends.opening import SCHEMES, open_store, options_type
+from backends.opening import open_store, options_type
 from backends.options import (
     DataDirectory,
     FilesystemOptions,
@@ -48,9 +48,17 @@ def test_no_driver(uri: str) -> None:
         options_type(Location(uri))
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_schemes_are_read_as_written(scheme: str) -> None:
-    assert options_type(Location(f"{scheme.upper()}://x/y")) is SCHEMES[scheme]
+@pytest.mark.parametrize(
+    ("uri", "options"),
+    [
+        ("file:///images/1", FilesystemOptions),
+        ("filesystem:///images/1", FilesystemOptions),
+        ("http://host/image", HttpOptions),
+        ("HTTPS://host/image", HttpOptions),
+    ],
+)
+def test_schemes(uri: str, options: type) -> None:
+    assert options_type(Location(uri)) is options
 
 
 def test_drivers_are_imported_when_they_are_opened() -> None:

@@ -247,6 +247,26 @@ class TestRetrying:
             with pytest.raises(UnavailableError):
                 await read(store, location)
 
+    async def test_progress_counts_once(self) -> None:
+        memory = MemoryStore()
+        location = await write(memory, "image", pattern(2 * PROGRESS_BYTES))
+        faulty = Faulty(read=[[Fail(DOWN, PROGRESS_BYTES)]] * 9)
+        store = wrap(memory, faulty, Retrying(3, 1.0, 8.0, sleep=Pauses()))
+        with pytest.raises(UnavailableError):
+            await read(store, location)
+        assert faulty.begun["read"] == 3
+
+    async def test_a_pause_holds_nothing(self, memory: MemoryStore, location: Location) -> None:
+        faulty = Faulty(read=[[Fail(DOWN, 5)], [Fail(DOWN)], []])
+        store = wrap(memory, faulty, Limited(1, 10.0))
+
+        async def pause(_seconds: float) -> None:
+            assert faulty.begun == faulty.ended
+            await store.stat(location)  # with the only place
+
+        assert await read(wrap(store, Retrying(4, 1.0, 8.0, sleep=pause)), location) == CONTENT
+        assert faulty.begun == {"read": 3, "stat": 2}
+
     async def test_an_object_that_changed(self, memory: MemoryStore, location: Location) -> None:
         broken = Wait(at=20)
         faulty = Faulty(read=[[broken, Fail(DOWN, 20)]])
