@@ -37,7 +37,6 @@ LOG = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 1 << 20  # received and not yet read, per connection (aiohttp lets it double)
 HEADER_BYTES_MAX = 64 << 10  # one header line: Keystone's tokens and long filters fit
-REFUSED_BODY_SECONDS = 30.0  # how long the body of a refused upload is read, so that it is heard
 ACCESS_LOG_FORMAT = '%a "%r" %s %b %Tf "%{User-Agent}i" %{X-OpenStack-Request-ID}o'
 
 
@@ -95,7 +94,7 @@ async def listening(settings: Settings) -> AsyncIterator[tuple[str, int]]:
             read_bufsize=RECEIVE_BYTES,
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
-            lingering_time=REFUSED_BODY_SECONDS,
+            lingering_time=0,  # `registry.web.errors` does it,
         )
         await runner.setup()
         try:

@@ -54,7 +54,7 @@ class Downloads:
         """Open a span of the data, at the first location that opens."""
         async with AsyncExitStack() as stack:
             stream = await self._first_stream(stack, data, span)
-            yield await stack.enter_async_context(aclosing(_pieces(stream)))
+            yield await stack.enter_async_context(aclosing(_pieces(stream, len(span))))
 
     async def _first_stream(self, stack: AsyncExitStack, data: Data, span: Span) -> ReadStream:
         failure: NoDataError | UnavailableError = NoDataError(f"{data.image_id} has no data.")
@@ -63,14 +63,26 @@ class Downloads:
             try:
                 with translated():
                     store = self._stores.holding(location)
-                    return await stack.enter_async_context(store.read(location, span))
+                    stream = await stack.enter_async_context(store.read(location, span))
+                if stream.size in {None, data.size}:
+                    return stream
+                failure = UnavailableError(
+                    f"The store holds {stream.size} of {data.size} bytes of image {data.image_id}."
+                )
+                LOG.error("%s: %s", location, failure)
             except (NoDataError, UnavailableError) as error:
                 LOG.warning("image %s: %s: %s", data.image_id, location, error)
                 failure = error
         raise failure
 
 
-async def _pieces(stream: ReadStream) -> AsyncGenerator[bytes, None]:
+async def _pieces(stream: ReadStream, length: int) -> AsyncGenerator[bytes, None]:
+    """Hand on a stream; fewer or more bytes than `length` are an error, never a quiet end."""
     with translated():
         async for piece in stream:
+            length -= len(piece)
+            if length < 0:
+                raise UnavailableError("The store sent more than it holds.")
             yield piece
+    if length:
+        raise UnavailableError(f"The store ended {length} bytes early.")

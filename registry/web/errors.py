@@ -6,13 +6,16 @@ openstacksdk: JSON if it accepts that, HTML if it accepts anything, else plain t
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from registry.domain.errors import (
@@ -30,6 +33,8 @@ from registry.domain.errors import (
 from registry.web.request_id import REQUEST_ID, RequestIdTooLongError, assign_request_id
 
 LOG = logging.getLogger(__name__)
+
+REFUSED_BODY_SECONDS = 30.0  # how long a client that was refused may go on sending
 
 # Complete; a test holds it to that.
 STATUSES: tuple[tuple[type[RegistryError], HTTPStatus], ...] = (
@@ -51,20 +56,44 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         assign_request_id(request)
         return await handler(request)
-    except RequestIdTooLongError as error:
+    except Exception as error:  # noqa: BLE001  # the boundary: whatever it is, the client hears of it
+        response = _response_to(request, error)
+    if not request.content.is_eof():
+        await _deliver(request, response)
+    return response
+
+
+async def _deliver(request: web.Request, response: web.Response) -> None:
+    """Answer a client that is still sending its body, so that it hears the answer.
+
+    A connection that is closed with bytes unread is reset, and takes the answer along.  A client
+    that waits for "100 Continue" sends nothing.
+    """
+    if hdrs.EXPECT in request.headers:
+        response.force_close()
+        return
+    await response.prepare(request)
+    await response.write_eof()
+    with suppress(TimeoutError, HttpProcessingError, web.RequestPayloadError, ConnectionError):
+        async with asyncio.timeout(REFUSED_BODY_SECONDS):
+            while await request.content.readany():
+                pass
+
+
+def _response_to(request: web.Request, error: Exception) -> web.Response:
+    if isinstance(error, RequestIdTooLongError):
         return error_response(request, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, str(error))
-    except RegistryError as error:
+    if isinstance(error, RegistryError):
         return _registry_error_response(request, error)
-    except web.HTTPException as error:
+    if isinstance(error, web.HTTPException):
         headers: dict[str, str] = {}
         if isinstance(error, web.HTTPMethodNotAllowed):
             headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods))
         return error_response(request, HTTPStatus(error.status), error.reason, headers)
-    except Exception:  # the boundary: whatever it is, the client gets an answer
-        LOG.exception("%s %s %s failed", request[REQUEST_ID], request.method, request.path)
-        return error_response(
-            request, HTTPStatus.INTERNAL_SERVER_ERROR, "The server has failed; its log says why."
-        )
+    LOG.error("%s %s %s failed", request[REQUEST_ID], request.method, request.path, exc_info=error)
+    return error_response(
+        request, HTTPStatus.INTERNAL_SERVER_ERROR, "The server has failed; its log says why."
+    )
 
 
 def _registry_error_response(request: web.Request, error: RegistryError) -> web.Response:

@@ -36,7 +36,10 @@ class ImageDataHandlers:
 
     async def upload(self, request: web.Request) -> web.Response:
         """PUT: 204 once the image is active."""
-        if request.content_type != OCTETS or hdrs.CONTENT_TYPE not in request.headers:
+        if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
+            raise web.HTTPExpectationFailed
+        media_type = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0]
+        if media_type.strip().lower() != OCTETS:
             raise MediaTypeError(f"The data of an image must be sent as {OCTETS}.", (OCTETS,))
         upload = Upload(_announced_size(request), request.headers.get("X-Image-Meta-Store"))
         image_id = request.match_info["image_id"]
@@ -114,13 +117,11 @@ def _announced_size(request: web.Request) -> int | None:
     return int(told)
 
 
-async def expect_nothing_yet(request: web.Request) -> None:
-    """Leave it to the reading of the body to say "100 Continue": the image may refuse it.
+async def promise_nothing(_request: web.Request) -> None:
+    """Leave "100 Continue" to the reading of the body, for the image may refuse it.
 
     An `expect_handler` of aiohttp.
     """
-    if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
-        raise web.HTTPExpectationFailed
 
 
 async def _received(request: web.Request) -> AsyncIterator[bytes]:

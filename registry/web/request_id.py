@@ -31,4 +31,5 @@ def assign_request_id(request: web.Request) -> None:
 
 async def add_request_id(request: web.Request, response: web.StreamResponse) -> None:
     """Put the id on a response that is about to start (an `on_response_prepare` signal)."""
-    response.headers[_HEADER] = request.get(REQUEST_ID, "")
+    # aiohttp answers some requests itself, before the middleware that assigns ids.
+    response.headers[_HEADER] = request.get(REQUEST_ID) or f"req-{uuid4()}"

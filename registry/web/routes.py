@@ -8,7 +8,7 @@ from registry.web.bodies import JSON_BODY_BYTES_MAX
 from registry.web.discovery import VERSIONS, DiscoveryHandlers
 from registry.web.errors import answer_errors
 from registry.web.identity import Identify, identifying
-from registry.web.image_data import ImageDataHandlers, expect_nothing_yet
+from registry.web.image_data import ImageDataHandlers, promise_nothing
 from registry.web.images import ImageHandlers
 from registry.web.request_id import add_request_id
 
@@ -44,7 +44,7 @@ def build_application(
             web.put(_IMAGE + "/tags/{tag}", images.add_tag),
             web.delete(_IMAGE + "/tags/{tag}", images.remove_tag),
             web.get(_IMAGE + "/file", data.download),
-            web.put(_IMAGE + "/file", data.upload, expect_handler=expect_nothing_yet),
+            web.put(_IMAGE + "/file", data.upload, expect_handler=promise_nothing),
             web.route("*", r"/{unversioned:(?!v2(\.\d+)?(/|$)).*}", discovery.choices),
         ]
     )

@@ -1,0 +1,197 @@
+"""Creating, showing, listing, patching, tagging and deleting images over HTTP."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+V20 = {"Content-Type": "application/openstack-images-v2.0-json-patch"}
+
+
+async def test_create_and_show(client: Any, catalog: Any) -> None:
+    answer = await client.call("POST", "", json={"name": "näme", "tags": ["b", "a", "b"], "k": "v"})
+    image = answer.json()
+    assert (answer.status, answer.content_type) == (201, "application/json")
+    assert answer.headers["Location"] == f"{catalog.url}/v2/images/{image['id']}"
+    assert str(UUID(image["id"])) == image["id"]
+    assert image["created_at"] == image["updated_at"]
+    assert image["created_at"][10::9] == "TZ"
+    told = {
+        name: value for name, value in image.items() if name not in {"created_at", "updated_at"}
+    }
+    assert told == {
+        "id": image["id"],
+        "name": "näme",
+        "status": "queued",
+        "visibility": "shared",
+        "owner": None,
+        "protected": False,
+        "os_hidden": False,
+        "container_format": None,
+        "disk_format": None,
+        "min_disk": 0,
+        "min_ram": 0,
+        "size": None,
+        "virtual_size": None,
+        "checksum": None,
+        "os_hash_algo": None,
+        "os_hash_value": None,
+        "tags": ["a", "b"],
+        "k": "v",
+        "self": f"/v2/images/{image['id']}",
+        "file": f"/v2/images/{image['id']}/file",
+        "schema": "/v2/schemas/image",
+    }
+    assert await client.show(image["id"]) == image
+
+
+async def test_a_chosen_id_once(client: Any) -> None:
+    chosen = str(uuid4())
+    assert await client.create(id=chosen) == chosen
+    assert (await client.call("POST", "", json={"id": chosen})).status == 409
+    assert (await client.call("DELETE", f"/{chosen}")).status == 204
+    assert (await client.call("POST", "", json={"id": chosen})).status == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("", 400),
+        ("{", 400),
+        ("[" * 100_000, 400),
+        ("[]", 400),
+        ('"x"', 400),
+        ("\udcff", 400),
+        ({"id": "no-uuid"}, 400),
+        ({"name": 5}, 400),
+        ({"name": "n" * 256}, 400),
+        ({"name": "\0"}, 400),
+        ({"name": "\ud800"}, 400),
+        ({"k": 5}, 400),
+        ({"k" * 256: "v"}, 400),
+        ({"tags": "x"}, 400),
+        ({"tags": ["x" * 256]}, 400),
+        ({"disk_format": "floppy"}, 400),
+        ({"visibility": "secret"}, 400),
+        ({"min_ram": 1 << 31}, 400),
+        ({"status": "active"}, 403),
+        ({"size": 1}, 403),
+        ({"stores": "x"}, 403),
+        ({"deleted": "x"}, 403),
+        ({"os_glance_import_task": "x"}, 403),
+        ({"locations": [{"url": "file:///etc/passwd", "metadata": {}}]}, 403),
+        ({f"p{n}": "x" for n in range(129)}, 413),
+        ({"tags": [str(n) for n in range(129)]}, 413),
+        ({"k": "x" * (8 << 20)}, 413),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+async def test_refused_creations(client: Any, body: Any, status: int) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    answer = await client.call("POST", "", data=BytesIO(text.encode(errors="surrogateescape")))
+    assert answer.status == status
+    assert (await client.call("GET", "")).json()["images"] == []
+
+
+async def test_pages_are_linked(client: Any) -> None:
+    made = [await client.create(name=f"n{n % 2}", os_distro="d") for n in range(5)]
+    await client.create()
+    seen: list[str] = []
+    link = "/v2/images?os_distro=d&sort=name:asc&limit=2"
+    firsts = set()
+    while link:
+        async with client.session.get(link) as answer:
+            page = await answer.json()
+        firsts.add(page["first"])
+        seen += [image["id"] for image in page["images"]]
+        link = page.get("next")
+    assert sorted(seen) == sorted(made)
+    assert firsts == {"/v2/images?os_distro=d&sort=name%3Aasc&limit=2"}
+
+
+async def test_a_refused_question(client: Any) -> None:
+    for query in ("limit=x", "marker=nope", "sort_key=nope", "size_min=a", "visibility=x"):
+        assert (await client.call("GET", f"?{query}")).status == 400
+
+
+async def test_patch(client: Any) -> None:
+    image_id = await client.create(k="v")
+    answer = await client.patch(
+        image_id,
+        {"op": "replace", "path": "/name", "value": "new"},
+        {"op": "remove", "path": "/k"},
+        {"op": "add", "path": "/a~1b", "value": "x"},
+    )
+    image = answer.json()
+    assert (answer.status, image["name"], image["a/b"], "k" in image) == (200, "new", "x", False)
+    assert await client.show(image_id) == image
+
+
+async def test_the_old_patch(client: Any) -> None:
+    image_id = await client.create()
+    text = json.dumps([{"add": "/k", "value": "v"}])
+    for status in (200, 409):
+        assert (await client.call("PATCH", f"/{image_id}", data=text, headers=V20)).status == status
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        ({"op": "add", "path": "/k"}, 400),
+        ({"op": "add", "path": "/size", "value": 1}, 403),
+        ({"op": "add", "path": "/locations/-", "value": {"url": "file:///x", "metadata": {}}}, 403),
+        ({"op": "remove", "path": "/absent"}, 409),
+        ({"op": "replace", "path": "/tags", "value": [str(n) for n in range(129)]}, 413),
+    ],
+)
+async def test_all_of_a_patch_or_nothing(client: Any, operation: Any, status: int) -> None:
+    image_id = await client.create()
+    before = await client.show(image_id)
+    answer = await client.patch(image_id, {"op": "add", "path": "/k", "value": "v"}, operation)
+    assert answer.status == status
+    assert await client.show(image_id) == before
+
+
+async def test_patches_of_another_type(client: Any) -> None:
+    image_id = await client.create()
+    answer = await client.call("PATCH", f"/{image_id}", json=[])
+    assert answer.status == 415
+    assert "application/openstack-images-v2.1-json-patch" in answer.headers["Accept-Patch"]
+
+
+async def test_tags(client: Any) -> None:
+    image_id = await client.create()
+    for tag in ("b", "a", "a", "x%20y"):
+        assert (await client.call("PUT", f"/{image_id}/tags/{tag}")).status == 204
+    assert (await client.show(image_id))["tags"] == ["a", "b", "x y"]
+    assert (await client.call("DELETE", f"/{image_id}/tags/b")).status == 204
+    assert (await client.call("DELETE", f"/{image_id}/tags/b")).status == 404
+    assert (await client.call("PUT", f"/{image_id}/tags/{'t' * 256}")).status == 400
+    assert (await client.show(image_id))["tags"] == ["a", "x y"]
+
+
+async def test_the_quota_of_tags(client: Any) -> None:
+    image_id = await client.create(tags=[str(n) for n in range(128)])
+    assert (await client.call("PUT", f"/{image_id}/tags/0")).status == 204
+    assert (await client.call("PUT", f"/{image_id}/tags/one-more")).status == 413
+
+
+async def test_delete(client: Any, catalog: Any) -> None:
+    image_id = await client.add(b"data")
+    assert catalog.files() == {image_id: b"data"}
+    assert (await client.call("DELETE", f"/{image_id}")).status == 204
+    assert catalog.files() == {}
+    for method, path in (("GET", ""), ("GET", "/file"), ("DELETE", ""), ("PUT", "/tags/x")):
+        assert (await client.call(method, f"/{image_id}{path}")).status == 404
+    assert (await client.call("GET", "")).json()["images"] == []
+
+
+async def test_protected_images(client: Any) -> None:
+    image_id = await client.create(protected=True)
+    assert (await client.call("DELETE", f"/{image_id}")).status == 403
+    await client.patch(image_id, {"op": "replace", "path": "/protected", "value": False})
+    assert (await client.call("DELETE", f"/{image_id}")).status == 204
