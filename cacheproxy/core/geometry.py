@@ -43,9 +43,10 @@ class Grid:
     def ends_whole(self, span: Span) -> bool:
         """Whether a reader of `span` could take it for the proven end of the object.
 
-        True for what runs to the end and began before the last chunk, or at byte 0: a whole
-        download, or a resume of one.  A look at the tail alone is not that.
+        True for what runs to the end and began no later than the last chunk: a whole download, or
+        a resume of one.  Who was reset because the proof failed has everything but the last chunk,
+        and resumes exactly there.  A look at the tail inside the last chunk is not that.
         """
         if span.stop != self.size or not len(span):
             return False
-        return span.start == 0 or span.start < (self.count - 1) * self.chunk_bytes
+        return span.start <= (self.count - 1) * self.chunk_bytes

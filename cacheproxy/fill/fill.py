@@ -44,6 +44,7 @@ from cacheproxy.fill.landings import Landings
 from cacheproxy.fill.leg import Leg, Torn
 from cacheproxy.fill.prover import Prover
 from cacheproxy.fill.source import Source
+from cacheproxy.metrics import VERIFY_FAILURES, Meter
 from cacheproxy.store.chunkstore import ChunkStore, Reservation
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class FillPorts:
     store: ChunkStore
     source: Source
     settings: CacheSettings
+    meter: Meter
     provers: Executor
     tick: Callable[[], int]
     shared: Callable[[Fill, bytes], None]  # this fill met a chunk that is stored already
@@ -432,6 +434,7 @@ class Fill:
                 except ChunkLostError:
                     continue  # quarantined; a leg fetches it again
                 if not matches:
+                    self._ports.meter.inc(VERIFY_FAILURES)
                     raise ProofFailedError("the image's data does not match its hash")
                 self._on_proven(self.facts, content)
                 self._release()

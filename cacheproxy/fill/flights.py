@@ -82,6 +82,7 @@ class Flights:
             store=store,
             source=source,
             settings=settings,
+            meter=meter,
             provers=self._executor,
             tick=self._next_tick,
             shared=self._shared,

@@ -36,12 +36,8 @@ def test_covering_is_every_chunk_that_holds_a_byte(case: tuple[Grid, Span]) -> N
 def test_ends_whole(case: tuple[Grid, Span]) -> None:
     grid, span = case
     to_the_end = span.stop == grid.size and len(span) > 0
-    began_before_the_last = grid.covering(span)[:1] != grid.covering(span)[-1:]
-    last_start = (grid.count - 1) * grid.chunk_bytes
-    expected = to_the_end and (span.start == 0 or span.start < last_start)
-    assert grid.ends_whole(span) == expected
-    if to_the_end and began_before_the_last:
-        assert grid.ends_whole(span)
+    inside_the_last = span.start > (grid.count - 1) * grid.chunk_bytes
+    assert grid.ends_whole(span) == (to_the_end and not inside_the_last)
 
 
 def test_runs_outside_are_refused() -> None:
