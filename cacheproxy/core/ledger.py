@@ -66,6 +66,11 @@ class Ledger:
         return self.limit - self.margin - self.used - self.reserved
 
     @property
+    def excess(self) -> int:
+        """What has to go even if nothing of the unknown exists: the limit was lowered."""
+        return max(0, -self.free - self.unknown)
+
+    @property
     def files_max(self) -> int:
         """The most that files can ever take beside the present overhead."""
         return self.limit - self.margin - self.overhead

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 
 from cacheproxy.errors import StorageError
 from cacheproxy.metrics import EVICTED_BYTES, VERIFY_FAILURES
+from cacheproxy.store.quarantine import LIMIT_SHARE
 from cacheproxy.store.stock import Stock
 
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.0  # how long a dying chunk is counted on; then another victim is chosen too
 UNLINK_BATCH = 64  # files removed by one call into a thread; one such call at a time
-QUARANTINE_SHARE = 32  # the part of the limit that damaged chunks may keep: one in so many
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ class Departures:
                 self._on_dying(digest, holder)
         self._dying.pop(digest, None)
         self._depart(digest, cost)
-        bytes_max = self._ledger.limit // QUARANTINE_SHARE
+        bytes_max = self._ledger.limit // LIMIT_SHARE
         job = self._loop.run_in_executor(self._threads, self._files.set_aside, digest, bytes_max)
         job.add_done_callback(lambda done: self._expelled(digest, done))
 

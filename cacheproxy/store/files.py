@@ -111,12 +111,12 @@ class ChunkFiles:
         """Where the index lives."""
         return self._tree.index
 
-    def set_index_aside(self) -> int:
-        """Move a damaged index into quarantine; returns the quarantine's bytes on disk."""
+    def set_index_aside(self, bytes_max: int) -> None:
+        """Move a damaged index into quarantine, which keeps at most `bytes_max`."""
         with translated("setting the damaged index aside"), self._lock:
             self._quarantine.take(self.index_path / "data.mdb", "index")
+            self._quarantine.trim(bytes_max)
             (self.index_path / "lock.mdb").unlink(missing_ok=True)
-            return self._quarantine.cost
 
     # --- what it takes on disk --------------------------------------------------------------------
 
@@ -179,8 +179,12 @@ class ChunkFiles:
         try:
             return os.open(prefix, flags, 0o600, dir_fd=self._chunks)
         except FileNotFoundError:  # somebody removed the directory
-            os.mkdir(prefix, 0o750, dir_fd=self._chunks)
+            self._make_directory(prefix)
             return os.open(prefix, flags, 0o600, dir_fd=self._chunks)
+
+    def _make_directory(self, prefix: str) -> None:
+        with contextlib.suppress(FileExistsError):  # another thread was faster
+            os.mkdir(prefix, 0o750, dir_fd=self._chunks)
 
     def _publish(self, fd: int, temporary: str | None, name: str) -> None:
         """Give the file its name; a file that has it already, unknown to the index, gives way."""
@@ -188,7 +192,7 @@ class ChunkFiles:
             try:
                 os.rename(temporary, name, src_dir_fd=self._staging, dst_dir_fd=self._chunks)
             except FileNotFoundError:
-                os.mkdir(name[:2], 0o750, dir_fd=self._chunks)
+                self._make_directory(name[:2])
                 os.rename(temporary, name, src_dir_fd=self._staging, dst_dir_fd=self._chunks)
             return
         source = f"/proc/self/fd/{fd}"
@@ -286,8 +290,8 @@ class ChunkFiles:
             return None
         return Found(digest, status.st_size, _cost(status))
 
-    def make_zeros(self) -> int:
-        """Return a descriptor of a nameless sparse file as long as the largest chunk."""
+    def make_zeros(self) -> tuple[int, Identity]:
+        """Open a nameless sparse file as long as the largest chunk; the caller owns it."""
         with translated("making the file of zeros"):
             name = temporary_name()
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -295,10 +299,11 @@ class ChunkFiles:
             try:
                 os.ftruncate(writable, CHUNK_BYTES_MAX)
                 os.fchmod(writable, 0o440)
-                return os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._staging)
+                fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._staging)
             finally:
                 os.unlink(name, dir_fd=self._staging)
                 os.close(writable)
+            return fd, Identity.of(os.fstat(fd))  # after unlinking, which sets the ctime
 
 
 def _path(digest: bytes) -> str:

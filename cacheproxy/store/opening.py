@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,19 +12,21 @@ from dataclasses import dataclass
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.eviction import LeastRecentlyUsed
 from cacheproxy.core.ledger import Ledger
-from cacheproxy.core.proof import Proofs
+from cacheproxy.core.proof import Identity, Proofs
 from cacheproxy.errors import ConfigError, StorageError
 from cacheproxy.metrics import Meter
 from cacheproxy.store.departures import Departures
+from cacheproxy.store.digest import zero_digest
 from cacheproxy.store.entries import Entries
 from cacheproxy.store.files import ChunkFiles
 from cacheproxy.store.holds import Holds
 from cacheproxy.store.index import STATE, IndexDamagedError, IndexFile, State, Table
 from cacheproxy.store.promise import Promise
+from cacheproxy.store.quarantine import LIMIT_SHARE
 from cacheproxy.store.room import Room
 from cacheproxy.store.stock import Stock
 from cacheproxy.store.writer import GROWTH_BYTES, Writer
-from cacheproxy.store.zeros import Zeros
+from cacheproxy.store.zeros import USUAL_SIZES, Zeros
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +54,8 @@ class _Opened:
 
     files: ChunkFiles
     index: IndexFile
-    zeros_fd: int
-    zeros: list[bytes]
+    zeros_file: tuple[int, Identity]
+    zeros_known: set[bytes]
     state: State | None  # None: nothing is known
     listed: int  # bytes of the chunks that the index lists
     index_cost: int
@@ -68,22 +71,22 @@ def _open(settings: CacheSettings) -> _Opened:
             state, listed = State.unpack(index.get(STATE)), index.totals().cost
         except IndexDamagedError as error:
             log.error("%s: it is set aside and made again from the chunk files", error)  # noqa: TRY400 -- healed here
-            files.set_index_aside()
+            files.set_index_aside(settings.limit_bytes // LIMIT_SHARE)
             index = IndexFile(files.index_path)
             state, listed = None, 0
         if files.fresh:
             state = State(0, clean=True)
         try:
-            zeros = index.names(Table.ZEROS, b"")
+            usual = {zero_digest(size) for size in USUAL_SIZES}
             return _Opened(
                 files=files,
                 index=index,
-                zeros_fd=files.make_zeros(),
-                zeros=zeros,
+                zeros_known=usual.union(index.names(Table.ZEROS, b"")),
                 state=state,
                 listed=listed,
                 index_cost=files.index_cost(),
                 fixed_cost=files.overhead(),
+                zeros_file=files.make_zeros(),
             )
         except BaseException:
             index.close()
@@ -131,7 +134,7 @@ async def assemble(
         departures = Departures(stock, on_dying)
         promise = Promise(ledger, writer)
         await promise.begin()
-        zeros = Zeros(writer, opened.zeros, opened.zeros_fd)
+        zeros = Zeros(writer, opened.zeros_known, *opened.zeros_file)
         room = Room(stock, departures)
         return Parts(stock, zeros, departures, promise, room, on_change)
     except BaseException:
@@ -147,6 +150,7 @@ async def _give_up(
     elif opened is not None:
         opened.index.close()
     if opened is not None:
+        os.close(opened.zeros_file[0])
         opened.files.close()
     await asyncio.to_thread(threads.shutdown)
 
@@ -173,8 +177,8 @@ def _start_ledger(
             f"[cache] image_cache_size = {settings.limit_bytes} is too small: at least {smallest}"
         )
     state = opened.state
-    if state is None:
-        ledger.adjust(unknown=max(0, ledger.files_max - ledger.files))
-    elif not state.clean:
-        ledger.adjust(unknown=max(0, state.promised - ledger.files))
+    if state is None or not state.clean:
+        # Before the crash there was room for the files beside the overhead, as there is now.
+        promised = ledger.files_max if state is None else min(state.promised, ledger.files_max)
+        ledger.adjust(unknown=max(0, promised - ledger.files))
     return ledger

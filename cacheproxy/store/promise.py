@@ -9,8 +9,11 @@ from cacheproxy.core.ledger import Ledger
 from cacheproxy.store.index import STATE, State
 from cacheproxy.store.writer import Writer
 
-STEP_BYTES = 64 << 20
-STEP_SHARE = 64  # of a large limit, so that large caches do not commit more often
+STEP_BYTES = 64 << 20  # at least so far ahead, unless the limit is small
+SMALL_SHARE = 8  # never more than one in so many of the limit
+LARGE_SHARE = (
+    64  # one in so many of a large limit, so that a large cache does not commit more often
+)
 
 
 class Promise:
@@ -22,7 +25,7 @@ class Promise:
     def __init__(self, ledger: Ledger, writer: Writer) -> None:
         self._ledger = ledger
         self._writer = writer
-        self._step = max(STEP_BYTES, ledger.limit // STEP_SHARE)
+        self._step = max(min(STEP_BYTES, ledger.limit // SMALL_SHARE), ledger.limit // LARGE_SHARE)
         self._rising: asyncio.Future[None] | None = None
 
     async def cover(self) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 FILES_MAX = 32
+LIMIT_SHARE = 32  # the part of the cache's limit that they may take: one in so many
 
 _NAME = re.compile(r"(?:index|[0-9a-f]{64})\.([0-9]{1,18})")
 _BLOCK = 512

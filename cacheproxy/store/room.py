@@ -84,26 +84,27 @@ class Room:
                 waiter.granted.set_result(self._ledger.reserve(waiter.size))
         finally:
             self._granting = False
-        if self._waiters or self._ledger.free < 0:
+        if self._waiters or self._ledger.excess:
             self._wake.set()
 
     def _wanted(self) -> int:
         """Return the bytes that have to go, beside those that are going."""
+        if not self._waiters:
+            return max(0, self._ledger.excess - self._departures.expected())
         waiting = 0
         for waiter in self._waiters:
             waiting += allocated(waiter.size)
             if waiting >= AHEAD_BYTES:
                 break
-        missing = waiting - self._ledger.free
-        return missing - self._departures.expected() if missing > 0 else 0
+        return max(0, waiting - self._ledger.free - self._departures.expected())
 
     async def run(self) -> None:
         """Evict whenever somebody waits, or more is used than allowed; runs until cancelled."""
         while True:
             # Looks again after a while although nothing happened: a dying chunk's time may be up.
-            waiting = bool(self._waiters) or self._ledger.free < 0
+            pressed = bool(self._waiters) or self._ledger.excess > 0
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS if waiting else None):
+                async with asyncio.timeout(PATIENCE_SECONDS if pressed else None):
                     await self._wake.wait()
             except TimeoutError:
                 pass

@@ -186,8 +186,8 @@ class Writer:
         if self._timer is not None:
             self._timer.cancel()
         self._closed = True
+        await self._loop.run_in_executor(self._thread, self._file.close)
         await asyncio.to_thread(self._thread.shutdown)
-        self._file.close()
 
 
 def _weight(key: Key, value: bytes | None) -> int:

@@ -6,13 +6,12 @@ import os
 import struct
 
 from cacheproxy.core.proof import Identity
-from cacheproxy.store.digest import zero_digest
 from cacheproxy.store.files import CHUNK_BYTES_MAX
 from cacheproxy.store.index import Key, Table
 from cacheproxy.store.writer import Writer
 
 USUAL_SIZES = (256 << 10, 1 << 20, 4 << 20)  # of whole chunks; a last one may have any size
-ODD_SIZES_MAX = 4096  # remembered; further ones are stored like any other chunk
+KNOWN_MAX = 4096  # sizes remembered; zeros of others are stored like any other chunk
 
 _SIZE = struct.Struct("<I")
 
@@ -20,24 +19,23 @@ _SIZE = struct.Struct("<I")
 class Zeros:
     """Knows which digests are of zeros."""
 
-    def __init__(self, writer: Writer, remembered: list[bytes], fd: int) -> None:
-        """`remembered`: digests of odd sizes from the index; `fd` is owned from here on."""
+    def __init__(self, writer: Writer, known: set[bytes], fd: int, identity: Identity) -> None:
+        """`known`: digests of the usual sizes, and of others from the index; `fd` is taken over."""
         self._writer = writer
+        self._known = known
         self._fd = fd
-        self._identity = Identity.of(os.fstat(fd))
-        self._usual = {zero_digest(size) for size in USUAL_SIZES}
-        self._odd = set(remembered)
+        self._identity = identity
 
     def __contains__(self, digest: bytes) -> bool:
-        return digest in self._usual or digest in self._odd
+        return digest in self._known
 
     def learn(self, digest: bytes, size: int) -> bool:
         """Remember the digest of `size` zeros; False if it has to be stored instead."""
         if digest in self:
             return True
-        if len(self._odd) >= ODD_SIZES_MAX:
+        if len(self._known) >= KNOWN_MAX:
             return False
-        self._odd.add(digest)
+        self._known.add(digest)
         self._writer.write(Key(Table.ZEROS, digest), _SIZE.pack(size))
         return True
 

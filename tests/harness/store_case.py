@@ -1,0 +1,204 @@
+"""A chunk store in a temporary directory, with what a test wants to know of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cacheproxy.config import CacheSettings
+from cacheproxy.metrics import (
+    CACHE_BYTES,
+    CACHE_LIMIT_BYTES,
+    RESERVED_BYTES,
+    Board,
+    Counter,
+    Gauge,
+)
+from cacheproxy.store.chunkstore import ChunkStore, Stored
+
+KIB = 1 << 10
+CHUNK = 256 * KIB
+LIMIT = 12 << 20  # room for some two dozen chunks
+
+OURS = ("cacheproxy.store", "chunks", "quarantine", "index", "staging")
+
+
+def chunk(seed: int, size: int = CHUNK) -> bytes:
+    """Return bytes that no other seed gives."""
+    return random.Random(seed).randbytes(size)
+
+
+def chunk_path(directory: Path, digest: bytes) -> Path:
+    """Return where a chunk's file is."""
+    return directory / "chunks" / digest.hex()[:2] / digest.hex()
+
+
+def allocated_by_us(directory: Path) -> int:
+    """Return what `du` says of the store: the directory, and all in it that is the store's."""
+    found = [directory]
+    for name in OURS:
+        top = directory / name
+        found += [top, *top.rglob("*")] if top.is_dir() else [top]
+    return sum(_allocated(path) for path in found)
+
+
+def _allocated(path: Path) -> int:
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:  # evicted since it was listed
+        return 0
+
+
+def open_descriptors() -> int:
+    """Count this process's open descriptors."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@dataclass
+class StoreCase:
+    """An open store; `dying` notes each question to a holder."""
+
+    store: ChunkStore
+    directory: Path
+    board: Board
+    dying: list[tuple[bytes, Hashable]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, probe: Callable[[], bool]) -> None:
+        """Wait until the ledger has changed, or holders were asked, such that this is true."""
+        while not probe():
+            self.changed.clear()
+            await self.changed.wait()
+
+    async def put(self, data: bytes) -> Stored:
+        """Reserve and put one chunk."""
+        reservation = await self.store.reserve(len(data))
+        try:
+            return await self.store.put(data, reservation=reservation)
+        finally:
+            reservation.close()
+
+    async def fill(self, seeds: range, size: int = CHUNK) -> list[bytes]:
+        """Put a chunk for each seed; returns their digests."""
+        return [(await self.put(chunk(seed, size))).digest for seed in seeds]
+
+    async def read(self, digest: bytes, size: int = CHUNK) -> bytes:
+        """Return a chunk's bytes as a reader gets them."""
+        opened = await self.store.open_proven(digest, size)
+        try:
+            return os.pread(opened.fd, size, 0)
+        finally:
+            os.close(opened.fd)
+
+    def path(self, digest: bytes) -> Path:
+        """Return where a chunk's file is."""
+        return chunk_path(self.directory, digest)
+
+    def files(self) -> set[bytes]:
+        """Return the digests of all chunk files."""
+        return {bytes.fromhex(path.name) for path in self.directory.glob("chunks/??/*")}
+
+    def quarantined(self) -> list[str]:
+        """Return the names in quarantine."""
+        return sorted(path.name for path in (self.directory / "quarantine").iterdir())
+
+    def total(self, metric: Counter | Gauge) -> float:
+        """Return what the metrics say."""
+        return self.board.total(metric)
+
+    async def reconciled(self) -> None:
+        """Wait until files and index say the same."""
+        (task,) = [task for task in self.store._tasks if task.get_name() == "reconcile"]
+        await task
+
+    async def settled(self) -> None:
+        """Wait for threads and removals, and for the index, to be done with all they have."""
+        while pending := [*self.store._jobs, *self.store._departures.all_leaving()]:
+            await asyncio.wait(pending)
+        await self.store.sync()
+
+    async def check(self) -> None:
+        """Check what is always true when nothing is in progress."""
+        await self.settled()
+        ledger, entries = self.store._ledger, self.store._entries
+        listed = [entries.get(digest) for digest in self.files()]
+        assert all(listed), "a file without an entry"
+        assert sum(entry.cost for entry in listed if entry) == ledger.chunks
+        assert (ledger.reserved, ledger.claimed) == (0, 0)
+        assert not self.store._storing
+        assert not list((self.directory / "staging").iterdir())
+        assert ledger.used == allocated_by_us(self.directory)
+        assert ledger.used <= ledger.limit
+        assert ledger.files <= ledger.promised
+        assert self.total(CACHE_BYTES) == ledger.used
+        assert self.total(CACHE_LIMIT_BYTES) == ledger.limit
+        assert self.total(RESERVED_BYTES) == 0
+
+    async def crash(self) -> None:
+        """Let go of everything as a killed process does: nothing more is committed."""
+        store = self.store
+        store._closed = True
+        for task in store._tasks:
+            task.cancel()
+        await asyncio.gather(*store._tasks, return_exceptions=True)
+        while store._jobs:
+            await asyncio.wait(list(store._jobs))
+        store._entries._touched.clear()
+        store._entries.flush()
+        await store._writer.close()
+        await asyncio.to_thread(store._threads.shutdown)
+        store._zeros.close()
+        store._files.close()
+
+
+async def open_case(
+    directory: Path, *, limit: int = LIMIT, proof_seconds: float = 3600.0
+) -> StoreCase:
+    """Open a store; the caller closes or crashes it."""
+    board = Board.create(1)
+    dying: list[tuple[bytes, Hashable]] = []
+    changed = asyncio.Event()
+    settings = CacheSettings(
+        directory=directory, limit_bytes=limit, chunk_bytes=CHUNK, proof_seconds=proof_seconds
+    )
+
+    def on_dying(digest: bytes, holder: Hashable) -> None:
+        dying.append((digest, holder))
+        changed.set()
+
+    def on_change() -> None:
+        told()
+        changed.set()
+
+    store = await ChunkStore.open(settings, board.meter(0), on_dying=on_dying)
+    told = store._ledger._changed
+    store._ledger._changed = on_change
+    return StoreCase(store, directory, board, dying, changed)
+
+
+@asynccontextmanager
+async def opened(
+    directory: Path, *, limit: int = LIMIT, proof_seconds: float = 3600.0
+) -> AsyncIterator[StoreCase]:
+    """Open a store, and close it at the end."""
+    case = await open_case(directory, limit=limit, proof_seconds=proof_seconds)
+    try:
+        yield case
+    finally:
+        await case.store.close()
+
+
+@pytest.fixture
+async def case(tmp_path: Path) -> AsyncIterator[StoreCase]:
+    """Give an empty store, reconciled; what is always true is checked at the end."""
+    async with opened(tmp_path / "cache") as made:
+        await made.reconciled()
+        yield made
+        await made.check()

@@ -1,0 +1,3 @@
+from harness.store_case import case
+
+__all__ = ["case"]
