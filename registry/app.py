@@ -31,12 +31,15 @@ from registry.web.discovery import DiscoveryHandlers
 from registry.web.identity import everybody
 from registry.web.image_data import ImageDataHandlers
 from registry.web.images import ImageHandlers
+from registry.web.progress import Progress
 from registry.web.routes import build_application
 
 LOG = logging.getLogger(__name__)
 
 RECEIVE_BYTES = 1 << 20  # received and not yet read, per connection (aiohttp lets it double)
 HEADER_BYTES_MAX = 64 << 10  # one header line: Keystone's tokens and long filters fit
+FLUSH_SECONDS = 2.0  # for what has been answered to leave, and requests that were cut to notice
+UNWIND_SECONDS = 30.0  # for a request that was cut to undo what it began
 ACCESS_LOG_FORMAT = '%a "%r" %s %b %Tf "%{User-Agent}i" %{X-OpenStack-Request-ID}o'
 
 
@@ -52,7 +55,9 @@ async def sync_database(settings: Settings) -> SchemaState:
 
 
 @asynccontextmanager
-async def open_application(settings: Settings) -> AsyncIterator[web.Application]:
+async def open_application(
+    settings: Settings, progress: Progress
+) -> AsyncIterator[web.Application]:
     """Build the application on a database that is up to date, and close it all behind."""
     async with AsyncExitStack() as stack:
         database = await asyncio.to_thread(Database, settings.database)
@@ -72,6 +77,7 @@ async def open_application(settings: Settings) -> AsyncIterator[web.Application]
         images = Images(database, stores, ImageValidator(image_schema(formats)), limits)
         uploads = Uploads(database, stores, limits, settings.hash_algorithm)
         yield build_application(
+            progress,
             everybody,
             DiscoveryHandlers(formats, settings.public_endpoint),
             ImageHandlers(images),
@@ -85,10 +91,11 @@ async def listening(settings: Settings) -> AsyncIterator[tuple[str, int]]:
 
     Leaving it stops the listening at once, and gives requests in progress `drain_seconds`.
     """
-    async with open_application(settings) as application:
+    progress = Progress()
+    async with open_application(settings, progress) as application:
         runner = web.AppRunner(
             application,
-            shutdown_timeout=settings.drain_seconds,
+            shutdown_timeout=FLUSH_SECONDS,
             access_log_format=ACCESS_LOG_FORMAT,
             auto_decompress=False,  # an image is stored as it was sent
             read_bufsize=RECEIVE_BYTES,
@@ -98,17 +105,30 @@ async def listening(settings: Settings) -> AsyncIterator[tuple[str, int]]:
         )
         await runner.setup()
         try:
+            site = await _start_site(runner, settings)
             try:
-                await web.TCPSite(runner, settings.host, settings.port).start()
-            except OSError as error:
-                raise ConfigError(
-                    f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): "
-                    "change [DEFAULT] bind_host or bind_port, or stop what is there"
-                ) from None
-            host, port = runner.addresses[0][:2]
-            yield host, port
+                host, port = runner.addresses[0][:2]
+                yield host, port
+            finally:
+                await site.stop()
+                cut = await progress.settle(settings.drain_seconds)
+                if cut:
+                    LOG.warning("%d requests are cut off", cut)
         finally:
             await runner.cleanup()
+            await progress.settle(UNWIND_SECONDS)
+
+
+async def _start_site(runner: web.AppRunner, settings: Settings) -> web.TCPSite:
+    site = web.TCPSite(runner, settings.host, settings.port)
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): "
+            "change [DEFAULT] bind_host or bind_port, or stop what is there"
+        ) from None
+    return site
 
 
 async def serve(settings: Settings) -> None:

@@ -10,6 +10,7 @@ from registry.web.errors import answer_errors
 from registry.web.identity import Identify, identifying
 from registry.web.image_data import ImageDataHandlers, promise_nothing
 from registry.web.images import ImageHandlers
+from registry.web.progress import Progress
 from registry.web.request_id import add_request_id
 
 # Any version that is told may stand in the path; they all mean the same.
@@ -18,6 +19,7 @@ _IMAGE = _V2 + "/images/{image_id}"
 
 
 def build_application(
+    progress: Progress,
     identify: Identify,
     discovery: DiscoveryHandlers,
     images: ImageHandlers,
@@ -25,9 +27,11 @@ def build_application(
 ) -> web.Application:
     """Return the application; paths without a version answer with the versions."""
     application = web.Application(
-        middlewares=[answer_errors, identifying(identify)], client_max_size=JSON_BODY_BYTES_MAX
+        middlewares=[progress.middleware, answer_errors, identifying(identify)],
+        client_max_size=JSON_BODY_BYTES_MAX,
     )
     application.on_response_prepare.append(add_request_id)
+    application.on_response_prepare.append(progress.close_connection)
     application.add_routes(
         [
             web.get("/versions", discovery.versions),

@@ -6,14 +6,19 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
+import aiohttp
 import pytest
+
+from registry.app import listening, sync_database
 
 DATA = bytes(range(256)) * 3000  # longer than a socket's piece
 MD5 = hashlib.md5(DATA).hexdigest()
 
 QUESTIONS_MAX = 2000
+FORMATS = {"disk_format": "raw", "container_format": "bare"}
 LARGE = 64 << 20  # more than the buffers between two sockets hold
 
 
@@ -263,3 +268,28 @@ async def test_data_that_ends_early_resets_the_connection(
     os.truncate(catalog.data / image_id, 1 << 20)
     with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
         await raw[0].readexactly(LARGE)
+
+
+async def test_a_stop_cuts_off_what_does_not_end(settings: Any) -> None:
+    await sync_database(settings)
+    async with listening(replace(settings, drain_seconds=0.0)) as (host, port):
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+            answer = await session.post("/v2/images", json=FORMATS)
+            image_id = (await answer.json())["id"]
+        reader, writer = await asyncio.open_connection(host, port)
+        await upload_head((reader, writer), image_id, "Content-Length: 10")
+        writer.write(b"half")
+        async with aiohttp.ClientSession(f"http://{host}:{port}") as session:
+            for _ in range(QUESTIONS_MAX):
+                answer = await session.get(f"/v2/images/{image_id}")
+                if (await answer.json())["status"] == "saving":
+                    break
+    assert await reader.read() == b""
+    writer.close()
+    async with (
+        listening(settings) as (host, port),
+        aiohttp.ClientSession(f"http://{host}:{port}") as session,
+    ):
+        answer = await session.get(f"/v2/images/{image_id}")
+        assert (await answer.json())["status"] == "queued"
+    assert list(settings.data_directories[0].path.iterdir()) == []

@@ -1,0 +1,157 @@
+"""The catalog as operators run it: its command line, its exit codes, its end."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.catalog import CONFIGURATION, running_catalog
+from harness.images_api import ImagesApi
+from harness.program import REPOSITORY, Program, free_port
+from harness.waiting import until
+
+DATA = bytes(range(256)) * 3000
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "registry", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    file = tmp_path / "registry.conf"
+    file.write_text(CONFIGURATION.format(port=free_port(), directory=tmp_path))
+    return file
+
+
+def test_help_teaches() -> None:
+    answer = run("--help")
+    assert answer.returncode == 0
+    for word in ("--config-file", "db sync", "serve", "filesystem_store_datadir"):
+        assert word in answer.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["--config-file", "x"], ["db", "sync"]])
+def test_wrong_usage(arguments: list[str]) -> None:
+    answer = run(*arguments)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "usage: cacheproxy-registry" in answer.stderr
+
+
+def test_sync_twice(configuration: Path) -> None:
+    first = run("--config-file", str(configuration), "db", "sync")
+    again = run("--config-file", str(configuration), "db", "sync")
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert re.fullmatch(r"the database is at revision \w+ now \(it was empty\)\n", first.stdout)
+    assert re.fullmatch(r"the database is at revision \w+ already\n", again.stdout)
+
+
+def complaint(configuration: Path, *command: str) -> str:
+    """Run a command that must fail, and return its one line."""
+    answer = run("--config-file", str(configuration), *command)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    lines = [line for line in answer.stderr.splitlines() if " INFO " not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("cacheproxy-registry: ")
+    return lines[0]
+
+
+def test_serving_before_the_sync(configuration: Path, tmp_path: Path) -> None:
+    assert "db sync" in complaint(configuration, "serve")
+    (tmp_path / "registry.sqlite").touch()
+    assert "db sync" in complaint(configuration, "serve")
+
+
+def test_an_address_in_use(configuration: Path) -> None:
+    run("--config-file", str(configuration), "db", "sync")
+    port = int(re.findall(r"bind_port = (\d+)", configuration.read_text())[0])
+    with socket.create_server(("127.0.0.1", port)):
+        assert f"127.0.0.1:{port}" in complaint(configuration, "serve")
+
+
+def test_a_directory_that_cannot_be_made(configuration: Path, tmp_path: Path) -> None:
+    run("--config-file", str(configuration), "db", "sync")
+    (tmp_path / "images").touch()
+    assert "filesystem_store_datadir" in complaint(configuration, "serve")
+
+
+def test_a_database_in_no_directory(configuration: Path) -> None:
+    text = configuration.read_text().replace("registry.sqlite", "nowhere/registry.sqlite")
+    configuration.write_text(text)
+    assert "[database] connection" in complaint(configuration, "db", "sync")
+
+
+def test_keystone_is_told_to_be_missing(configuration: Path) -> None:
+    with configuration.open("a") as file:
+        file.write("[paste_deploy]\nflavor = keystone\n")
+    assert "Keystone is not available yet" in complaint(configuration, "serve")
+
+
+@contextmanager
+def half_an_upload(url: str, image: str) -> Iterator[http.client.HTTPConnection]:
+    """Begin an upload of DATA, and send half of it."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    try:
+        connection.putrequest("PUT", f"/v2/images/{image}/file")
+        connection.putheader("Content-Type", "application/octet-stream")
+        connection.putheader("Content-Length", str(len(DATA)))
+        connection.endheaders(DATA[: len(DATA) // 2])
+        yield connection
+    finally:
+        connection.close()
+
+
+def test_sigterm_lets_an_upload_finish(tmp_path: Path) -> None:
+    with running_catalog(tmp_path) as catalog:
+        api = ImagesApi(catalog.url)
+        image = api.create()
+        with half_an_upload(catalog.url, image) as connection:
+            until("the upload", lambda: api.show(image)["status"] == "saving")
+            catalog.program.process.send_signal(signal.SIGTERM)
+            until("the drain", lambda: "stopping" in catalog.program.tail())
+            connection.send(DATA[len(DATA) // 2 :])
+            assert connection.getresponse().status == 204
+        assert catalog.program.process.wait(30) == 0
+        assert (tmp_path / "images" / image).read_bytes() == DATA
+
+
+def test_what_was_stored_outlives_a_kill(configuration: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "registry", "--config-file", str(configuration), "serve"]
+    port = int(re.findall(r"bind_port = (\d+)", configuration.read_text())[0])
+    api = ImagesApi(f"http://127.0.0.1:{port}")
+    run("--config-file", str(configuration), "db", "sync")
+
+    def start() -> Program:
+        program = Program(
+            "registry", command, directory=tmp_path, environment={"PYTHONPATH": str(REPOSITORY)}
+        )
+        program.wait_for_port(port)
+        return program
+
+    killed = start()
+    image, unfinished = api.add(DATA), api.create()
+    with half_an_upload(api.url, unfinished):
+        until("the upload", lambda: api.show(unfinished)["status"] == "saving")
+        killed.process.kill()
+        killed.stop(codes=(-signal.SIGKILL,))
+    again = start()
+    assert api.download(image).body == DATA
+    assert [file.name for file in (tmp_path / "images").iterdir()] == [image]
+    api.delete(unfinished)
+    again.stop()
