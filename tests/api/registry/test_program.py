@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -129,6 +130,27 @@ def test_sigterm_lets_an_upload_finish(tmp_path: Path) -> None:
             assert connection.getresponse().status == 204
         assert catalog.program.process.wait(30) == 0
         assert (tmp_path / "images" / image).read_bytes() == DATA
+
+
+def peak_bytes(process: int) -> int:
+    """Return the most memory that a process has had."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) << 10
+
+
+def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
+    with running_catalog(tmp_path) as catalog:
+        api = ImagesApi(catalog.url)
+        api.download(api.add(DATA))
+        before = peak_bytes(catalog.program.process.pid)
+        image = api.create()
+        api.upload(image, (bytes(1 << 20) for _ in range(256)))
+        size = 0
+        with urlopen(f"{catalog.url}/v2/images/{image}/file", timeout=60) as answer:
+            while piece := answer.read(1 << 20):
+                size += len(piece)
+        assert size == 256 << 20
+        assert peak_bytes(catalog.program.process.pid) - before < 48 << 20
 
 
 def test_what_was_stored_outlives_a_kill(configuration: Path, tmp_path: Path) -> None:

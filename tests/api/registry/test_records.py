@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from io import BytesIO
 from typing import Any
@@ -178,6 +179,42 @@ async def test_the_quota_of_tags(client: Any) -> None:
     image_id = await client.create(tags=[str(n) for n in range(128)])
     assert (await client.call("PUT", f"/{image_id}/tags/0")).status == 204
     assert (await client.call("PUT", f"/{image_id}/tags/one-more")).status == 413
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/%00"),
+        ("GET", "/%FF"),
+        ("GET", "/%ED%A0%80"),
+        ("GET", "/" + "x" * 8000),
+        ("GET", "?name=%FF"),
+        ("GET", "?name=%00"),
+        ("GET", "?%FF=%ED%A0%80"),
+        ("GET", "?marker=%00"),
+        ("GET", "?created_at=gt:0001-01-01T00:00:00%2B14:00"),
+        ("GET", "?size_min=-9223372036854775807"),
+        ("PUT", "/{image}/tags/%00"),
+        ("PUT", "/{image}/tags/%FF"),
+        ("DELETE", "/{image}/tags/%ED%A0%80"),
+    ],
+    ids=lambda value: value[:30],
+)
+async def test_strange_text_is_never_a_fault_of_ours(
+    client: Any, raw: Any, method: str, path: str
+) -> None:
+    target = "/v2/images" + path.replace("{image}", await client.create())
+    raw[1].write(f"{method} {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    status = int((await raw[0].readline()).split()[1])
+    assert 200 <= status < 500
+
+
+async def test_many_at_once(client: Any) -> None:
+    made = await asyncio.gather(*(client.create(name=str(n)) for n in range(40)))
+    await asyncio.gather(*(client.call("PUT", f"/{made[0]}/tags/{n}") for n in range(40)))
+    assert len((await client.show(made[0]))["tags"]) == 40
+    page = (await client.call("GET", "?limit=100")).json()
+    assert {image["id"] for image in page["images"]} == set(made)
 
 
 async def test_delete(client: Any, catalog: Any) -> None:
