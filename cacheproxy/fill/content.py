@@ -16,6 +16,7 @@ class Content:
     """A content being read or filled.
 
     `proven`: its whole matched the hash of an image, so its manifest is the truth for every byte.
+    `ranged`: whether its source can do ranges, once that showed.
     `landed` notes when a chunk arrived (a tick of the process, not a time), so that a reader can
     tell what was there before it came.
     """
@@ -24,6 +25,7 @@ class Content:
         self.key = key
         self.grid = grid
         self.proven = proven
+        self.ranged: bool | None = None
         self.landed: dict[int, int] = {}
         self._store = store
         self.manifest = Manifest(grid, lambda page: store.manifest_page(self.key, page))
@@ -98,11 +100,13 @@ class Contents:
                 return record.content, grid, True
         claimed = content_id(facts) if self.trust_upstream_hashes else None
         key = content_key(claimed or private_id(facts.image_id), self.chunk_bytes)
-        if claimed is not None:
-            grid = self._proven(key, facts.size)
-            if grid is not None:
+        if claimed is not None and (known := self.store.content(key)) is not None:
+            if known.proven and known.size == facts.size:
                 self.bind(facts, key)
-                return key, grid, True
+                return key, Grid(known.size, known.chunk_bytes), True
+            if known.size != facts.size:
+                # One of the two lies; what is known is not to suffer from finding out which.
+                key = content_key(private_id(facts.image_id), self.chunk_bytes)
         return key, Grid(facts.size, self.chunk_bytes), False
 
     def bind(self, facts: ImageFacts, key: str) -> None:

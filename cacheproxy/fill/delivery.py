@@ -8,7 +8,7 @@ from collections.abc import Callable
 from backends.spans import Span
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
-from cacheproxy.core.plan import Step, plan
+from cacheproxy.core.plan import plan
 from cacheproxy.errors import ChunkLostError, StorageError
 from cacheproxy.fill.content import Content
 from cacheproxy.fill.demand import Credential, Demand
@@ -16,6 +16,7 @@ from cacheproxy.fill.fill import Fill
 from cacheproxy.fill.flights import Flights
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
+DISK_SECONDS_MAX = 15.0  # the longest wait for the disk to give one chunk
 LOST_MAX = 5  # a chunk that is gone or damaged again and again: the disk is not to be used
 
 Deliver = Callable[[int, bytes, OpenChunk, bool], None]
@@ -72,20 +73,22 @@ class Delivery:
         index, lost = self._indexes.start, 0
         try:
             if not self.content.proven and (self._complete or self._must_prove):
-                self._join(index)
+                # Nothing is sent before there is room for the rest: who has to be sent elsewhere
+                # then is better sent there from the start.
+                await self._join(index).begun()
             while index < self._indexes.stop:
                 await self._permission_to_send(index)
-                window = range(index, min(self._granted, self._indexes.stop))
-                segment = next(plan(window, self.content.present, self._expected))
-                if segment.step is not Step.HIT:
-                    fill = self._join(index)
+                if not self.content.present(index):
                     # Between this look and the wait nothing can land: no `await` stands there.
-                    await fill.progress()
+                    await self._join(index).landed(index)
                     continue
+                window = range(index, min(self._granted, self._indexes.stop))
+                hits = next(plan(window, self.content.present, self._expected))
                 try:
-                    for index in range(segment.first, segment.stop):
+                    for index in range(hits.first, hits.stop):
                         await self._proof(index)
                         await self._send(index)
+                        self._passed(index)
                     index += 1
                     lost = 0
                 except ChunkLostError:
@@ -120,6 +123,11 @@ class Delivery:
         )
         return self._fill
 
+    def _passed(self, index: int) -> None:
+        """Nothing up to here is wanted any more."""
+        if self._demand is not None:
+            self._demand.cursor = index + 1
+
     async def _permission_to_send(self, index: int) -> None:
         while index >= self._granted:
             self._more.clear()
@@ -128,16 +136,20 @@ class Delivery:
     async def _proof(self, index: int) -> None:
         """Hold a chunk back until the whole is proven, where the reader could not tell."""
         fill = self._fill
-        while fill is not None and not self.content.proven:
-            if fill.failure is None and index < self._withheld_from:
-                return
-            await fill.progress()
+        if fill is None or self.content.proven:
+            return
+        if fill.failure is not None or index >= self._withheld_from:
+            await fill.proven()
 
     async def _send(self, index: int) -> None:
         digest = self.content.manifest.digest(index)
         if digest is None or not self._store.has(digest):
             raise ChunkLostError(f"chunk {index} went meanwhile")
         size = len(self.content.grid.chunk(index))
-        opened = await self._store.open_proven(digest, size)
+        try:
+            async with asyncio.timeout(DISK_SECONDS_MAX):
+                opened = await self._store.open_proven(digest, size)
+        except TimeoutError as error:
+            raise StorageError("the disk gives no chunk") from error
         fetched = self.content.landed.get(index, 0) > self._opened
         self._deliver(index, digest, opened, fetched)

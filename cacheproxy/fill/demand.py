@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cacheproxy.fill.source import Headers
-
 
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A reader's own headers, for that reader's own image.  Never printed, never stored."""
 
     image_id: str
-    headers: Headers = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
 
 
 @dataclass(slots=True, eq=False)

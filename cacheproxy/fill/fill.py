@@ -7,8 +7,8 @@ Rules
 * Decisions are plain functions that look at the state and start or stop legs; no `await` stands
   between the look and the deed.  `_turn` is the only one that decides.
 * A chunk is on its way exactly while some leg *expects* it; what landed and was evicted again
-  is absent again, so a waiter is never forgotten: it wakes with every landing and every failure
-  and looks again.
+  is absent again, so a waiter is never forgotten: it wakes when its chunk lands and when the fill
+  ends, and looks again.
 * While a manifest is learnt, every chunk of it is protected from eviction until the whole was
   hashed, and room for the whole is reserved before the first byte is asked for.
 * A source is asked for ranges until it shows that it has none (400, or 200 instead of 206); then
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.ledger import allocated
 from cacheproxy.core.plan import longest_fetch
 from cacheproxy.errors import (
     ChunkLostError,
@@ -34,6 +35,7 @@ from cacheproxy.errors import (
     InvalidChunkError,
     ProofFailedError,
     ProxyError,
+    StorageError,
     UpstreamAnswerError,
     UpstreamError,
     UpstreamLiesError,
@@ -56,6 +58,8 @@ ATTEMPTS_MAX = 5  # failures of the source in a row, without a chunk landing bet
 BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 2.0
 PROOF_RETRIES_MAX = 3  # chunks damaged on the disk between landing and hashing
+CREDENTIALS_MAX = 64  # kept of readers who have left
+DISK_SECONDS_MAX = 30.0  # the longest wait for the disk to take one chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +92,22 @@ class Fill:
         self._ports = ports
         self._on_proven = on_proven
         self._demands: list[Demand] = []
-        self._credentials: list[Credential] = []
-        self._refused: list[Credential] = []
+        self._credentials: dict[Credential, None] = {}  # the latest last
+        self._refused: set[Credential] = set()
         self._legs: dict[asyncio.Task[None], Leg] = {}
         self._torn: dict[int, Torn] = {}
-        self._ranged: bool | None = None
         self._leg_bytes = FIRST_LEG_BYTES
         self._attempts = 0
         self._paused = False
         self._wake = asyncio.Event()
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters: dict[int | None, set[asyncio.Future[None]]] = {}
+        self._begun = content.proven
         self._reservation: Reservation | None = None
         self._protected: dict[int, bytes] = {}
         self._fresh: set[bytes] = set()
         self._learnt = 0
-        self._complete_to = 0
+        self._there: set[int] = set()  # while learning: what has landed, and stays
+        self._complete_to = 0  # every chunk below this is there
         self._ended = False
 
     def __repr__(self) -> str:
@@ -121,7 +126,10 @@ class Fill:
         """Join: ask for chunks with one's own credentials; `leave` when done."""
         demand = Demand(indexes.start, indexes.stop, must_prove, credential)
         self._demands.append(demand)
-        self._credentials.append(credential)
+        self._credentials.pop(credential, None)
+        self._credentials[credential] = None
+        if len(self._credentials) > CREDENTIALS_MAX:
+            del self._credentials[next(iter(self._credentials))]
         self._wake.set()
         return demand
 
@@ -134,20 +142,42 @@ class Fill:
         """Whether the chunk is on its way."""
         return any(leg.expects(index) for leg in self._legs.values())
 
-    async def progress(self) -> None:
-        """Wait until something landed or ended; raises what the fill failed with.
+    async def begun(self) -> None:
+        """Wait until there is room for what will come; raises what the fill failed with."""
+        while not self._begun and not self._ended:
+            await self._news(None)
+        self._check()
 
-        Whoever waits looks at the state before and after it, without an `await` between.
+    async def landed(self, index: int) -> None:
+        """Wait until a chunk has landed, or the fill ended; raises what it failed with.
+
+        Whoever waits looks whether it is there before and after, without an `await` between.
         """
         self._check()
         self._wake.set()
+        await self._news(index)
+        self._check()
+
+    async def proven(self) -> None:
+        """Wait for the proof of the whole; raises what the fill failed with."""
+        while not self.content.proven:
+            self._check()
+            if self._ended:
+                raise FillFailedError("the fill ended before its proof")
+            await self._news(None)
+
+    async def _news(self, about: int | None) -> None:
+        if self._ended:
+            return
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        waiters = self._waiters.setdefault(about, set())
+        waiters.add(waiter)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
-        self._check()
+            waiters.discard(waiter)
+            if not waiters and self._waiters.get(about) is waiters:
+                del self._waiters[about]
 
     def disown(self, digest: bytes) -> None:
         """Another fill stores the same chunk: it stays, whatever becomes of this fill."""
@@ -156,8 +186,6 @@ class Fill:
     def _check(self) -> None:
         if self.failure is not None:
             raise self.failure
-        if self._ended and not self.content.proven:
-            raise FillFailedError("the fill ended before its proof")
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -173,6 +201,9 @@ class Fill:
                 await self._wake.wait()
         except ProxyError as error:
             self._fail(error)
+        except Exception as error:
+            log.exception("fill of %s broke", self.content.key)
+            self._fail(FillFailedError(f"unexpected {type(error).__name__}"))
         finally:
             self._ended = True
             await self._end([*self._legs, *([proving] if proving else [])])
@@ -184,12 +215,15 @@ class Fill:
             digest = self.content.manifest.digest(index)
             if digest is not None and self._ports.store.has(digest):
                 self._protect(index, digest)
+                self._there.add(index)
             else:
                 absent += len(grid.chunk(index))
             if index % 1024 == 1023:
                 await asyncio.sleep(0)  # a long manifest must not hold the loop
         if absent:
             self._reservation = await self._ports.store.reserve(absent)
+        self._begun = True
+        self._release(None)
 
     def _protect(self, index: int, digest: bytes) -> None:
         if index not in self._protected:
@@ -209,13 +243,17 @@ class Fill:
         self._credentials.clear()
         if self._reservation is not None:
             self._reservation.close()
-        if isinstance(self.failure, ProofFailedError) and self._learning:
-            self.content.discard()
-            await self._ports.store.drop(self._fresh)
-        elif not self.content.proven:
-            self.content.save()
-        self._fresh.clear()
-        self._release()
+        try:
+            if isinstance(self.failure, ProofFailedError) and self._learning:
+                self.content.discard()
+                await self._ports.store.drop(self._fresh)
+            elif not self.content.proven:
+                self.content.save()
+        except StorageError as error:
+            log.warning("what a fill of %s learnt is lost: %s", self.content.key, error)
+        finally:
+            self._fresh.clear()
+            self._release_all()
 
     def _fail(self, error: ProxyError) -> None:
         if self.failure is None:
@@ -225,19 +263,27 @@ class Fill:
                 error = FillFailedError(str(error))
             self.failure = error
             log.warning("fill of %s failed: %s", self.content.key, error)
-        self._release()
+        self._release_all()
         self._wake.set()
 
-    def _release(self) -> None:
-        """Let every waiter look again."""
-        for waiter in self._waiters:
+    def _release(self, about: int | None) -> None:
+        """Let those look again who wait for a chunk, or (None) for the proof."""
+        for waiter in self._waiters.get(about, ()):
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _release_all(self) -> None:
+        for about in self._waiters:
+            self._release(about)
 
     # --- decisions --------------------------------------------------------------------------------
 
     def _turn(self) -> bool:
-        """Start the legs that are wanted now; False when the fill's life is over."""
+        """Start the legs that are wanted now; False when the fill's life is over.
+
+        A fill of a proven content ends as soon as nothing is on its way, so that readers who stroll
+        through hits do not hold its place; they join again at the next miss.
+        """
         if self.failure is not None or (self._learning and self.content.proven):
             return False
         while not self._paused and len(self._legs) < self._legs_max():
@@ -245,7 +291,7 @@ class Fill:
             if leg is None:
                 break
             self._start(leg)
-        return bool(self._legs or self._demands or self._completing() or self._paused)
+        return bool(self._legs or self._paused or self._completing())
 
     def _completing(self) -> bool:
         """Whether all of the image is to come, because its proof is wanted."""
@@ -257,28 +303,37 @@ class Fill:
     def _legs_max(self) -> int:
         # Until the first answer shows whether the source has ranges, one read at a time; without
         # them, one read brings everything.
-        return self._ports.settings.fill_streams_max if self._ranged else 1
+        return self._ports.settings.fill_streams_max if self.content.ranged else 1
 
     def _next_leg(self) -> Leg | None:
         """Choose the read that serves the first reader whose next chunk is not on its way."""
         count = self.content.grid.count
+        while self._complete_to in self._there:
+            self._complete_to += 1
         for demand in self._demands:
-            demand.served = max(demand.served if self._learning else 0, demand.cursor)
-            stop = demand.stop
-            if not self._learning:
-                stop = min(stop, demand.cursor + READ_AHEAD_CHUNKS)
-            demand.served = self._first_absent(demand.served, stop)
-            if demand.served < stop and not self.expects(demand.served):
-                return self._leg(demand.served, stop)
-        if self._completing() and not self._legs:
-            self._complete_to = self._first_absent(self._complete_to, count)
-            if self._complete_to < count:
-                return self._leg(self._complete_to, count)
+            first, stop = self._first_wanted(demand)
+            if first < stop and not self.expects(first):
+                return self._leg(first, stop)
+        if self._completing() and not self._legs and self._complete_to < count:
+            first = self._first_absent(self._complete_to, count)
+            return self._leg(first, count)
         return None
 
+    def _first_wanted(self, demand: Demand) -> tuple[int, int]:
+        """Return the first absent chunk that a reader wants, and where its wish ends for now."""
+        if not self._learning:
+            stop = min(demand.stop, demand.cursor + READ_AHEAD_CHUNKS)
+            return self._first_absent(demand.cursor, stop), stop
+        # What is learnt stays, so nobody looks at it twice.
+        start = max(demand.served, demand.cursor)
+        if demand.cursor <= self._complete_to:
+            start = max(start, self._complete_to)
+        demand.served = self._first_absent(min(start, demand.stop), demand.stop)
+        return demand.served, demand.stop
+
     def _first_absent(self, start: int, stop: int) -> int:
-        """Return the first index that is not stored; what is learnt stays, so nobody looks twice."""
-        while start < stop and self.content.present(start):
+        there = self._there
+        while start < stop and (start in there or self.content.present(start)):
             start += 1
         return start
 
@@ -287,8 +342,11 @@ class Fill:
         run = longest_fetch(start, stop, chunks_max, self.content.present, self.expects)
         if run is None:
             return None
-        if self._ranged is False:
-            return Leg(0, self.content.grid.count if self._learning else stop)
+        if self.content.ranged is False:
+            # Read once from byte 0, so as far as anybody wants.
+            everything = self.content.grid.count
+            wanted = max((demand.stop for demand in self._demands), default=run.stop)
+            return Leg(0, everything if self._learning else wanted)
         return Leg(run.first, run.stop)
 
     def _start(self, leg: Leg) -> None:
@@ -310,17 +368,16 @@ class Fill:
         else:
             self._fail(FillFailedError(f"unexpected {type(error).__name__}"))
             log.error("leg of %s broke", self.content.key, exc_info=error)
-        self._release()
         self._wake.set()
 
     def _retry(self, leg: Leg, error: UpstreamError) -> None:
         """Go on behind what has arrived, a few times, with somebody's credentials."""
-        if leg.torn is not None and self._ranged:
+        if leg.torn is not None and self.content.ranged:
             index, torn = leg.torn
             self._torn[index] = torn
         if isinstance(error, UpstreamAnswerError):
-            if error.status == 400 and self._ranged is None:
-                self._ranged = False  # Glance's answer on a store that cannot do ranges
+            if error.status == 400 and self.content.ranged is None:
+                self.content.ranged = False  # Glance's answer on a store that cannot do ranges
                 return
             if error.status in (401, 403, 404):
                 if self._credential() is None:
@@ -329,7 +386,7 @@ class Fill:
             if error.status < 500:
                 self._fail(error)
                 return
-        if leg.landed:
+        if leg.progressed:
             self._attempts = 0
         self._attempts += 1
         if self._attempts >= ATTEMPTS_MAX:
@@ -354,27 +411,24 @@ class Fill:
     # --- legs -------------------------------------------------------------------------------------
 
     async def _fly(self, leg: Leg) -> None:
-        grid = self.content.grid
+        content, grid = self.content, self.content.grid
         credential = self._credential()
         if credential is None:
             raise FillFailedError("no reader's credentials are left")
-        torn = self._torn.pop(leg.first, None) if self._ranged else None
-        span = leg.span(grid, torn) if self._ranged is not False else None
+        torn = self._torn.pop(leg.first, None) if content.ranged else None
+        span = leg.span(grid, torn) if content.ranged is not False else None
         reading = self._ports.source.read(credential.image_id, credential.headers, span)
-        reservation = self._reservation
+        reservation, borrowed = await self._room_for(leg)
         try:
-            if reservation is None:
-                size = len(grid.run(leg.first, leg.stop))
-                reservation = await self._ports.store.reserve(size)
             async with reading as body:
                 if body.size is not None and body.size != grid.size:
                     raise UpstreamLiesError(f"size {body.size}, expected {grid.size}")
                 if span is not None and not body.ranged:
-                    self._ranged, torn = False, None
+                    content.ranged, torn = False, None
                     if not self._learning:
                         return  # room is reserved for other chunks than these: ask once more
                     leg.first, leg.stop = 0, grid.count
-                self._ranged = body.ranged
+                content.ranged = body.ranged
                 self._wake.set()
                 async with Landings() as landings:
 
@@ -384,62 +438,106 @@ class Fill:
                     await leg.assemble(body, grid, torn, land)
         except UpstreamAnswerError as error:
             if error.status in (401, 403, 404):
-                self._refused.append(credential)
+                self._refused.add(credential)
             raise
         finally:
-            if reservation is not None and reservation is not self._reservation:
+            if not borrowed:
                 reservation.close()
+
+    async def _room_for(self, leg: Leg) -> tuple[Reservation, bool]:
+        """Return room for a leg's absent chunks, and whether it is the whole fill's.
+
+        A learning fill has reserved for all of them; a chunk that was found damaged since needs
+        room once more.
+        """
+        grid = self.content.grid
+        absent = sum(
+            allocated(len(grid.chunk(index)))
+            for index in range(leg.first, leg.stop)
+            if not self.content.present(index)
+        )
+        if self._reservation is not None and absent <= self._reservation.remaining:
+            return self._reservation, True
+        return await self._ports.store.reserve(absent), False
 
     async def _land(
         self, leg: Leg, index: int, buffer: bytearray, reservation: Reservation
     ) -> None:
         """Hash, store and announce a chunk."""
-        known = self.content.manifest.digest(index)
-        store = self._ports.store
+        content, store = self.content, self._ports.store
+        known = content.manifest.digest(index)
+        was_there = content.present(index)
         try:
-            stored = await store.put(memoryview(buffer), reservation=reservation, sealed_by=known)
-        except InvalidChunkError as error:
+            async with asyncio.timeout(DISK_SECONDS_MAX):
+                stored = await store.put(
+                    memoryview(buffer), reservation=reservation, sealed_by=known
+                )
+            if self._learning:
+                content.manifest.learn(index, stored.digest)
+        except (InvalidChunkError, ValueError) as error:
             raise ProofFailedError(f"chunk {index} is not what it was") from error
+        except TimeoutError as error:
+            raise StorageError("the disk takes no chunk") from error
         if self._learning:
-            self.content.manifest.learn(index, stored.digest)
             self._protect(index, stored.digest)
+            self._there.add(index)
             self._learnt += 1
             if self._learnt % SAVE_EVERY_CHUNKS == 0:
-                self.content.save()
+                content.save()
         if stored.new:
             self._fresh.add(stored.digest)
         else:
             self._ports.shared(self, stored.digest)
-        self.content.landed[index] = self._ports.tick()
+        if not was_there:
+            content.landed[index] = self._ports.tick()
+            leg.progressed = True
         leg.landed.add(index)
-        self._release()
+        self._release(index)
 
     # --- proof ------------------------------------------------------------------------------------
 
     async def _prove(self) -> None:
+        """Compare the whole with the image's hash, and end the fill one way or the other."""
+        try:
+            await self._hash_whole()
+        except ProxyError as error:
+            self._fail(error)
+        except Exception as error:
+            # Whatever it is, no reader may wait for a proof that will not come.
+            log.exception("proving %s broke", self.content.key)
+            self._fail(FillFailedError(f"unexpected {type(error).__name__}"))
+        else:
+            self._on_proven(self.facts, self.content)
+            self._release(None)
+            self._wake.set()
+
+    async def _hash_whole(self) -> None:
         content = self.content
 
         async def chunk(index: int) -> tuple[bytes, int]:
             while not content.present(index):
-                await self.progress()
+                await self.landed(index)
             digest = content.manifest.digest(index)
             assert digest is not None
             return digest, len(content.grid.chunk(index))
 
-        try:
-            for _ in range(PROOF_RETRIES_MAX):
-                prover = Prover(self.facts, self._ports.store, self._ports.provers)
-                try:
-                    matches = await prover.matches(content.grid.count, chunk)
-                except ChunkLostError:
-                    continue  # quarantined; a leg fetches it again
-                if not matches:
-                    self._ports.meter.inc(VERIFY_FAILURES)
-                    raise ProofFailedError("the image's data does not match its hash")
-                self._on_proven(self.facts, content)
-                self._release()
-                self._wake.set()
-                return
-            raise FillFailedError("chunks are damaged on the disk again and again")
-        except ProxyError as error:
-            self._fail(error)
+        for _ in range(PROOF_RETRIES_MAX):
+            prover = Prover(self.facts, self._ports.store, self._ports.provers)
+            try:
+                matches = await prover.matches(content.grid.count, chunk)
+            except ChunkLostError:
+                self._look_again()  # quarantined; a leg fetches it again
+                continue
+            if not matches:
+                self._ports.meter.inc(VERIFY_FAILURES)
+                raise ProofFailedError("the image's data does not match its hash")
+            return
+        raise StorageError("chunks are damaged on the disk again and again")
+
+    def _look_again(self) -> None:
+        """A chunk that was there is not: find out which."""
+        self._there = {index for index in self._there if self.content.present(index)}
+        self._complete_to = 0
+        for demand in self._demands:
+            demand.served = 0
+        self._wake.set()

@@ -150,8 +150,9 @@ class Flights:
         result = "ok"
         if isinstance(fill.failure, ProofFailedError):
             result = "mismatch"
-            self._strikes.count(fill.facts.image_id)
-            self._in_use.pop(key, None)
+            if not fill.content.proven:
+                self._strikes.count(fill.facts.image_id)
+                self._in_use.pop(key, None)
         elif fill.failure is not None:
             result = "failed"
         self._meter.observe(FILL_DURATION, time.monotonic() - started, result)

@@ -26,6 +26,7 @@ class Leg:
     first: int
     stop: int
     landed: set[int] = field(default_factory=set)
+    progressed: bool = False  # whether it brought a chunk that was not there
     torn: tuple[int, Torn] | None = None  # left behind by a read that was cut
 
     def expects(self, index: int) -> bool:
@@ -71,7 +72,8 @@ class Leg:
                     continue
                 break
         except BaseException:
-            self.torn = (index, chunk)
+            if chunk.filled < len(chunk.buffer):
+                self.torn = (index, chunk)
             raise
         if index + 1 != self.stop or chunk.filled != len(chunk.buffer):
             raise UpstreamLiesError("the image's data is shorter than its size")

@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.manifest import content_id
+from cacheproxy.errors import StorageError
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
 _READ_BYTES = 1 << 20
@@ -39,7 +40,8 @@ class Prover:
     ) -> bool:
         """Hash `count` chunks; `chunk(i)` waits for one and tells its digest and size.
 
-        Raises `ChunkLostError` if a chunk is damaged on disk before it was hashed.
+        Raises `ChunkLostError` if a chunk is damaged on disk before it was hashed, `StorageError`
+        if the disk fails.
         """
         loop = asyncio.get_running_loop()
         for index in range(count):
@@ -60,7 +62,10 @@ class Prover:
         try:
             position = 0
             while position < size:
-                data = os.pread(opened.fd, min(_READ_BYTES, size - position), position)
+                try:
+                    data = os.pread(opened.fd, min(_READ_BYTES, size - position), position)
+                except OSError as error:
+                    raise StorageError(f"reading a chunk: {error.strerror}") from error
                 if not data:
                     break  # cut meanwhile: the hash will not match, and the fill starts afresh
                 self._hash.update(data)

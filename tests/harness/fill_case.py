@@ -74,7 +74,7 @@ class Reading:
             facts=facts,
             content=content,
             span=self._span,
-            credential=Credential(facts.image_id, [("X-Auth-Token", "t")]),
+            credential=Credential(facts.image_id, (("X-Auth-Token", "t"),)),
             deliver=deliver,
         )
         delivery.grant(content.grid.count)
