@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
 from cacheproxy.metrics import CONNECTIONS, Meter
@@ -28,6 +29,22 @@ LINGERING_SECONDS = 30.0  # for clients that send all of a refused upload before
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 access_log = logging.getLogger("cacheproxy.access")
+http_log = logging.getLogger("cacheproxy.http")
+
+
+class _NoTraceOfTheMalformed(logging.Filter):
+    """Makes one line of what is no HTTP: it is not our error, and may hold somebody's token."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.exc_info = None
+            record.msg = f"{record.msg}: malformed ({type(error).__name__})"
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return True
+
+
+http_log.addFilter(_NoTraceOfTheMalformed())
 
 
 class Front:
@@ -74,6 +91,7 @@ class Door(web.Server):
             handler_cancellation=True,  # who leaves ends what was done for him alone
             access_log=access_log if log else None,
             access_log_class=AccessLog,
+            logger=http_log,
             keepalive_timeout=KEEPALIVE_SECONDS,
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,

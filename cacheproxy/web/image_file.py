@@ -220,7 +220,8 @@ def _select(request: web.BaseRequest, image: Image, etag: str | None) -> Selecti
     section 13.1.5): an answer that began before the proof must not be continued behind it.
     """
     size = image.facts.size
-    header = request.headers.get("Range")
+    fields = request.headers.getall("Range", [])
+    header = ",".join(fields) if fields else None  # as Glance's own server joins them
     condition = request.headers.get("If-Range")
     if header is None or request.method == "HEAD":
         return Selection(200, Span(0, size))

@@ -151,6 +151,7 @@ class Clients:
         image_id: str,
         wanted: str | None = None,
         *,
+        query: str = "",
         method: str = "GET",
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
@@ -163,7 +164,8 @@ class Clients:
         if token is not None:
             fields["X-Auth-Token"] = token
         self.asked += 1
-        lines = [f"{method} /v2/images/{image_id}/file HTTP/1.1", "Host: node", "Connection: close"]
+        lines = [f"{method} /v2/images/{image_id}/file{query} HTTP/1.1"]
+        lines += ["Host: node", "Connection: close"]
         lines += [f"{name}: {value}" for name, value in fields.items()]
         return self.send("\r\n".join([*lines, "", ""]), paused=paused)
 

@@ -6,11 +6,13 @@
     # here all of it was looked through: see `idle`
 
 Tests move on when the origin reaches a barrier, a client has its bytes, or a metric of the node
-says so; never because time has passed.
+says so; never because time has passed.  The node is looked at from a thread: it may be asking the
+origin, which answers on the test's own loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 from collections.abc import AsyncIterator
@@ -25,7 +27,7 @@ from cacheproxy.metrics import EQUATIONS, RESULTS, Histogram, Labels, Metric
 from harness.downloads import Clients, clients
 from harness.node import LIMIT_BYTES, Node, async_node
 from harness.origin import Origin, origin
-from harness.waiting import until_async
+from harness.waiting import until
 
 CHUNK = 1 << 20  # the node's default
 INDEX_SLACK_BYTES = CHUNK // 4  # the index may grow by a page or two; a chunk takes more
@@ -43,11 +45,12 @@ class Story:
 
     async def metric(self, name: str, **labels: str) -> float:
         """Return a figure of the node, without `cacheproxy_`."""
-        return figure(self.node.metrics(), name, **labels)
+        return figure(await asyncio.to_thread(self.node.metrics), name, **labels)
 
     async def counted(self, name: str, least: float, **labels: str) -> None:
         """Wait until a figure of the node is at least this."""
-        await until_async(
+        await asyncio.to_thread(
+            until,
             f"{name} {labels} to be {least}",
             lambda: figure(self.node.metrics(), name, **labels) >= least,
         )
@@ -55,7 +58,8 @@ class Story:
     async def shrunk(self, before: dict[str, float]) -> None:
         """Wait until the cache counts no more bytes than before, but for a page of its index."""
         most = figure(before, "cache_bytes") + INDEX_SLACK_BYTES
-        await until_async(
+        await asyncio.to_thread(
+            until,
             f"the cache to have {most} bytes at most",
             lambda: figure(self.node.metrics(), "cache_bytes") <= most,
         )
@@ -72,7 +76,7 @@ class Story:
         figures add up, each request has one result, the disk holds what it may, and nothing was
         logged that has a traceback.
         """
-        samples = await until_async("the node to be idle", self._quiet)
+        samples = await asyncio.to_thread(until, "the node to be idle", self._quiet)
         for equation in EQUATIONS:
             assert equation.holds(lambda metric, labels: total(samples, metric, labels)), equation
         assert figure(samples, "file_requests_total") == self.ask.asked
