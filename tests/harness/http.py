@@ -37,16 +37,18 @@ def ask(
     headers: Mapping[str, str] | None = None,
     body: bytes | Iterable[bytes] | None = None,
     document: Any = None,
+    seconds: float = TIMEOUT_SECONDS,
 ) -> Answer:
-    """Send one request on a connection of its own; `document` is sent as JSON."""
+    """Send one request on a connection of its own; `document` is sent as JSON.
+
+    `seconds` is the longest silence.
+    """
     parts = urlsplit(url)
     sent = dict(headers or {})
     if document is not None:
         body = json.dumps(document).encode()
         sent.setdefault("Content-Type", "application/json")
-    connection = http.client.HTTPConnection(
-        parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS
-    )
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
     try:
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         connection.request(method, target, body=body, headers=sent)

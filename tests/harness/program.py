@@ -19,6 +19,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 CHILDREN_SECONDS = 2.0  # after the program's own end
 LOG_TAIL_BYTES = 8192
+BOUND_TO_US = ("setpriv", "--pdeathsig", "TERM")  # a pytest that is killed leaves nothing running
 PORTS = range(10_240, 32_768)  # below the ports that the kernel gives to outgoing connections
 
 
@@ -51,7 +52,7 @@ class Program:
         self.log = directory / f"{name}.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command,
+                [*BOUND_TO_US, *command],
                 cwd=directory,
                 env={**environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
                 stdin=subprocess.DEVNULL,
