@@ -11,10 +11,12 @@
     │   ├── NoRoomError        everything evictable is in use; it might fit later
     │   ├── NeverFitsError     it is larger than the limit allows
     │   └── DistrustedError    its fills failed their proof too often; passed through for a while
+    ├── BusyError              too many bypasses at once; ask again a little later
     ├── FillFailedError        a source failed before the bytes that a reader waits for
     └── ProofFailedError       the bytes do not match the image's hash: reset, never paper over
 
     StorageError is the disk's: DiskFullError and ChunkLostError (gone or damaged: fetch it again).
+    InvalidChunkError: bytes offered to the store are not what their manifest says.
 
 HTTP status codes for these live in `web/errors.py` only.
 """
@@ -70,6 +72,10 @@ class DistrustedError(CacheRefusedError):
     """Its fills failed their proof too often; passed through for a while."""
 
 
+class BusyError(ProxyError):
+    """Too many bypasses at once; ask again a little later."""
+
+
 class FillFailedError(ProxyError):
     """A source failed before the bytes that a reader waits for."""
 
@@ -88,3 +94,7 @@ class DiskFullError(StorageError):
 
 class ChunkLostError(StorageError):
     """A chunk file is gone, dying or damaged: fetch it again."""
+
+
+class InvalidChunkError(ProxyError):
+    """Bytes offered to the store are not what their manifest says."""

@@ -52,7 +52,8 @@ class HotSet:
         self._meter = meter
         self._on_closed = on_closed
         self._clock = clock
-        self._files: OrderedDict[bytes, HotFile] = OrderedDict()
+        self._files: dict[bytes, HotFile] = {}
+        self._idle: OrderedDict[bytes, None] = OrderedDict()  # without leases, oldest first
         self._leaving: set[HotFile] = set()  # dying, but still leased
 
     def __repr__(self) -> str:
@@ -77,7 +78,6 @@ class HotSet:
         if self._clock() - file.proven_at > self._proof_seconds:
             self.expel(digest)
             return None
-        self._files.move_to_end(digest)
         self._lease(file)
         return file
 
@@ -95,6 +95,7 @@ class HotSet:
                 self._leaving.discard(file)
                 self._close(file)
             else:
+                self._idle[file.digest] = None
                 self._shrink()
 
     def expel(self, digest: bytes) -> None:
@@ -102,6 +103,7 @@ class HotSet:
         file = self._files.pop(digest, None)
         if file is None:
             return
+        self._idle.pop(digest, None)
         file.dying = True
         if file.leases:
             self._leaving.add(file)
@@ -118,16 +120,13 @@ class HotSet:
             self.expel(digest)
 
     def _lease(self, file: HotFile) -> None:
+        self._idle.pop(file.digest, None)
         file.leases += 1
         self._meter.add(LEASES, 1)
 
     def _shrink(self) -> None:
-        excess = len(self._files) - self._files_max
-        if excess <= 0:
-            return
-        idle = [digest for digest, file in self._files.items() if not file.leases]
-        for digest in idle[:excess]:
-            self.expel(digest)
+        while len(self._files) > self._files_max and self._idle:
+            self.expel(next(iter(self._idle)))
 
     def _close(self, file: HotFile) -> None:
         os.close(file.fd)

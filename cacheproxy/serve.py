@@ -8,6 +8,7 @@ others stopped.  Only bytes that failed their proof end it: those are never pape
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -20,11 +21,13 @@ from cacheproxy.chunkread import PIECE_BYTES, NotResidentError, read_resident, r
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.geometry import Grid
+from cacheproxy.core.proof import Identity
 from cacheproxy.errors import (
     CacheRefusedError,
     ChunkLostError,
     FillFailedError,
     KeeperError,
+    ProofFailedError,
     StorageError,
 )
 from cacheproxy.fill.source import Headers
@@ -33,6 +36,7 @@ from cacheproxy.metrics import SERVED_BYTES, Meter
 
 IMAGES_MAX = 1024  # remembered proven images
 DIGESTS_PER_HOT_FILE = 4  # remembered digests for each file that the hot set may hold
+WARM_SECONDS = 1.0  # how long pages that were just hashed are taken for the ones that are read
 REOPENS_MAX = 3  # damaged or vanished chunks met by one reader before it goes round the cache
 
 Piece = bytes | bytearray | memoryview
@@ -88,8 +92,8 @@ class Keeper(Protocol):
     def read(self, facts: ImageFacts, span: Span, headers: Headers) -> Reader:
         """Begin a reader."""
 
-    async def warm(self, digest: bytes, size: int) -> bool:
-        """Have a chunk read and hashed again; False: it is lost."""
+    async def warm(self, digest: bytes, size: int) -> Identity | None:
+        """Have a chunk read and hashed again; which file that is, None: it is lost."""
 
     def touch(self, digest: bytes) -> None:
         """Note a use of a chunk that the keeper was not asked for."""
@@ -149,21 +153,19 @@ class Images:
         if len(self._digests) > self._digests_max:
             self._digests.popitem(last=False)
 
-    def lease_all(self, image: Image, span: Span) -> tuple[Grid, list[HotFile]] | None:
-        """Lease every chunk of a span at once, if all of them are in the hot set."""
+    def hot(self, image: Image, span: Span) -> tuple[Grid, dict[int, bytes]] | None:
+        """Return the digests of a span's chunks by index, if all of them are in the hot set."""
         known = self._known.get(image.facts.image_id)
         if known is None:
             return None
         grid = known[1]
-        indexes = grid.covering(span)
-        hot = self.keeper.hot
-        digests = [self._digests.get((image.facts.image_id, index)) for index in indexes]
-        if not all(digest is not None and hot.has(digest) for digest in digests):
-            return None
-        files = [file for digest in digests if digest is not None and (file := hot.lease(digest))]
-        for file in files:
-            self.keeper.touch(file.digest)
-        return grid, files
+        digests: dict[int, bytes] = {}
+        for index in grid.covering(span):
+            digest = self._digests.get((image.facts.image_id, index))
+            if digest is None or not self.keeper.hot.has(digest):
+                return None
+            digests[index] = digest
+        return grid, digests
 
     async def open(self, image: Image, span: Span, headers: Headers) -> Download:
         """Begin to read a (not empty) span; `aclose` it in any case."""
@@ -187,9 +189,10 @@ class Download:
         self._headers = headers
         self._position = span.start
         self._grid: Grid | None = None
-        self._hot: list[HotFile] = []
+        self._hot: dict[int, bytes] = {}  # chunks of the worker's own, by index
         self._reader: Reader | None = None
         self._present = self._fetched = 0
+        self._leftovers = False  # whether chunks of an earlier, unproven fill were sent
         self._bypassed = False
         self._reopens = 0
 
@@ -204,19 +207,16 @@ class Download:
 
     async def begin(self) -> None:
         """Find where the bytes come from."""
-        leased = self._images.lease_all(self._image, self._span)
-        if leased is not None:
-            self._grid, self._hot = leased
-            self._hot.reverse()
+        hot = self._images.hot(self._image, self._span)
+        if hot is not None:
+            self._grid, self._hot = hot
             return
         await self._open_reader()
-        if self._reader is not None:
-            self.proven = self.proven and self._reader.proven
+        if self._reader is None or not self._reader.proven:
+            self.proven = False
 
     async def aclose(self) -> None:
         """Let go of everything; safe at any time, and again."""
-        while self._hot:
-            self._images.keeper.hot.release(self._hot.pop())
         self._close_reader()
 
     async def pieces(self) -> AsyncGenerator[Piece]:
@@ -254,7 +254,8 @@ class Download:
 
     async def _reopen(self) -> None:
         """A chunk was damaged or vanished: ask the keeper again, from here."""
-        await self.aclose()
+        self._close_reader()
+        self._hot.clear()
         self._reopens += 1
         if self._reopens > REOPENS_MAX:
             self._go_round()
@@ -263,6 +264,10 @@ class Download:
 
     def _go_round(self) -> None:
         self._close_reader()
+        if self._leftovers and self._grid is not None and self._grid.ends_whole(self._span):
+            # Nobody has compared those chunks with the image's hash; together with the upstream's
+            # own last bytes they would pass for the whole.
+            raise ProofFailedError("the rest cannot be proven")
         self._bypassed = True
 
     def _close_reader(self) -> None:
@@ -281,6 +286,8 @@ class Download:
                     self._present += 1
                 if self._reader is not None and self._reader.proven:
                     self._images.remember(self._image, self._grid, index, file.digest)
+                elif self._reader is not None and not fetched:
+                    self._leftovers = True
                 chunk = self._grid.chunk(index)
                 part = chunk.clip(Span(self._position, self._span.stop))
                 async with aclosing(self._send(file, part, chunk.start)) as pieces:
@@ -291,35 +298,54 @@ class Download:
                 self._images.keeper.hot.release(file)
 
     async def _next(self, index: int) -> tuple[HotFile, bool]:
-        if self._hot:
-            return self._hot.pop(), False
+        digest = self._hot.get(index)
+        if digest is not None:
+            file = self._images.keeper.hot.lease(digest)
+            if file is None:
+                raise ChunkLostError("it left the hot set")
+            self._images.keeper.touch(digest)
+            return file, False
         if self._reader is None:
-            raise ChunkLostError("not leased")
+            raise ChunkLostError("it was never in the hot set")
         return await self._reader.chunk(index)
 
     async def _send(self, file: HotFile, part: Span, offset: int) -> AsyncGenerator[Piece]:
         """Give a part of a chunk from its file, which begins at `offset` of the image."""
-        if not file.intact():
+        try:
+            async with aclosing(self._proven(file, part, offset)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        except ChunkLostError:
             self._images.keeper.hot.expel(file.digest)
+            raise
+        except OSError as error:
+            self._images.keeper.hot.expel(file.digest)
+            raise ChunkLostError(f"reading a chunk: {error.strerror}") from error
+
+    async def _proven(self, file: HotFile, part: Span, offset: int) -> AsyncGenerator[Piece]:
+        if not file.intact():
             raise ChunkLostError("the chunk file is not what was proven")
-        position = part.start
-        warmed = False
+        position, warm_until = part.start, 0.0
         while position < part.stop:
             size = min(PIECE_BYTES, part.stop - position)
             try:
                 piece: Piece = read_resident(file.fd, size, position - offset)
             except NotResidentError:
-                if not warmed:
-                    # From the disk only what the keeper has just read and hashed again.
-                    warmed = await self._images.keeper.warm(file.digest, file.size)
-                    if not warmed:
-                        self._images.keeper.hot.expel(file.digest)
-                        raise ChunkLostError("the chunk is damaged or gone") from None
+                # From the disk only what the keeper has just read and hashed again.
+                if time.monotonic() >= warm_until:
+                    await self._warm(file)
+                    warm_until = time.monotonic() + WARM_SECONDS
                 piece = await read_waiting(file.fd, size, position - offset)
-                if not piece:
-                    raise ChunkLostError("the chunk file is shorter than proven") from None
+            if not piece:
+                raise ChunkLostError("the chunk file is shorter than proven")
             position += len(piece)
             yield piece
+
+    async def _warm(self, file: HotFile) -> None:
+        """Have this very file read and hashed again."""
+        proven = await self._images.keeper.warm(file.digest, file.size)
+        if proven != file.identity or not file.intact():
+            raise ChunkLostError("the chunk is damaged, gone, or another file by now")
 
     # --- round the cache --------------------------------------------------------------------------
 

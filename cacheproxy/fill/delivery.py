@@ -92,6 +92,8 @@ class Delivery:
                     index += 1
                     lost = 0
                 except ChunkLostError:
+                    if self._fill is not None:
+                        self._fill.look_again()
                     lost += 1
                     if lost >= LOST_MAX:
                         raise StorageError("a chunk is lost again and again") from None

@@ -33,6 +33,7 @@ from cacheproxy.errors import (
     ChunkLostError,
     FillFailedError,
     InvalidChunkError,
+    NoRoomError,
     ProofFailedError,
     ProxyError,
     StorageError,
@@ -47,7 +48,7 @@ from cacheproxy.fill.leg import Leg, Torn
 from cacheproxy.fill.prover import Prover
 from cacheproxy.fill.source import Source
 from cacheproxy.metrics import VERIFY_FAILURES, Meter
-from cacheproxy.store.chunkstore import ChunkStore, Reservation
+from cacheproxy.store.chunkstore import ChunkStore, Reservation, Stored
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +179,14 @@ class Fill:
             waiters.discard(waiter)
             if not waiters and self._waiters.get(about) is waiters:
                 del self._waiters[about]
+
+    def look_again(self) -> None:
+        """A chunk that was there was found damaged or gone: what is there has to be asked anew."""
+        self._there = {index for index in self._there if self.content.present(index)}
+        self._complete_to = 0
+        for demand in self._demands:
+            demand.served = 0
+        self._wake.set()
 
     def disown(self, digest: bytes) -> None:
         """Another fill stores the same chunk: it stays, whatever becomes of this fill."""
@@ -445,33 +454,26 @@ class Fill:
                 reservation.close()
 
     async def _room_for(self, leg: Leg) -> tuple[Reservation, bool]:
-        """Return room for a leg's absent chunks, and whether it is the whole fill's.
-
-        A learning fill has reserved for all of them; a chunk that was found damaged since needs
-        room once more.
-        """
+        """Return room for a leg's absent chunks, and whether it is the whole fill's."""
+        if self._reservation is not None:
+            return self._reservation, True
         grid = self.content.grid
         absent = sum(
             allocated(len(grid.chunk(index)))
             for index in range(leg.first, leg.stop)
             if not self.content.present(index)
         )
-        if self._reservation is not None and absent <= self._reservation.remaining:
-            return self._reservation, True
         return await self._ports.store.reserve(absent), False
 
     async def _land(
         self, leg: Leg, index: int, buffer: bytearray, reservation: Reservation
     ) -> None:
         """Hash, store and announce a chunk."""
-        content, store = self.content, self._ports.store
+        content = self.content
         known = content.manifest.digest(index)
         was_there = content.present(index)
         try:
-            async with asyncio.timeout(DISK_SECONDS_MAX):
-                stored = await store.put(
-                    memoryview(buffer), reservation=reservation, sealed_by=known
-                )
+            stored = await self._put(memoryview(buffer), reservation, known)
             if self._learning:
                 content.manifest.learn(index, stored.digest)
         except (InvalidChunkError, ValueError) as error:
@@ -493,6 +495,19 @@ class Fill:
             leg.progressed = True
         leg.landed.add(index)
         self._release(index)
+
+    async def _put(self, data: memoryview, reservation: Reservation, known: bytes | None) -> Stored:
+        store = self._ports.store
+        async with asyncio.timeout(DISK_SECONDS_MAX):
+            try:
+                return await store.put(data, reservation=reservation, sealed_by=known)
+            except NoRoomError:
+                # Reserved for what was absent; this chunk was found damaged since.
+                reservation = await store.reserve(len(data))
+                try:
+                    return await store.put(data, reservation=reservation, sealed_by=known)
+                finally:
+                    reservation.close()
 
     # --- proof ------------------------------------------------------------------------------------
 
@@ -526,18 +541,10 @@ class Fill:
             try:
                 matches = await prover.matches(content.grid.count, chunk)
             except ChunkLostError:
-                self._look_again()  # quarantined; a leg fetches it again
+                self.look_again()  # quarantined; a leg fetches it again
                 continue
             if not matches:
                 self._ports.meter.inc(VERIFY_FAILURES)
                 raise ProofFailedError("the image's data does not match its hash")
             return
         raise StorageError("chunks are damaged on the disk again and again")
-
-    def _look_again(self) -> None:
-        """A chunk that was there is not: find out which."""
-        self._there = {index for index in self._there if self.content.present(index)}
-        self._complete_to = 0
-        for demand in self._demands:
-            demand.served = 0
-        self._wake.set()

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Coroutine
+from functools import partial
 
 from backends.spans import Span
 from cacheproxy.config import CacheSettings
@@ -22,7 +23,7 @@ from cacheproxy.errors import (
     ProxyError,
     StorageError,
 )
-from cacheproxy.fill.delivery import Delivery
+from cacheproxy.fill.delivery import DISK_SECONDS_MAX, Delivery
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
 from cacheproxy.processes import messages
@@ -124,7 +125,8 @@ class WorkerLink:
                 self.send(messages.Described(message.request, facts, facts is not None))
             case messages.Open():
                 self._grants[message.reader] = 0
-                self._readers[message.reader] = self._spawn(self._read(message))
+                task = self._readers[message.reader] = self._spawn(self._read(message))
+                task.add_done_callback(partial(self._ended, message.reader))
             case messages.Grant() if message.reader in self._readers:
                 self._grants[message.reader] = message.stop
                 if (delivery := self._deliveries.get(message.reader)) is not None:
@@ -145,6 +147,12 @@ class WorkerLink:
             case _:
                 pass  # about a reader that has ended
 
+    def _ended(self, reader: int, _: asyncio.Task[None]) -> None:
+        """A reader has ended, perhaps before its task began."""
+        self._readers.pop(reader, None)
+        self._grants.pop(reader, None)
+        self._deliveries.pop(reader, None)
+
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
@@ -152,12 +160,16 @@ class WorkerLink:
         return task
 
     async def _warm(self, message: messages.Warm) -> None:
+        proven = None
         try:
-            await self._keeper.store.warm(message.digest, message.size)
-        except StorageError:
-            self.send(messages.Warmed(message.request, good=False))
-        else:
-            self.send(messages.Warmed(message.request, good=True))
+            async with asyncio.timeout(DISK_SECONDS_MAX):
+                proven = await self._keeper.store.warm(message.digest, message.size)
+        except (StorageError, TimeoutError) as error:
+            log.info("a chunk cannot be read again: %s", error)
+        except Exception:
+            log.exception("reading a chunk again broke")
+        finally:
+            self.send(messages.Warmed(message.request, proven))
 
     async def _read(self, message: messages.Open) -> None:
         """One reader's life."""
@@ -174,9 +186,10 @@ class WorkerLink:
         except ProxyError as error:
             log.info("reading %s failed: %s", message.facts.image_id, error)
             self.send(messages.Failed(number, "source"))
-        finally:
-            del self._readers[number], self._grants[number]
-            self._deliveries.pop(number, None)
+        except Exception:
+            # The worker waits for a word, and can go round the cache.
+            log.exception("reading %s broke", message.facts.image_id)
+            self.send(messages.Failed(number, "storage"))
 
     async def _deliver(self, message: messages.Open) -> None:
         keeper = self._keeper
@@ -186,13 +199,17 @@ class WorkerLink:
             size = len(content.grid.chunk(index))
             keeper.store.hold(digest, self)
             keeper.store.touch([digest])
+            sent = False
             try:
                 self.send(
                     messages.Chunk(message.reader, index, digest, size, fetched, opened.identity),
                     (opened.fd,),
                 )
+                sent = True
             finally:
                 os.close(opened.fd)
+                if not sent:
+                    keeper.store.release(digest, self)
 
         delivery = Delivery(
             keeper.flights,

@@ -20,6 +20,7 @@ from backends.spans import Span
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.geometry import Grid
+from cacheproxy.core.proof import Identity
 from cacheproxy.errors import (
     CacheRefusedError,
     DistrustedError,
@@ -38,6 +39,10 @@ from cacheproxy.processes import messages
 from cacheproxy.processes.channel import Channel, ChannelFullError
 
 TOUCHES_MAX = 512  # chunk uses reported in one message
+# Together below what a channel queues for a worker whose loop is busy (descriptors: 1,024): every
+# reader may await one chunk, and those who came early some more.
+READERS_MAX = 512
+CHUNKS_AHEAD_MAX = 384
 
 T = TypeVar("T")
 
@@ -56,7 +61,8 @@ _FAILURES: Final[dict[messages.FailureKind, type[ProxyError]]] = {
 class LinkReader:
     """A reader of one span: gives leased files, chunk after chunk; `close` ends it."""
 
-    def __init__(self, link: KeeperLink, number: int, window: int) -> None:
+    def __init__(self, link: KeeperLink, number: int, span: Span, window: int) -> None:
+        self._span = span
         self.proven = False
         self.grid: Grid | None = None
         self._link = link
@@ -66,16 +72,24 @@ class LinkReader:
         self._error: ProxyError | None = None
         self._news = asyncio.Event()
         self._closed = False
+        self._end = 0  # one past the span's last chunk
+        self._taken = 0  # the next chunk to arrive
+        self._granted = 0
 
     # --- from the link ---
 
     def opened(self, message: messages.Opened, size: int) -> None:
         self.proven = message.proven
         self.grid = Grid(size, message.chunk_bytes)
+        indexes = self.grid.covering(self._span)
+        self._taken = self._granted = indexes.start
+        self._end = indexes.stop
         self._news.set()
 
     def arrived(self, message: messages.Chunk, file: HotFile) -> None:
         self._arrived.append((message.index, file, message.fetched))
+        self._link.outstanding -= 1
+        self._taken += 1
         self._news.set()
 
     def failed(self, error: ProxyError) -> None:
@@ -97,7 +111,7 @@ class LinkReader:
 
         The caller releases the file.
         """
-        self._link.grant(self._number, index + self._window)
+        self._grant(index)
         while not self._arrived:
             if self._error is not None:
                 raise self._error
@@ -115,7 +129,18 @@ class LinkReader:
         self._closed = True
         while self._arrived:
             self._link.hot.release(self._arrived.popleft()[1])
+        self._link.outstanding -= self._granted - self._taken
+        self._granted = self._taken
         self._link.closed(self._number)
+
+    def _grant(self, index: int) -> None:
+        """Take as many chunks ahead as this reader's window, and all readers' together, allow."""
+        ahead = max(1, min(self._window, CHUNKS_AHEAD_MAX - self._link.outstanding))
+        stop = min(index + ahead, self._end)
+        if stop > self._granted:
+            self._link.outstanding += stop - self._granted
+            self._granted = stop
+            self._link.grant(self._number, stop)
 
     async def _next_news(self) -> None:
         self._news.clear()
@@ -135,7 +160,8 @@ class KeeperLink:
         self._numbers = itertools.count(1)
         self._readers: dict[int, tuple[LinkReader, ImageFacts]] = {}
         self._described: dict[int, asyncio.Future[messages.Described]] = {}
-        self._warmed: dict[int, asyncio.Future[bool]] = {}
+        self._warmed: dict[int, asyncio.Future[messages.Warmed]] = {}
+        self.outstanding = 0  # chunks granted that have not arrived
         self._heard_at = 0.0
         self._touched: dict[bytes, None] = {}
 
@@ -184,7 +210,10 @@ class KeeperLink:
             self._channel.send(messages.encode(message))
         except ChannelFullError as error:
             self._drop("the keeper does not read")
+            asyncio.get_running_loop().call_soon(self.on_lost)  # another link is welcome
             raise KeeperError("the keeper does not read") from error
+        except ValueError as error:
+            raise KeeperError("the request is too long for the keeper") from error
 
     async def alive(self, waiting: Coroutine[None, None, T] | asyncio.Future[T]) -> T:
         """Wait for something from the keeper for as long as it gives signs of life."""
@@ -205,7 +234,7 @@ class KeeperLink:
     async def describe(self, image_id: str) -> messages.Described:
         """Ask what is known of an image."""
         number = next(self._numbers)
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[messages.Described] = asyncio.get_running_loop().create_future()
         self._described[number] = answer
         try:
             self._send(messages.Describe(number, image_id))
@@ -213,21 +242,23 @@ class KeeperLink:
         finally:
             del self._described[number]
 
-    async def warm(self, digest: bytes, size: int) -> bool:
-        """Have a chunk read and hashed again; False if it is gone or damaged."""
+    async def warm(self, digest: bytes, size: int) -> Identity | None:
+        """Have a chunk read and hashed again; which file that is, None: it is gone or damaged."""
         number = next(self._numbers)
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[messages.Warmed] = asyncio.get_running_loop().create_future()
         self._warmed[number] = answer
         try:
             self._send(messages.Warm(number, digest, size))
-            return await self.alive(answer)
+            return (await self.alive(answer)).proven
         finally:
             del self._warmed[number]
 
     def read(self, facts: ImageFacts, span: Span, headers: Headers) -> LinkReader:
         """Begin a reader; `close` it in any case."""
+        if len(self._readers) >= READERS_MAX:
+            raise KeeperError("too many readers at once")
         number = next(self._numbers)
-        reader = LinkReader(self, number, self._settings.window_chunks)
+        reader = LinkReader(self, number, span, self._settings.window_chunks)
         self._readers[number] = (reader, facts)
         try:
             self._send(messages.Open(number, facts, span.start, span.stop, list(headers)))
@@ -285,7 +316,7 @@ class KeeperLink:
             case messages.Described():
                 _answer(self._described.get(message.request), message)
             case messages.Warmed():
-                _answer(self._warmed.get(message.request), message.good)
+                _answer(self._warmed.get(message.request), message)
             case messages.Dying():
                 self.hot.expel(message.digest)
             case _:

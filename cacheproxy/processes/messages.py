@@ -137,10 +137,13 @@ class Dying(Message, frozen=True):
 
 
 class Warmed(Message, frozen=True):
-    """`good` False: close the descriptor and open the span again."""
+    """`proven` is the file whose bytes are right now; None: the chunk is lost.
+
+    A worker that holds another file of the same digest holds one that was set aside meanwhile.
+    """
 
     request: int
-    good: bool
+    proven: Identity | None
 
 
 class Alive(Message, frozen=True):

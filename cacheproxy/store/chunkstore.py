@@ -199,6 +199,7 @@ class ChunkStore(RecordBook):
             return Stored(digest, size, new=False, zero=True)
         while True:
             if self._entry(digest) is not None or self._departures.revive(digest):
+                self._entries.touch([digest])
                 return Stored(digest, size, new=False, zero=False)
             other = self._storing.get(digest) or self._departures.leaving(digest)
             if other is None:
@@ -267,10 +268,11 @@ class ChunkStore(RecordBook):
         """
         return await self._open(digest, size, self._proofs.known(digest, time.monotonic()))
 
-    async def warm(self, digest: bytes, size: int) -> None:
+    async def warm(self, digest: bytes, size: int) -> Identity:
         """Read a chunk into memory and prove it anew; raises what `open_proven` does."""
         opened = await self._open(digest, size, None)
         os.close(opened.fd)
+        return opened.identity
 
     def open_zero(self, size: int) -> int:
         """Return a descriptor, owned by the caller, of a sparse file of at least `size` zeros."""

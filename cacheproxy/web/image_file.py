@@ -18,6 +18,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from backends.spans import MultipleRangesError, RangeNotSatisfiableError, Span, parse_range
+from cacheproxy.connections import STALL_SECONDS_MAX
 from cacheproxy.errors import ProofFailedError, ProxyError
 from cacheproxy.headers import Headers
 from cacheproxy.metrics import FILE_REQUESTS, REQUESTS, SERVED_BYTES, TIME_TO_FIRST_BYTE, Meter
@@ -147,14 +148,16 @@ class ImageFile:
     ) -> web.StreamResponse:
         try:
             request[SENT_BYTES] = len(first)
-            await response.write(first)
+            await _write(response, first)
             async for piece in pieces:
                 request[SENT_BYTES] += len(piece)
-                await response.write(piece)
+                await _write(response, piece)
             await response.write_eof()
         except ProxyError:
             reset(request)
             return response
+        except TimeoutError:
+            reset(request)  # it took nothing for so long: what it holds is wanted elsewhere
         except ConnectionError:
             pass  # the client left: the server knows
         except asyncio.CancelledError:  # the same, noticed earlier
@@ -228,3 +231,8 @@ def _select(request: web.BaseRequest, image: Image, etag: str | None) -> Selecti
     if condition is not None and (etag is None or condition.strip() != etag):
         return Selection(200, Span(0, size))
     return Selection(206, parse_range(header, size))
+
+
+async def _write(response: web.StreamResponse, piece: Piece) -> None:
+    async with asyncio.timeout(STALL_SECONDS_MAX):
+        await response.write(piece)

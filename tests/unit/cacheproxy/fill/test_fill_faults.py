@@ -179,3 +179,57 @@ async def test_refused_credentials_end_the_fill(case: Case) -> None:
         await case.read(image).task
     await case.idle()
     assert len(image.data_requests) == 1
+
+
+async def test_a_leftover_that_was_damaged_is_fetched_again(glance: Origin, tmp_path: Path) -> None:
+    image = glance.add(DATA)
+    hold = image.hold_at(3 * CHUNK + 1)
+    async with started(glance, tmp_path / "cache") as case:
+        reading = case.read(image, 0, 3 * CHUNK)
+        assert await reading.task == DATA[: 3 * CHUNK]
+        digest = (await case.flights.admit(facts_of(image))).manifest.digest(1)
+        assert digest is not None
+    hold.release.set()
+    path = tmp_path / "cache" / "chunks" / digest.hex()[:2] / digest.hex()
+    path.chmod(0o640)
+    path.write_bytes(b"x" * CHUNK)
+    async with started(glance, tmp_path / "cache") as case:
+        reading = case.read(image)
+        assert await reading.task == DATA
+        assert reading.fetched == [False, True, False, True, True]
+        await case.idle()
+
+
+async def test_a_source_without_ranges_that_is_always_cut_is_given_up(case: Case) -> None:
+    image = case.origin.add(DATA, ranges="refused")
+    image.cuts += [2 * CHUNK + 77] * 100
+    with pytest.raises(FillFailedError):
+        await case.read(image).task
+    await case.idle()
+    assert len(image.cuts) > 90
+
+
+async def test_a_refill_from_a_source_without_ranges_reads_it_once(case: Case) -> None:
+    image = case.origin.add(DATA, ranges="refused")
+    assert await case.read(image).task == DATA
+    await case.idle()
+    content = await case.flights.admit(facts_of(image))
+    await case.store.drop([content.manifest.digest(index) or b"" for index in (1, 3)])
+    assert await case.read(image).task == DATA
+    await case.idle()
+    assert image.sent_bytes == 2 * SIZE
+
+
+async def test_a_liar_of_another_size_takes_nothing_along(glance: Origin, tmp_path: Path) -> None:
+    async with started(glance, tmp_path / "cache", trust=True) as case:
+        honest = glance.add(DATA)
+        claim = {key: honest.record[key] for key in ("os_hash_algo", "os_hash_value")}
+        liar = glance.add(OTHER[:-1], record=claim)
+        assert await case.read(honest).task == DATA
+        await case.idle()
+        with pytest.raises(ProofFailedError):
+            await case.read(liar).task
+        await case.idle()
+        again = case.read(honest)
+        assert await again.task == DATA
+        assert not any(again.fetched)
