@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from harness.origin import Origin
 
 SIZE = 6 * CHUNK + 1000
 DATA = random.Random(1).randbytes(SIZE)
-KINDS = [
+KINDS: list[dict[str, Any]] = [
     {"ranges": "yes"},
     {"ranges": "refused"},
     {"ranges": "ignored"},
@@ -25,7 +26,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("how", KINDS)
-async def test_a_whole_image_is_fetched_once_and_bound(case: Case, how: dict[str, str]) -> None:
+async def test_a_whole_image_is_fetched_once_and_bound(case: Case, how: dict[str, Any]) -> None:
     image = case.origin.add(DATA, **how)
     reading = case.read(image)
     assert await reading.task == DATA
@@ -41,7 +42,7 @@ async def test_a_whole_image_is_fetched_once_and_bound(case: Case, how: dict[str
 
 @pytest.mark.parametrize("how", KINDS)
 async def test_many_readers_join_and_the_tail_is_wanted_first(
-    case: Case, how: dict[str, str]
+    case: Case, how: dict[str, Any]
 ) -> None:
     image = case.origin.add(DATA, **how)
     hold = image.hold_at(SIZE - 1)
