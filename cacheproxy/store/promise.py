@@ -31,7 +31,11 @@ class Promise:
     async def cover(self) -> None:
         """Wait until what is claimed is within the promise; raises `StorageError`."""
         while not self._ledger.covered:
-            await asyncio.shield(self._rise())
+            rising = self._rise()
+            if rising.done():
+                await asyncio.sleep(0)  # `_risen` has yet to run: to wait for `rising` is no wait
+            else:
+                await asyncio.shield(rising)
 
     async def begin(self) -> None:
         """Promise for the first time; from here on the store counts as not closed in order."""
