@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import stat
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,18 +43,16 @@ def chunk_path(directory: Path, digest: bytes) -> Path:
 
 def allocated_by_us(directory: Path) -> int:
     """Return what `du` says of the store: the directory, and all in it that is the store's."""
-    found = [directory]
-    for name in OURS:
-        top = directory / name
-        found += [top, *top.rglob("*")] if top.is_dir() else [top]
-    return sum(_allocated(path) for path in found)
+    return sum(_allocated(directory / name) for name in OURS) + directory.lstat().st_blocks * 512
 
 
-def _allocated(path: Path) -> int:
+def _allocated(path: Path | os.DirEntry[str]) -> int:
     try:
-        return path.lstat().st_blocks * 512
+        status = os.lstat(path)
+        below = sum(map(_allocated, os.scandir(path))) if stat.S_ISDIR(status.st_mode) else 0
     except FileNotFoundError:  # evicted since it was listed
         return 0
+    return status.st_blocks * 512 + below
 
 
 def open_descriptors() -> int:
@@ -128,13 +127,14 @@ class StoreCase:
         """Check what is always true when nothing is in progress."""
         await self.settled()
         ledger, entries = self.store._ledger, self.store._entries
-        listed = [entries.get(digest) for digest in self.files()]
+        files = await asyncio.to_thread(self.files)
+        listed = [entries.get(digest) for digest in files]
         assert all(listed), "a file without an entry"
         assert sum(entry.cost for entry in listed if entry) == ledger.chunks
         assert (ledger.reserved, ledger.claimed) == (0, 0)
         assert not self.store._storing
         assert not list((self.directory / "staging").iterdir())
-        assert ledger.used == allocated_by_us(self.directory)
+        assert ledger.used == await asyncio.to_thread(allocated_by_us, self.directory)
         assert ledger.used <= ledger.limit
         assert ledger.files <= ledger.promised
         assert self.total(CACHE_BYTES) == ledger.used
