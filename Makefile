@@ -53,11 +53,11 @@ $(VENV)/created: | python
 	@touch $@
 
 $(VENV)/installed-run: $(VENV)/created pyproject.toml constraints.txt
-	$(INSTALL) $(PY) --constraint constraints.txt --editable .
+	@$(INSTALL) $(PY) --constraint constraints.txt --editable .
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
-	$(INSTALL) $(PY) --constraint constraints.txt --editable '.[test]'
+	@$(INSTALL) $(PY) --constraint constraints.txt --editable '.[test]'
 	@touch $@ $(VENV)/installed-run
 
 # The real services, each in an environment of its own: their pins contradict one another.
@@ -65,5 +65,5 @@ services: $(SERVICES)/keystone/installed $(SERVICES)/glance/installed
 
 $(SERVICES)/%/installed: tests/services/%.txt | $(VENV)/created
 	$(PYTHON) -m venv --clear --without-pip $(SERVICES)/$*
-	$(INSTALL) $(SERVICES)/$*/bin/python --requirement $<
+	@$(INSTALL) $(SERVICES)/$*/bin/python --requirement $<
 	@touch $@

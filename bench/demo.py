@@ -15,7 +15,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -46,6 +45,8 @@ class Service:
 
 def main() -> int:
     """Run the story, then keep serving until Ctrl-C."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell has told us to ignore one
+        signal.signal(number, signal.default_int_handler)
     HERE.mkdir(exist_ok=True)
     for old in ("cache", "images", "catalog.db"):
         remove(HERE / old)
@@ -436,13 +437,12 @@ def farewell(upstream: Service, node: Service) -> None:
 
 
 def wait_for_interrupt(*services: Service) -> None:
-    """Wait for Ctrl-C, SIGTERM, or the end of a daemon."""
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    while not stop.wait(0.5):
+    """Wait for Ctrl-C, or for the end of a daemon."""
+    while True:
         for service in services:
             if service.process.poll() is not None:
                 raise RuntimeError(f"the {service.name} ended; see {service.log}")
+        time.sleep(0.5)
 
 
 def remove(path: Path) -> None:
