@@ -47,6 +47,7 @@ from cacheproxy.fill.landings import Landings
 from cacheproxy.fill.leg import Leg, Torn
 from cacheproxy.fill.prover import Prover
 from cacheproxy.fill.source import Source
+from cacheproxy.fill.waiters import Waiters
 from cacheproxy.metrics import VERIFY_FAILURES, Meter
 from cacheproxy.store.chunkstore import ChunkStore, Reservation, Stored
 
@@ -101,7 +102,7 @@ class Fill:
         self._attempts = 0
         self._paused = False
         self._wake = asyncio.Event()
-        self._waiters: dict[int | None, set[asyncio.Future[None]]] = {}
+        self._waiters = Waiters()
         self._begun = content.proven
         self._reservation: Reservation | None = None
         self._protected: dict[int, bytes] = {}
@@ -168,17 +169,8 @@ class Fill:
             await self._news(None)
 
     async def _news(self, about: int | None) -> None:
-        if self._ended:
-            return
-        waiter = asyncio.get_running_loop().create_future()
-        waiters = self._waiters.setdefault(about, set())
-        waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            waiters.discard(waiter)
-            if not waiters and self._waiters.get(about) is waiters:
-                del self._waiters[about]
+        if not self._ended:
+            await self._waiters.wait(about)
 
     def look_again(self) -> None:
         """A chunk that was there was found damaged or gone: what is there has to be asked anew."""
@@ -232,7 +224,7 @@ class Fill:
         if absent:
             self._reservation = await self._ports.store.reserve(absent)
         self._begun = True
-        self._release(None)
+        self._waiters.wake(None)
 
     def _protect(self, index: int, digest: bytes) -> None:
         if index not in self._protected:
@@ -262,7 +254,7 @@ class Fill:
             log.warning("what a fill of %s learnt is lost: %s", self.content.key, error)
         finally:
             self._fresh.clear()
-            self._release_all()
+            self._waiters.wake_all()
 
     def _fail(self, error: ProxyError) -> None:
         if self.failure is None:
@@ -272,18 +264,8 @@ class Fill:
                 error = FillFailedError(str(error))
             self.failure = error
             log.warning("fill of %s failed: %s", self.content.key, error)
-        self._release_all()
+        self._waiters.wake_all()
         self._wake.set()
-
-    def _release(self, about: int | None) -> None:
-        """Let those look again who wait for a chunk, or (None) for the proof."""
-        for waiter in self._waiters.get(about, ()):
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _release_all(self) -> None:
-        for about in self._waiters:
-            self._release(about)
 
     # --- decisions --------------------------------------------------------------------------------
 
@@ -494,7 +476,7 @@ class Fill:
             content.landed[index] = self._ports.tick()
             leg.progressed = True
         leg.landed.add(index)
-        self._release(index)
+        self._waiters.wake(index)
 
     async def _put(self, data: memoryview, reservation: Reservation, known: bytes | None) -> Stored:
         store = self._ports.store
@@ -523,7 +505,7 @@ class Fill:
             self._fail(FillFailedError(f"unexpected {type(error).__name__}"))
         else:
             self._on_proven(self.facts, self.content)
-            self._release(None)
+            self._waiters.wake(None)
             self._wake.set()
 
     async def _hash_whole(self) -> None:
