@@ -68,13 +68,13 @@ class ImageFile:
         self._meter = meter
 
     async def answer(self, request: web.BaseRequest, image_id: str) -> web.StreamResponse:
-        """Answer, and count the request with exactly one result, which is known at its end."""
-        self._meter.inc(FILE_REQUESTS)
+        """Answer; count the request and its one result at its end, if the process lives to see it."""
         request[RESULT] = "error"
         started = time.monotonic()
         try:
             return await self._answer(request, image_id, started)
         finally:
+            self._meter.inc(FILE_REQUESTS)
             self._meter.inc(REQUESTS, 1, request[RESULT])
             if FIRST_BYTE_SECONDS in request:
                 seconds = request[FIRST_BYTE_SECONDS]

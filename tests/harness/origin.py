@@ -197,7 +197,7 @@ async def _answer_data(peer: Peer, request: Request, image: OriginImage) -> bool
     else:
         image.data_requests.append(wanted)
     if refusal := _refusal(request, image, question=question):
-        await _send_refusal(peer, refusal)
+        await _send_refusal(peer, refusal, with_body=request.method != "HEAD")
         return True
     if image.ranges == "ignored":
         start, stop = 0, image.sent_size
@@ -238,9 +238,10 @@ async def _send_document(peer: Peer, status: int, document: Any) -> None:
     await peer.send(_head(status, "application/json", f"Content-Length: {len(body)}") + body)
 
 
-async def _send_refusal(peer: Peer, status: int) -> None:
+async def _send_refusal(peer: Peer, status: int, *, with_body: bool = True) -> None:
     body = f"{status} {HTTPStatus(status).phrase}".encode()
-    await peer.send(_head(status, "text/plain", f"Content-Length: {len(body)}") + body)
+    head = _head(status, "text/plain", f"Content-Length: {len(body)}")
+    await peer.send(head + body if with_body else head)
 
 
 async def _send_data(
