@@ -27,7 +27,6 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.ledger import Claim, Reservation
@@ -53,9 +52,8 @@ __all__ = ["ChunkStore", "OpenChunk", "Reservation", "Stored"]
 log = logging.getLogger(__name__)
 
 ABANDON_SECONDS = 5.0  # a cancelled put's longest wait for the thread that has its buffer
+SLICE = 256  # chunks dropped before the loop gets its turn
 BUSY_SECONDS = 30.0  # a put's longest wait for another one of the same chunk, or for its removal
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +92,6 @@ class ChunkStore(RecordBook):
         self._promise = parts.promise
         self._room = parts.room
         self._storing: dict[bytes, asyncio.Future[None]] = {}
-        self._jobs: set[asyncio.Future[Any]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
@@ -117,7 +114,8 @@ class ChunkStore(RecordBook):
         """Open the store in `settings.directory`; needs no walk through it.
 
         `on_dying(digest, holder)` is called, once for each holder, when a held chunk is to go.
-        Raises `ConfigError` if the directory cannot be used, is in use, or the limit is too small.
+        Raises `ConfigError` if the directory cannot be used, is in use, or the limit is too small;
+        `StorageError` if the disk fails at the moment.
         """
         parts = await assemble(settings, meter, on_dying)
         store = cls(parts)
@@ -129,6 +127,8 @@ class ChunkStore(RecordBook):
             asyncio.create_task(parts.room.run(), name="evict"),
             asyncio.create_task(reconciler.run(), name="reconcile"),
         ]
+        for task in store._tasks:
+            task.add_done_callback(_tell_failure)
         return store
 
     async def close(self) -> None:
@@ -139,10 +139,12 @@ class ChunkStore(RecordBook):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        while pending := [*self._jobs, *self._departures.all_leaving()]:
-            await asyncio.wait(pending)
+        await self._threads.idle()
+        while leaving := self._departures.all_leaving():
+            await asyncio.wait(leaving)
         try:
-            self._entries.flush()
+            await self._entries.flush()
+            await self._writer.sync()
             if not self._ledger.unknown:
                 self._promise.settle()
             await self._writer.sync()
@@ -150,7 +152,7 @@ class ChunkStore(RecordBook):
             # The next start finds the store as after a crash.
             log.error("the cache was not closed in order: %s", error)  # noqa: TRY400 -- no defect
         await self._writer.close()
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.close()
         self._zeros.close()
         self._files.close()
 
@@ -161,6 +163,10 @@ class ChunkStore(RecordBook):
         if not self._closed:
             self._promise.follow()
             self._room.grant()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError("the cache is closed")
 
     def _busy(self, digest: bytes) -> bool:
         return digest in self._storing or self._departures.going(digest)
@@ -191,7 +197,8 @@ class ChunkStore(RecordBook):
         size = len(data)
         if not 0 < size <= CHUNK_BYTES_MAX:
             raise ValueError(f"a chunk of {size} bytes")
-        digest, zero = await self._in_thread(_digest, data)
+        self._check_open()
+        digest, zero = await self._threads.run(_digest, data)
         if sealed_by is not None and sealed_by != digest:
             self._meter.inc(VERIFY_FAILURES)
             raise InvalidChunkError("a chunk's bytes do not match its digest")
@@ -214,27 +221,22 @@ class ChunkStore(RecordBook):
     async def _store(
         self, digest: bytes, data: bytes | memoryview, reservation: Reservation
     ) -> None:
-        if self._closed:
-            raise StorageError("the cache is closed")
+        self._check_open()
         if self._writer.full:
             raise StorageError("the index does not take changes")
         claim = reservation.claim(len(data))
         if claim is None:
             raise NoRoomError("the reservation is used up")
-        loop = asyncio.get_running_loop()
-        ended = self._storing[digest] = loop.create_future()
+        ended = self._storing[digest] = asyncio.get_running_loop().create_future()
         abandoned = threading.Event()
         try:
             await self._promise.cover()
-            job = loop.run_in_executor(
-                self._threads, self._files.write, digest, data, abandoned.is_set
-            )
+            job = self._threads.start(self._files.write, digest, data, abandoned.is_set)
         except BaseException:
             claim.give_back()
             del self._storing[digest]
             ended.set_result(None)
             raise
-        self._keep(job)
         job.add_done_callback(partial(self._stored, digest, len(data), claim))
         try:
             await asyncio.shield(job)
@@ -279,6 +281,7 @@ class ChunkStore(RecordBook):
         return self._zeros.open(size)[0]
 
     async def _open(self, digest: bytes, size: int, known: Identity | None) -> OpenChunk:
+        self._check_open()
         if digest in self._zeros:
             return OpenChunk(*self._zeros.open(size))
         entry = self._entry(digest)
@@ -286,7 +289,7 @@ class ChunkStore(RecordBook):
             raise ChunkLostError("the chunk is not in the cache")
         self.protect(digest)
         try:
-            opened, proven = await self._in_thread(
+            opened, proven = await self._threads.run(
                 self._open_and_prove, digest, known, discard=_close_opened
             )
         except ChunkLostError:
@@ -319,8 +322,10 @@ class ChunkStore(RecordBook):
 
     async def drop(self, digests: Iterable[bytes]) -> None:
         """Evict these now; those that are held or protected become dying."""
-        for digest in list(digests):
+        for number, digest in enumerate(list(digests), 1):
             self._departures.retire(digest)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
         if leaving := self._departures.all_leaving():
             await asyncio.wait(leaving, timeout=BUSY_SECONDS)
 
@@ -366,36 +371,16 @@ class ChunkStore(RecordBook):
         """Wait until everything so far is committed."""
         await self._writer.sync()
 
-    # --- threads ----------------------------------------------------------------------------------
-
-    def _keep(self, job: asyncio.Future[T]) -> None:
-        """Let `close` wait for a thread, whoever else waits for it."""
-        self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
-
-    async def _in_thread(
-        self,
-        work: Callable[..., T],
-        *args: object,
-        discard: Callable[[asyncio.Future[T]], None] | None = None,
-    ) -> T:
-        """Run blocking work; if the caller is cancelled, `discard` gets what it gives."""
-        if self._closed:
-            raise StorageError("the cache is closed")
-        job = asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args))
-        self._keep(job)
-        try:
-            return await asyncio.shield(job)
-        except asyncio.CancelledError:
-            if discard is not None:
-                job.add_done_callback(discard)
-            raise
-
 
 def _digest(data: bytes | memoryview) -> tuple[bytes, bool]:
     """In a thread: hash a chunk, and tell whether it is all zeros."""
     digest = digest_of(data)
     return digest, digest == zero_digest(len(data))
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("the cache's task %r broke", task.get_name(), exc_info=error)
 
 
 def _close_opened(job: asyncio.Future[tuple[OpenChunk, bool]]) -> None:

@@ -124,7 +124,7 @@ class Departures:
             return
         self._unlinking = True
         batch, self._queue = self._queue[:UNLINK_BATCH], self._queue[UNLINK_BATCH:]
-        job = self._loop.run_in_executor(self._threads, self._files.unlink, batch)
+        job = self._threads.start(self._files.unlink, batch)
         job.add_done_callback(lambda done: self._unlinked(batch, done.result()))
 
     def _unlinked(self, batch: list[bytes], outcome: list[StorageError | None]) -> None:
@@ -167,7 +167,7 @@ class Departures:
         self._dying.pop(digest, None)
         self._depart(digest, cost)
         bytes_max = self._ledger.limit // LIMIT_SHARE
-        job = self._loop.run_in_executor(self._threads, self._files.set_aside, digest, bytes_max)
+        job = self._threads.start(self._files.set_aside, digest, bytes_max)
         job.add_done_callback(lambda done: self._expelled(digest, done))
 
     def _expelled(self, digest: bytes, job: asyncio.Future[int]) -> None:

@@ -7,7 +7,9 @@ last of them in a crash, the disk is not written for each hit.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from cacheproxy.core.eviction import Candidate, Place, Policy
 from cacheproxy.core.ledger import Ledger
@@ -95,24 +97,24 @@ class Entries:
 
     def _flush_some(self, count: int) -> None:
         """Write the oldest noted uses; those that meet an unreadable index are forgotten."""
-        for digest in list(self._touched)[:count]:
+        for digest in list(islice(self._touched, count)):
             stamp = self._touched.pop(digest)
-            try:
+            with contextlib.suppress(StorageError):
                 self._renew(digest, stamp)
-            except StorageError:
-                return
 
     def _renew(self, digest: bytes, stamp: int) -> None:
         entry = self.get(digest)
         if entry is not None:
             self._write(digest, entry._replace(place=self._policy.touch(entry.place, stamp)))
 
-    def flush(self) -> None:
+    async def flush(self) -> None:
         """Write all noted uses."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._flush_some(len(self._touched))
+        while self._touched:
+            self._flush_some(FLUSH_SLICE)
+            await asyncio.sleep(0)
 
     # --- candidates -------------------------------------------------------------------------------
 

@@ -87,14 +87,15 @@ class ChunkFiles:
     def open(cls, directory: Path) -> ChunkFiles:
         """Lock the directory and make the tree where it is missing.
 
-        Raises `ConfigError` if it cannot be written, is of another version, or is in use.
+        Raises `ConfigError` if it cannot be written, is of another version, or is in use;
+        `StorageError` if the disk fails at the moment.
         """
         tree = Tree.take(directory)
         try:
             return cls(tree)
         except OSError as error:
             tree.release()
-            raise tree.unusable(error) from error
+            raise tree.translated(tree.directory, error) from error
 
     def close(self) -> None:
         """Give the directory up."""
@@ -293,17 +294,27 @@ class ChunkFiles:
     def make_zeros(self) -> tuple[int, Identity]:
         """Open a nameless sparse file as long as the largest chunk; the caller owns it."""
         with translated("making the file of zeros"):
-            name = temporary_name()
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            writable = os.open(name, flags, 0o600, dir_fd=self._staging)
+            try:
+                writable, path = self._make_empty()
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                # What is stored can be served from a full disk, and so can zeros.
+                writable, path = os.memfd_create("zeros", os.MFD_CLOEXEC), None
             try:
                 os.ftruncate(writable, CHUNK_BYTES_MAX)
                 os.fchmod(writable, 0o440)
-                fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._staging)
+                fd = os.open(f"/proc/self/fd/{writable}", os.O_RDONLY | os.O_CLOEXEC)
             finally:
-                os.unlink(name, dir_fd=self._staging)
+                if path is not None:
+                    path.unlink()
                 os.close(writable)
             return fd, Identity.of(os.fstat(fd))  # after unlinking, which sets the ctime
+
+    def _make_empty(self) -> tuple[int, Path]:
+        path = self._tree.staging / temporary_name()
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        return os.open(path, flags, 0o600), path
 
 
 def _path(digest: bytes) -> str:

@@ -15,10 +15,9 @@ each has a transaction of its own, copies out, and is never held across an `awai
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -53,6 +52,8 @@ class Table(enum.Enum):
     IMAGES = b"images"
     CONTENTS = b"contents"
     PAGES = b"pages"
+
+    __hash__ = object.__hash__  # each look-up hashes one, and Enum's own is slow
 
 
 class Key(NamedTuple):
@@ -125,22 +126,39 @@ def page_name(content: bytes, page: int) -> bytes:
     return content + b"\0" + _PAGE.pack(page)
 
 
-@contextlib.contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    try:
-        yield
-    except (lmdb.MapFullError, lmdb.DiskError) as error:
-        raise DiskFullError(f"{doing}: no space") from error
-    except (
-        lmdb.CorruptedError,
-        lmdb.InvalidError,
-        lmdb.PageNotFoundError,
-        lmdb.PanicError,
-        lmdb.VersionMismatchError,
-    ) as error:
-        raise IndexDamagedError(f"{doing}: {type(error).__name__}") from error
-    except lmdb.Error as error:
-        raise StorageError(f"{doing}: {type(error).__name__}") from error
+class _Translated:
+    """Lets out `StorageError` instead of LMDB's errors; a class, because every look-up enters it."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: object
+    ) -> None:
+        if not isinstance(error, lmdb.Error):
+            return
+        if isinstance(error, _FULL):
+            raise DiskFullError(f"{self._doing}: no space") from error
+        damaged = isinstance(error, _DAMAGED)
+        raise (IndexDamagedError if damaged else StorageError)(
+            f"{self._doing}: {type(error).__name__}"
+        ) from error
+
+
+_FULL = (lmdb.MapFullError, lmdb.DiskError)
+_DAMAGED = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.VersionMismatchError,
+)
+_OPENING = _Translated("opening the index")
+_READING = _Translated("reading the index")
+_WRITING = _Translated("writing the index")
 
 
 class IndexFile:
@@ -149,7 +167,7 @@ class IndexFile:
     def __init__(self, directory: Path) -> None:
         """Open or make it; `IndexDamagedError` if it has to be made again."""
         self._data = directory / "data.mdb"
-        with _translated("opening the index"):
+        with _OPENING:
             self._env = lmdb.open(
                 str(directory),
                 map_size=MAP_BYTES,
@@ -161,7 +179,7 @@ class IndexFile:
                 readahead=False,
             )
         try:
-            with _translated("opening the index"):
+            with _OPENING:
                 self._refuse_truncated()
                 # A reader that died with a transaction open would make the file grow for ever.
                 self._env.reader_check()
@@ -195,14 +213,14 @@ class IndexFile:
 
     def get(self, key: Key) -> bytes | None:
         """Return what was committed under a key."""
-        with _translated("reading the index"), self._env.begin() as txn:
+        with _READING, self._env.begin() as txn:
             value: bytes | None = txn.get(key.name, db=self._tables[key.table])
             return value
 
     def names(self, table: Table, prefix: bytes) -> list[bytes]:
         """Return all names of a table that begin like this."""
         found: list[bytes] = []
-        with _translated("reading the index"), self._env.begin() as txn:
+        with _READING, self._env.begin() as txn:
             cursor = txn.cursor(db=self._tables[table])
             if cursor.set_range(prefix):
                 for name in cursor.iternext(keys=True, values=False):
@@ -214,7 +232,7 @@ class IndexFile:
     def oldest(self, queue: int, after: int, count: int) -> list[tuple[int, bytes]]:
         """Return stamps and digests from the old end of a queue, behind the stamp `after`."""
         rows: list[tuple[int, bytes]] = []
-        with _translated("reading the index"), self._env.begin() as txn:
+        with _READING, self._env.begin() as txn:
             cursor = txn.cursor(db=self._order)
             if cursor.set_range(_ORDER.pack(queue, after + 1)):
                 for name, digest in cursor:
@@ -227,7 +245,7 @@ class IndexFile:
     def last_stamp(self) -> int:
         """Return the youngest stamp of any queue; 0 if there is none."""
         last = 0
-        with _translated("reading the index"), self._env.begin() as txn:
+        with _READING, self._env.begin() as txn:
             cursor = txn.cursor(db=self._order)
             positioned: bool = cursor.last()
             while positioned:
@@ -249,7 +267,7 @@ class IndexFile:
 
         With the store's state among them, the commit itself survives a power cut.
         """
-        with _translated("writing the index"):
+        with _WRITING:
             with self._env.begin(write=True) as txn:
                 entries, cost = 0, 0
                 for key, value in changes.items():

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.eviction import LeastRecentlyUsed
 from cacheproxy.core.ledger import Ledger
 from cacheproxy.core.proof import Identity, Proofs
-from cacheproxy.errors import ConfigError, StorageError
+from cacheproxy.errors import ConfigError
 from cacheproxy.metrics import Meter
 from cacheproxy.store.departures import Departures
 from cacheproxy.store.digest import zero_digest
@@ -25,12 +24,12 @@ from cacheproxy.store.promise import Promise
 from cacheproxy.store.quarantine import LIMIT_SHARE
 from cacheproxy.store.room import Room
 from cacheproxy.store.stock import Stock
+from cacheproxy.store.threads import Threads
 from cacheproxy.store.writer import GROWTH_BYTES, Writer
 from cacheproxy.store.zeros import USUAL_SIZES, Zeros
 
 log = logging.getLogger(__name__)
 
-IO_THREADS = 4  # hashing, writing and reading chunks at once; more only queue at the disk
 CHUNKS_MIN = 8  # a limit that has no room for so many chunks is refused
 DIRECTORY_GROWTH_BYTES = 1 << 20  # what chunk directories may grow by between two looks
 MARGIN_BYTES = GROWTH_BYTES + DIRECTORY_GROWTH_BYTES
@@ -91,9 +90,6 @@ def _open(settings: CacheSettings) -> _Opened:
         except BaseException:
             index.close()
             raise
-    except StorageError as error:
-        files.close()
-        raise ConfigError(f"[cache] directory {settings.directory}: {error}") from error
     except BaseException:
         files.close()
         raise
@@ -103,11 +99,10 @@ async def assemble(
     settings: CacheSettings, meter: Meter, on_dying: Callable[[bytes, Hashable], None]
 ) -> Parts:
     """Build everything; nothing runs yet, and the ledger is ready to be used."""
-    threads = ThreadPoolExecutor(IO_THREADS, "cache-io")
+    threads = Threads()
     opened: _Opened | None = None
-    writer: Writer | None = None
     try:
-        opened = await asyncio.get_running_loop().run_in_executor(threads, _open, settings)
+        opened = await threads.run(_open, settings, discard=_let_go)
         on_change: list[Callable[[], None]] = []
         ledger = _start_ledger(opened, settings, on_change)
         index_cost = opened.index_cost
@@ -132,27 +127,26 @@ async def assemble(
             meter=meter,
         )
         departures = Departures(stock, on_dying)
-        promise = Promise(ledger, writer)
-        await promise.begin()
         zeros = Zeros(writer, opened.zeros_known, *opened.zeros_file)
         room = Room(stock, departures)
-        return Parts(stock, zeros, departures, promise, room, on_change)
+        return Parts(stock, zeros, departures, Promise(ledger, writer), room, on_change)
     except BaseException:
-        await _give_up(threads, opened, writer)
+        if opened is not None:
+            await threads.run(_close, opened)
+        await threads.close()
         raise
 
 
-async def _give_up(
-    threads: ThreadPoolExecutor, opened: _Opened | None, writer: Writer | None
-) -> None:
-    if writer is not None:
-        await writer.close()
-    elif opened is not None:
-        opened.index.close()
-    if opened is not None:
-        os.close(opened.zeros_file[0])
-        opened.files.close()
-    await asyncio.to_thread(threads.shutdown)
+def _let_go(opening: asyncio.Future[_Opened]) -> None:
+    """Close what a thread has opened for a caller that is gone."""
+    if opening.exception() is None:
+        _close(opening.result())
+
+
+def _close(opened: _Opened) -> None:
+    opened.index.close()
+    os.close(opened.zeros_file[0])
+    opened.files.close()
 
 
 def _start_ledger(

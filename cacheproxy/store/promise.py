@@ -19,7 +19,8 @@ LARGE_SHARE = (
 class Promise:
     """Keeps `ledger.promised` above what exists: raised ahead of need, lowered lazily.
 
-    A crash starts with all of it counted as used, so it is not much more than there is.
+    A crash starts with all of it counted as used, so it is not much more than there is.  A store
+    that was closed in order counts so until the first promise, which comes before the first file.
     """
 
     def __init__(self, ledger: Ledger, writer: Writer) -> None:
@@ -36,10 +37,6 @@ class Promise:
                 await asyncio.sleep(0)  # `_risen` has yet to run: to wait for `rising` is no wait
             else:
                 await asyncio.shield(rising)
-
-    async def begin(self) -> None:
-        """Promise for the first time; from here on the store counts as not closed in order."""
-        await self._rise()
 
     def follow(self) -> None:
         """The ledger has changed: raise the promise before it is needed, or lower it."""

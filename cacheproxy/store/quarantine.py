@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 FILES_MAX = 32
 LIMIT_SHARE = 32  # the part of the cache's limit that they may take: one in so many
@@ -43,5 +46,9 @@ class Quarantine:
     def trim(self, bytes_max: int) -> None:
         """Remove the oldest until the rest is within the bounds."""
         while self._files and (len(self._files) > FILES_MAX or self.cost > bytes_max):
-            (self._directory / self._files[0][1]).unlink(missing_ok=True)
+            try:
+                (self._directory / self._files[0][1]).unlink(missing_ok=True)
+            except OSError as error:
+                log.error("a quarantined file cannot be removed: %s", error.strerror)  # noqa: TRY400 -- it stays counted
+                return
             del self._files[0]

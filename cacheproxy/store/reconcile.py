@@ -58,9 +58,8 @@ class Reconciler:
         self._ledger.adjust(unknown=-self._ledger.unknown)
 
     async def _directory(self, prefix: int) -> None:
-        loop = asyncio.get_running_loop()
         missing = self._writer.names(Table.CHUNKS, bytes([prefix]))
-        found = await loop.run_in_executor(self._threads, self._files.found, prefix)
+        found = await self._threads.run(self._files.found, prefix)
         orphans: list[bytes] = []
         for number, file in enumerate(found, 1):
             missing.discard(file.digest)
@@ -84,7 +83,7 @@ class Reconciler:
         def look() -> list[Found | None]:
             return [self._files.look(digest) for digest in digests]
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        return await self._threads.run(look)
 
     async def _adopt(self, found: list[Found | None]) -> None:
         refuse: list[bytes] = []
@@ -98,8 +97,7 @@ class Reconciler:
             else:
                 refuse.append(file.digest)
         if refuse:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._threads, self._files.unlink, refuse)
+            await self._threads.run(self._files.unlink, refuse)
 
 
 def _sliced(digests: list[bytes]) -> list[list[bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from cacheproxy.core.eviction import Policy
@@ -12,6 +11,7 @@ from cacheproxy.metrics import Meter
 from cacheproxy.store.entries import Entries
 from cacheproxy.store.files import ChunkFiles
 from cacheproxy.store.holds import Holds
+from cacheproxy.store.threads import Threads
 from cacheproxy.store.writer import Writer
 
 
@@ -26,5 +26,5 @@ class Stock:
     holds: Holds
     proofs: Proofs
     policy: Policy
-    threads: Executor  # bounded; all blocking work but the index's commits
+    threads: Threads
     meter: Meter

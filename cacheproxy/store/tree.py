@@ -22,7 +22,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from cacheproxy.errors import ConfigError
+from cacheproxy.errors import ConfigError, DiskFullError, StorageError
 
 TREE_VERSION = 1
 PREFIXES = 256  # directories under chunks/
@@ -43,7 +43,7 @@ class Tree:
 
     def __init__(self, directory: Path, marker: int, *, fresh: bool) -> None:
         self.fresh = fresh  # made just now
-        self._directory = directory
+        self.directory = directory
         self._marker = marker
         self.chunks, self.quarantine, self.index, self.staging = (
             directory / name for name in _FOLDERS
@@ -62,18 +62,18 @@ class Tree:
         """Lock the directory and make what is missing.
 
         Raises `ConfigError` if it cannot be written, is in use, is of another version, or holds
-        somebody else's files under our names.
+        somebody else's files under our names; `StorageError` if the disk fails at the moment.
         """
         try:
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
             marker = os.open(directory / _MARKER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
-            raise _unusable(directory, error) from error
+            raise cls.translated(directory, error) from error
         try:
             return cls(directory, marker, fresh=_claim(directory, marker))
         except OSError as error:
             os.close(marker)
-            raise _unusable(directory, error) from error
+            raise cls.translated(directory, error) from error
         except BaseException:
             os.close(marker)
             raise
@@ -82,23 +82,22 @@ class Tree:
         """Unlock the directory."""
         os.close(self._marker)
 
-    def unusable(self, error: OSError) -> ConfigError:
-        """Say what the operator can do."""
-        return _unusable(self._directory, error)
+    @staticmethod
+    def translated(directory: Path, error: OSError) -> ConfigError | StorageError:
+        """Tell what only the operator can mend from what a disk may mend by itself."""
+        told = f"[cache] directory {directory} cannot be used ({error.strerror})"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFullError(told)
+        if error.errno in (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT):
+            return StorageError(told)
+        return ConfigError(f"{told}: make it writable for this user, or name another directory")
 
     @property
     def fixed(self) -> Iterator[Path]:
         """What takes space beside the chunks, their directories, the quarantine and the index."""
-        yield self._directory
+        yield self.directory
         for name in (_MARKER, *_FOLDERS, "index/lock.mdb"):
-            yield self._directory / name
-
-
-def _unusable(directory: Path, error: OSError) -> ConfigError:
-    return ConfigError(
-        f"[cache] directory {directory} cannot be used ({error.strerror}):"
-        " make it writable for this user, or name another directory"
-    )
+            yield self.directory / name
 
 
 def _claim(directory: Path, marker: int) -> bool:
@@ -149,7 +148,9 @@ def _has_unnamed_files(staging: Path) -> bool:
     try:
         fd = os.open(staging, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True  # as on any common one; what is stored already can be served meanwhile
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         (staging / name).touch(0o600)
         (staging / name).unlink()

@@ -119,8 +119,9 @@ class StoreCase:
 
     async def settled(self) -> None:
         """Wait for threads and removals, and for the index, to be done with all they have."""
-        while pending := [*self.store._jobs, *self.store._departures.all_leaving()]:
-            await asyncio.wait(pending)
+        await self.store._threads.idle()
+        while leaving := self.store._departures.all_leaving():
+            await asyncio.wait(leaving)
         await self.store.sync()
 
     async def check(self) -> None:
@@ -148,12 +149,11 @@ class StoreCase:
         for task in store._tasks:
             task.cancel()
         await asyncio.gather(*store._tasks, return_exceptions=True)
-        while store._jobs:
-            await asyncio.wait(list(store._jobs))
+        await store._threads.idle()
         store._entries._touched.clear()
-        store._entries.flush()
+        await store._entries.flush()
         await store._writer.close()
-        await asyncio.to_thread(store._threads.shutdown)
+        await store._threads.close()
         store._zeros.close()
         store._files.close()
 

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cacheproxy.core.records import ContentRecord, ImageRecord
+from cacheproxy.core.records import ContentRecord
 from cacheproxy.errors import (
-    ChunkLostError,
     DiskFullError,
     InvalidChunkError,
     NoRoomError,
@@ -23,7 +22,7 @@ from cacheproxy.errors import (
 from cacheproxy.metrics import CHUNKS_STORED, RESERVED_BYTES, VERIFY_FAILURES
 from cacheproxy.store.digest import digest_of, zero_digest
 from contracts.cancelling import cancelled_everywhere
-from harness.store_case import CHUNK, StoreCase, chunk, open_descriptors, opened
+from harness.store_case import CHUNK, StoreCase, chunk, opened
 
 DATA = chunk(1)
 DIGEST = digest_of(DATA)
@@ -280,140 +279,6 @@ async def test_a_put_after_closing_is_refused(tmp_path: Path) -> None:
         await case.store.close()
         with pytest.raises(StorageError, match="closed"):
             await case.store.put(DATA, reservation=reservation)
-
-
-# --- opening -------------------------------------------------------------------------------------
-
-
-async def test_what_is_not_there_is_lost(case: StoreCase) -> None:
-    with pytest.raises(ChunkLostError):
-        await case.store.open_proven(DIGEST, CHUNK)
-    with pytest.raises(ChunkLostError):
-        await case.store.warm(DIGEST, CHUNK)
-
-
-async def test_a_wrong_size_is_not_the_chunks_fault(case: StoreCase) -> None:
-    await case.put(DATA)
-    with pytest.raises(ChunkLostError):
-        await case.store.open_proven(DIGEST, CHUNK - 1)
-    assert await case.read(DIGEST) == DATA
-    assert case.total(VERIFY_FAILURES) == 0
-
-
-@pytest.fixture
-def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Note which chunks are read and hashed."""
-    seen: list[bytes] = []
-    plain = "cacheproxy.store.files.ChunkFiles.holds_digest"
-    holds_digest = __import__("cacheproxy.store.files", fromlist=["x"]).ChunkFiles.holds_digest
-
-    def noting(self: object, fd: int, digest: bytes) -> bool:
-        seen.append(digest)
-        return bool(holds_digest(self, fd, digest))
-
-    monkeypatch.setattr(plain, noting)
-    return seen
-
-
-async def test_what_was_just_written_is_proven(case: StoreCase, hashed: list[bytes]) -> None:
-    await case.put(DATA)
-    await case.read(DIGEST)
-    assert hashed == []
-    await case.store.warm(DIGEST, CHUNK)
-    assert hashed == [DIGEST]
-
-
-async def test_the_first_reader_after_a_restart_proves(tmp_path: Path, hashed: list[bytes]) -> None:
-    async with opened(tmp_path) as case:
-        await case.put(DATA)
-    async with opened(tmp_path) as case:
-        assert await case.read(DIGEST) == DATA
-        assert hashed == [DIGEST]
-        assert await case.read(DIGEST) == DATA
-        assert hashed == [DIGEST]
-
-
-async def test_an_old_proof_is_made_again(tmp_path: Path, hashed: list[bytes]) -> None:
-    async with opened(tmp_path, proof_seconds=0) as case:
-        await case.put(DATA)
-        await case.read(DIGEST)
-        await case.read(DIGEST)
-    assert hashed == [DIGEST, DIGEST]
-
-
-async def test_a_touched_file_is_proven_again(case: StoreCase, hashed: list[bytes]) -> None:
-    await case.put(DATA)
-    os.utime(case.path(DIGEST))
-    assert await case.read(DIGEST) == DATA
-    assert await case.read(DIGEST) == DATA
-    assert hashed == [DIGEST]
-    assert case.total(VERIFY_FAILURES) == 0
-
-
-async def test_opening_cancelled_anywhere_leaves_no_descriptor(case: StoreCase) -> None:
-    await case.put(DATA)
-    before = open_descriptors()
-
-    async def check() -> None:
-        await case.settled()
-        assert open_descriptors() == before
-        assert case.store._holds.free(DIGEST)
-
-    async def open_and_close() -> None:
-        os.close((await case.store.open_proven(DIGEST, CHUNK)).fd)
-
-    await cancelled_everywhere(open_and_close, check)
-
-
-# --- records -------------------------------------------------------------------------------------
-
-IMAGE = ImageRecord(9, None, "sha512", "ff", "sha512:ff/262144")
-CONTENT = ContentRecord(9, CHUNK, proven=True, published=False)
-
-
-async def test_records_are_found_at_once_and_after_a_restart(tmp_path: Path) -> None:
-    async def check(case: StoreCase) -> None:
-        assert case.store.image("i") == IMAGE
-        assert case.store.content(IMAGE.content) == CONTENT
-        assert case.store.manifest_page(IMAGE.content, 300) == b"page"
-        assert case.store.manifest_page(IMAGE.content, 0) is None
-        assert case.store.image("j") is None
-
-    async with opened(tmp_path) as case:
-        case.store.put_image("i", IMAGE)
-        case.store.put_content(IMAGE.content, CONTENT)
-        case.store.put_manifest_page(IMAGE.content, 300, b"page")
-        await check(case)
-    async with opened(tmp_path) as case:
-        await check(case)
-
-
-@pytest.mark.parametrize("committed", [False, True])
-async def test_forgetting_a_content_forgets_its_pages_only(
-    case: StoreCase, committed: bool
-) -> None:
-    for key in ("a", "ab"):
-        case.store.put_content(key, CONTENT)
-        for page in (0, 1, 300):
-            case.store.put_manifest_page(key, page, b"page")
-    case.store.put_image("i", IMAGE)
-    if committed:
-        await case.store.sync()
-    case.store.forget_content("a")
-    case.store.forget_content("never was")
-    assert case.store.content("a") is None
-    assert [case.store.manifest_page("a", page) for page in (0, 1, 300)] == [None] * 3
-    assert [case.store.manifest_page("ab", page) for page in (0, 1, 300)] == [b"page"] * 3
-    case.store.forget_image("i")
-    assert case.store.image("i") is None
-
-
-@pytest.mark.parametrize("name", ["", "x" * 481, "é" * 241])
-async def test_a_name_that_the_index_cannot_hold(case: StoreCase, name: str) -> None:
-    assert case.store.image(name) is None
-    assert case.store.content(name) is None
-    with pytest.raises(ValueError, match="cannot hold"):
-        case.store.put_image(name, IMAGE)
 
 
 Using = Callable[[StoreCase], Awaitable[object]]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cacheproxy.core.proof import Identity
 from cacheproxy.errors import ChunkLostError, DiskFullError, StorageError
 from cacheproxy.store.digest import digest_of
 from cacheproxy.store.files import CHUNK_BYTES_MAX, ChunkFiles
@@ -181,9 +182,23 @@ def test_quarantine_keeps_the_latest_within_its_bounds(files: ChunkFiles, tmp_pa
     assert Quarantine(tmp_path / "quarantine").cost == 12288, "as the next keeper finds it"
 
 
-def test_zeros_take_no_space(files: ChunkFiles) -> None:
-    fd, identity = files.make_zeros()
+@pytest.mark.parametrize("full", [False, True])
+def test_zeros_take_no_space_and_need_none(
+    files: ChunkFiles, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    plain = os.open
+
+    def fail(path: str, flags: int, *args: int) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return plain(path, flags, *args)
+
+    with monkeypatch.context() as patch:
+        if full:
+            patch.setattr(os, "open", fail)
+        fd, identity = files.make_zeros()
     try:
+        assert Identity.of(os.fstat(fd)) == identity
         assert identity.size == CHUNK_BYTES_MAX
         assert os.fstat(fd).st_blocks == 0
         assert os.pread(fd, CHUNK_BYTES_MAX, 0) == bytes(CHUNK_BYTES_MAX)

@@ -12,6 +12,7 @@ from cacheproxy.errors import ChunkLostError, ConfigError
 from cacheproxy.metrics import CACHE_BYTES
 from cacheproxy.store.digest import digest_of
 from cacheproxy.store.index import Table
+from contracts.cancelling import cancelled_everywhere
 from harness.store_case import (
     CHUNK,
     StoreCase,
@@ -19,6 +20,7 @@ from harness.store_case import (
     chunk,
     chunk_path,
     open_case,
+    open_descriptors,
     opened,
 )
 
@@ -239,3 +241,20 @@ async def test_without_unnamed_files_it_works_as_well(
         (digest,) = await case.fill(range(1))
         assert await case.read(digest) == chunk(0)
         await case.check()
+
+
+async def test_opening_cancelled_anywhere_leaves_nothing_open(tmp_path: Path) -> None:
+    cases: list[StoreCase] = []
+    before = open_descriptors()
+
+    async def open_one() -> None:
+        cases.append(await open_case(tmp_path))
+
+    async def check() -> None:
+        while cases:
+            await cases.pop().store.close()
+        assert open_descriptors() == before
+
+    await cancelled_everywhere(open_one, check)
+    async with opened(tmp_path) as case:
+        await reconciled_and_checked(case)

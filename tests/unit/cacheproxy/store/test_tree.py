@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from cacheproxy.errors import ConfigError
+from cacheproxy.errors import ConfigError, DiskFullError, StorageError
 from cacheproxy.store.tree import PREFIXES, Tree
 
 MARKER = "cacheproxy.store"
@@ -63,6 +65,26 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigError, match="make it writable for this user, or name another"):
         Tree.take(tmp_path / "file" / "cache")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EACCES, ConfigError),
+        (errno.EROFS, ConfigError),
+        (errno.ENOTDIR, ConfigError),
+        (errno.ENOSPC, DiskFullError),
+        (errno.EDQUOT, DiskFullError),
+        (errno.EIO, StorageError),
+        (errno.EMFILE, StorageError),
+    ],
+)
+def test_what_a_disk_may_mend_by_itself_is_no_fault_of_the_configuration(
+    tmp_path: Path, number: int, kind: type[Exception]
+) -> None:
+    told = Tree.translated(tmp_path, OSError(number, os.strerror(number)))
+    assert type(told) is kind
+    assert str(tmp_path) in str(told)
 
 
 def test_only_our_own_leftovers_are_swept(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""The bounded number of threads for all blocking work but the index's commits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, TypeVar
+
+THREADS = 4  # hashing, writing and reading chunks at once; more only queue at the disk
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Runs work and remembers what runs, so that closing waits for it, whoever else does."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(THREADS, "cache-io")
+        self._jobs: set[asyncio.Future[Any]] = set()
+
+    def start(self, work: Callable[..., T], *args: object) -> asyncio.Future[T]:
+        """Run work in a thread; not to be cancelled, because a thread cannot be."""
+        job = self._loop.run_in_executor(self._pool, partial(work, *args))
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        return job
+
+    async def run(
+        self,
+        work: Callable[..., T],
+        *args: object,
+        discard: Callable[[asyncio.Future[T]], None] | None = None,
+    ) -> T:
+        """Run work and wait for it; if the caller is cancelled, `discard` gets what it gives."""
+        job = self.start(work, *args)
+        try:
+            return await asyncio.shield(job)
+        except asyncio.CancelledError:
+            if discard is not None:
+                job.add_done_callback(discard)
+            raise
+
+    async def idle(self) -> None:
+        """Wait until nothing runs."""
+        while self._jobs:
+            await asyncio.wait(tuple(self._jobs))
+
+    async def close(self) -> None:
+        """Wait for all work and end the threads."""
+        await self.idle()
+        await asyncio.to_thread(self._pool.shutdown)
