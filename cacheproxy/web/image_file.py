@@ -91,7 +91,7 @@ class ImageFile:
         if not await self._permission.allowed(image_id, headers):
             return await self._pass(request)
         image = await self._images.find(image_id, headers)
-        if image is None or image.facts.size == 0:
+        if image is None:
             return await self._pass(request)
         etag = f'"{image_id}"' if image.proven else None
         if etag is not None and _matches(request.headers.getall("If-None-Match", []), etag):
@@ -106,6 +106,8 @@ class ImageFile:
             return self._done(request, response, "hit" if image.proven else "miss")
         if request.method == "HEAD":
             return self._done(request, self._response(image, selection, etag))
+        if not len(selection.span):
+            return await self._pass(request)  # an empty image: there is nothing to keep
         return await self._download(request, image, selection, headers, started)
 
     async def _download(
