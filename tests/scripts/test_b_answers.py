@@ -94,7 +94,7 @@ async def test_head_asks_for_no_data(tmp_path: Path) -> None:
             assert answer.headers["content-type"] == "application/octet-stream"
         assert "etag" not in cold.headers
         assert warm.headers["etag"] == f'"{image.id}"'
-        assert await told.metric("requests_total", result="hit") == 2
+        assert await told.ended("hit") == 2
 
 
 async def test_conditions(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ async def test_conditions(tmp_path: Path) -> None:
             whole = told.ask(image.id, "bytes=1-2", headers={"If-Range": value})
             assert await whole.body() == DATA
             assert whole.status == 200
-        assert await told.metric("requests_total", result="hit") == 14
+        assert await told.ended("hit") == 14
         assert image.sent_bytes == SIZE
 
 

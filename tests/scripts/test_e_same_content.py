@@ -36,7 +36,7 @@ async def test_equal_content_is_stored_once_and_fetched_for_each(tmp_path: Path)
         assert first.sent_bytes == second.sent_bytes == SIZE
         for image in (first, second):
             assert await told.ask(image.id).body() == DATA
-        assert await told.metric("requests_total", result="hit") == 2
+        assert await told.ended("hit") == 2
 
 
 async def test_two_ids_at_once_are_stored_once(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ async def test_trusted_hashes_are_fetched_once(tmp_path: Path) -> None:
         assert await told.ask(third.id).body() == DATA
         await told.idle()
         assert (first.sent_bytes, second.sent_bytes, third.sent_bytes) == (SIZE, 0, 0)
-        assert await told.metric("requests_total", result="hit") == 1
+        assert await told.ended("hit") == 1
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -89,7 +89,7 @@ async def test_who_claims_what_is_here_gets_its_own_bytes_and_no_end(
         # The other one is as it was.
         assert await told.ask(honest.id).body() == DATA
         assert honest.sent_bytes == SIZE
-        assert await told.metric("requests_total", result="hit") == 1
+        assert await told.ended("hit") == 1
 
 
 async def test_who_claims_a_hash_first_harms_nobody(tmp_path: Path) -> None:

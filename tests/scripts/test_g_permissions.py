@@ -30,7 +30,7 @@ async def test_a_warm_image_is_not_for_everybody(
                 body = await refused.body()
                 # Glance has no HEAD here: what it says to those who may not is not ours to change.
                 assert refused.status == (status if method == "GET" else 405)
-                assert not set(body) & set(DATA[:1]) or len(body) < 100
+                assert len(body) < 100
                 assert "etag" not in refused.headers
                 assert "content-md5" not in refused.headers
         image.refusal = 404  # another project: it does not exist
