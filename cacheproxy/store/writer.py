@@ -171,7 +171,6 @@ class Writer:
         if not self._failing:
             self._failing = True
             log.error("%s; trying again every %s s", error, RETRY_SECONDS)
-        self._taken -= len(self._flying)
         self._waiting = {**self._flying, **self._waiting}
         self._flying = {}
         self._waiting_bytes = sum(_weight(key, value) for key, value in self._waiting.items())

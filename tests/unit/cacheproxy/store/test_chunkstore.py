@@ -21,6 +21,7 @@ from cacheproxy.errors import (
 )
 from cacheproxy.metrics import CHUNKS_STORED, RESERVED_BYTES, VERIFY_FAILURES
 from cacheproxy.store.digest import digest_of, zero_digest
+from cacheproxy.store.index import STATE, Changes, IndexFile, State
 from contracts.cancelling import cancelled_everywhere
 from harness.store_case import CHUNK, StoreCase, chunk, opened
 
@@ -159,6 +160,39 @@ async def test_an_index_that_takes_nothing_refuses_chunks(
     with pytest.raises(StorageError, match="does not take changes"):
         case.store.put_content("c", ContentRecord(1, 1, proven=True, published=False))
     assert case.files() == set()
+
+
+async def test_no_file_is_made_before_its_promise_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a crash right after could start from too small a count."""
+    entered, go_on = threading.Event(), threading.Event()
+    apply = IndexFile.apply
+
+    def held(self: IndexFile, changes: Changes) -> int:
+        entered.set()
+        assert go_on.wait(10)
+        return apply(self, changes)
+
+    async with opened(tmp_path):
+        pass
+    monkeypatch.setattr(IndexFile, "apply", held)
+    async with opened(tmp_path) as case:
+        reservation = await case.store.reserve(CHUNK)
+        put = asyncio.create_task(case.store.put(DATA, reservation=reservation))
+        await asyncio.to_thread(entered.wait)
+        for _ in range(4):  # the hashing, then whatever it would write
+            await asyncio.sleep(0)
+            await case.store._threads.idle()
+        assert case.store._ledger.claimed == CHUNK
+        assert not case.path(DIGEST).exists()
+        go_on.set()
+        await put
+        reservation.close()
+        state = State.unpack(case.store._writer.read(STATE))
+        assert state is not None
+        assert state.promised >= CHUNK
+        assert not state.clean
 
 
 async def test_a_put_cancelled_anywhere_leaves_nothing_reserved(case: StoreCase) -> None:

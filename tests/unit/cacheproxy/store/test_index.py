@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
@@ -84,6 +85,30 @@ def test_all_or_nothing(index: IndexFile) -> None:
     with pytest.raises(IndexDamagedError):
         index.apply({good: b"x", Key(Table.CHUNKS, name(1)): b"no entry"})
     assert index.get(good) is None
+
+
+class Watched:
+    """An LMDB environment whose forced syncs are counted."""
+
+    def __init__(self, environment: lmdb.Environment) -> None:
+        self._environment = environment
+        self.forced = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._environment, name)
+
+    def sync(self, force: bool = False) -> None:
+        """Count, and do it."""
+        self.forced += force
+        self._environment.sync(force)
+
+
+def test_only_a_commit_of_the_state_has_to_survive_a_power_cut(index: IndexFile) -> None:
+    watched = index._env = Watched(index._env)  # type: ignore[assignment]  # stands in for it
+    index.apply(chunks({1: Place(0, 1)}))
+    assert watched.forced == 0
+    index.apply({STATE: State(5, clean=False).pack()})
+    assert watched.forced == 1
 
 
 def test_it_is_all_there_again(tmp_path: Path) -> None:
