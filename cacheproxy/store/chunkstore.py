@@ -91,6 +91,7 @@ class ChunkStore(RecordBook):
         self._departures = parts.departures
         self._promise = parts.promise
         self._room = parts.room
+        self._directories = parts.stock.files.directories  # bytes of them in the ledger
         self._storing: dict[bytes, asyncio.Future[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
@@ -258,7 +259,11 @@ class ChunkStore(RecordBook):
             self._proofs.remember(digest, written.identity, time.monotonic())
             self._meter.inc(CHUNKS_STORED)
             claim.settle(written.cost)
-            self._ledger.adjust(overhead=written.directory_growth)
+        growth, self._directories = (
+            self._files.directories - self._directories,
+            self._files.directories,
+        )
+        self._ledger.adjust(overhead=growth)
         self._storing.pop(digest).set_result(None)
 
     async def open_proven(self, digest: bytes, size: int) -> OpenChunk:

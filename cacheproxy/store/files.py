@@ -50,7 +50,6 @@ class Written:
 
     identity: Identity
     cost: int  # bytes on disk
-    directory_growth: int  # bytes on disk that its directory grew by
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,10 @@ class ChunkFiles:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             self._chunks = os.open(tree.chunks, flags)
             self._staging = os.open(tree.staging, flags)
-            self._lock = threading.Lock()  # guards the two below
+            self._lock = threading.Lock()  # guards what is below
             self._quarantine = Quarantine(tree.quarantine)
             self._directories = [self._directory_cost(prefix) for prefix in range(PREFIXES)]
+            self.directories = sum(self._directories)  # bytes on disk; read by anybody
         except BaseException:
             self._close_directories()
             raise
@@ -125,7 +125,7 @@ class ChunkFiles:
         """Return the bytes on disk of the directories and the marker, without the index file."""
         with translated("looking at the cache directory"), self._lock:
             fixed = sum(_cost(path.stat()) for path in self._tree.fixed)
-            return fixed + sum(self._directories)
+            return fixed + self.directories
 
     def quarantined(self) -> int:
         """Return the bytes on disk of the quarantine."""
@@ -138,7 +138,10 @@ class ChunkFiles:
             return _cost((self.index_path / "data.mdb").stat())
 
     def _directory_cost(self, prefix: int) -> int:
-        return _cost(os.stat(f"{prefix:02x}", dir_fd=self._chunks))
+        try:
+            return _cost(os.stat(f"{prefix:02x}", dir_fd=self._chunks))
+        except FileNotFoundError:
+            return 0  # no chunk yet
 
     # --- chunks -----------------------------------------------------------------------------------
 
@@ -170,7 +173,8 @@ class ChunkFiles:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(temporary, dir_fd=self._staging)
                 os.close(fd)
-            return Written(Identity.of(status), _cost(status), self._grown(digest[0]))
+                self._look_at_directory(digest[0])
+            return Written(Identity.of(status), _cost(status))
 
     def _create(self, prefix: str, temporary: str | None) -> int:
         if temporary is not None:
@@ -179,7 +183,7 @@ class ChunkFiles:
         flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
         try:
             return os.open(prefix, flags, 0o600, dir_fd=self._chunks)
-        except FileNotFoundError:  # somebody removed the directory
+        except FileNotFoundError:  # the first chunk of its prefix
             self._make_directory(prefix)
             return os.open(prefix, flags, 0o600, dir_fd=self._chunks)
 
@@ -203,11 +207,12 @@ class ChunkFiles:
             os.unlink(name, dir_fd=self._chunks)
             os.link(source, name, dst_dir_fd=self._chunks, follow_symlinks=True)
 
-    def _grown(self, prefix: int) -> int:
+    def _look_at_directory(self, prefix: int) -> None:
+        """A directory only grows, by a name or by a file that was given up again."""
         with self._lock:
             before = self._directories[prefix]
             self._directories[prefix] = self._directory_cost(prefix)
-            return self._directories[prefix] - before
+            self.directories += self._directories[prefix] - before
 
     def open_chunk(self, digest: bytes) -> tuple[int, Identity]:
         """Open a chunk's file; the caller owns the descriptor.  `ChunkLostError` if it is gone."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.eviction import LeastRecentlyUsed
-from cacheproxy.core.ledger import Ledger
+from cacheproxy.core.ledger import BLOCK_BYTES, Ledger
 from cacheproxy.core.proof import Identity, Proofs
 from cacheproxy.errors import ConfigError
 from cacheproxy.metrics import Meter
@@ -25,6 +25,7 @@ from cacheproxy.store.quarantine import LIMIT_SHARE
 from cacheproxy.store.room import Room
 from cacheproxy.store.stock import Stock
 from cacheproxy.store.threads import Threads
+from cacheproxy.store.tree import PREFIXES
 from cacheproxy.store.writer import GROWTH_BYTES, Writer
 from cacheproxy.store.zeros import USUAL_SIZES, Zeros
 
@@ -164,7 +165,8 @@ def _start_ledger(
         quarantine=opened.files.quarantined(),
         overhead=opened.fixed_cost + opened.index_cost,
     )
-    fixed = MARGIN_BYTES + opened.fixed_cost  # an index that has grown is not the limit's fault
+    # Without the index: that it has grown is not the limit's fault.
+    fixed = MARGIN_BYTES + opened.fixed_cost + PREFIXES * BLOCK_BYTES
     smallest = fixed + CHUNKS_MIN * settings.chunk_bytes
     if settings.limit_bytes < smallest:
         raise ConfigError(

@@ -25,7 +25,7 @@ from pathlib import Path
 from cacheproxy.errors import ConfigError, DiskFullError, StorageError
 
 TREE_VERSION = 1
-PREFIXES = 256  # directories under chunks/
+PREFIXES = 256  # directories under chunks/, each made with its first chunk
 
 _MARKER = "cacheproxy.store"
 _MARKER_TEXT = re.compile(rb"cacheproxy chunk store ([0-9]{1,9})\n")
@@ -50,8 +50,6 @@ class Tree:
         )
         for name in _FOLDERS:
             (directory / name).mkdir(mode=0o750, exist_ok=True)
-        for prefix in range(PREFIXES):
-            (self.chunks / f"{prefix:02x}").mkdir(mode=0o750, exist_ok=True)
         for path in self.staging.iterdir():  # what an earlier keeper was writing when it ended
             if _STAGING_NAME.fullmatch(path.name):
                 path.unlink(missing_ok=True)

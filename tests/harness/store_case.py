@@ -41,6 +41,13 @@ def chunk_path(directory: Path, digest: bytes) -> Path:
     return directory / "chunks" / digest.hex()[:2] / digest.hex()
 
 
+def planted(directory: Path, digest: bytes) -> Path:
+    """Return where a test may put a chunk's file behind the store's back."""
+    path = chunk_path(directory, digest)
+    path.parent.mkdir(exist_ok=True)
+    return path
+
+
 def allocated_by_us(directory: Path) -> int:
     """Return what `du` says of the store: the directory, and all in it that is the store's."""
     return sum(_allocated(directory / name) for name in OURS) + directory.lstat().st_blocks * 512

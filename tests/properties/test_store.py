@@ -27,7 +27,7 @@ from cacheproxy.errors import ChunkLostError, NeverFitsError
 from cacheproxy.metrics import EVICTED_BYTES, VERIFY_FAILURES
 from cacheproxy.store import departures, room
 from cacheproxy.store.digest import digest_of
-from harness.store_case import CHUNK, StoreCase, chunk, chunk_path, open_case
+from harness.store_case import CHUNK, StoreCase, chunk, open_case, planted
 
 T = TypeVar("T")
 
@@ -260,7 +260,7 @@ class StoreMachine(RuleBasedStateMachine):
         elif crash:
             self.images.clear()  # checked below to be either there or not
         for number in resurrected - set(self.order) - self.dying:
-            chunk_path(self.directory, DIGESTS[number]).write_bytes(CHUNKS[number])
+            planted(self.directory, DIGESTS[number]).write_bytes(CHUNKS[number])
         failures = self.case.quarantined()
         self.case = self.run(open_case(self.directory, limit=LIMIT))
         self.run(self.case.reconciled())

@@ -15,7 +15,7 @@ from cacheproxy.errors import ChunkLostError, DiskFullError, StorageError
 from cacheproxy.store.digest import digest_of
 from cacheproxy.store.files import CHUNK_BYTES_MAX, ChunkFiles
 from cacheproxy.store.quarantine import Quarantine
-from harness.store_case import chunk, chunk_path
+from harness.store_case import chunk, chunk_path, planted
 
 DATA = chunk(1)
 DIGEST = digest_of(DATA)
@@ -59,7 +59,7 @@ def test_an_abandoned_chunk_leaves_nothing(files: ChunkFiles, tmp_path: Path) ->
 
 
 def test_an_unknown_file_of_the_same_name_gives_way(files: ChunkFiles, tmp_path: Path) -> None:
-    path = chunk_path(tmp_path, DIGEST)
+    path = planted(tmp_path, DIGEST)
     path.write_bytes(b"left by a crash")
     assert files.write(DIGEST, DATA, never) is not None
     assert path.read_bytes() == DATA
@@ -93,7 +93,7 @@ def test_a_failure_leaves_nothing(
 
 
 def test_a_directory_that_vanished_is_made_again(files: ChunkFiles, tmp_path: Path) -> None:
-    chunk_path(tmp_path, DIGEST).parent.rmdir()
+    planted(tmp_path, DIGEST).parent.rmdir()
     assert files.write(DIGEST, DATA, never) is not None
     assert chunk_path(tmp_path, DIGEST).read_bytes() == DATA
 
@@ -109,7 +109,7 @@ def test_short_writes_are_continued(
 
 
 def test_what_is_no_regular_file_is_lost(files: ChunkFiles, tmp_path: Path) -> None:
-    path = chunk_path(tmp_path, DIGEST)
+    path = planted(tmp_path, DIGEST)
     with pytest.raises(ChunkLostError):
         files.open_chunk(DIGEST)
     path.symlink_to("/etc/hostname")
@@ -126,7 +126,7 @@ def test_what_is_no_regular_file_is_lost(files: ChunkFiles, tmp_path: Path) -> N
 def test_a_file_longer_than_any_chunk_is_not_read_to_its_end(
     files: ChunkFiles, tmp_path: Path
 ) -> None:
-    path = chunk_path(tmp_path, DIGEST)
+    path = planted(tmp_path, DIGEST)
     path.touch()
     os.truncate(path, 1 << 40)
     fd, _ = files.open_chunk(DIGEST)
@@ -160,7 +160,7 @@ def test_only_chunks_are_found(files: ChunkFiles, tmp_path: Path) -> None:
 def test_removing_tells_what_stayed(files: ChunkFiles, tmp_path: Path) -> None:
     other = digest_of(b"other")
     assert files.write(DIGEST, DATA, never) is not None
-    chunk_path(tmp_path, other).mkdir()
+    planted(tmp_path, other).mkdir()
     gone, never_was, stuck = files.unlink([DIGEST, digest_of(b"third"), other])
     assert gone is None
     assert never_was is None

@@ -22,6 +22,7 @@ from harness.store_case import (
     open_case,
     open_descriptors,
     opened,
+    planted,
 )
 
 
@@ -101,8 +102,8 @@ async def test_a_chunk_that_came_back_is_adopted_and_checked(tmp_path: Path) -> 
         pass
     whole, torn = chunk(1), chunk(2)
     for data, written in ((whole, whole), (torn, torn[:1000]), (chunk(3), b"")):
-        chunk_path(tmp_path, digest_of(data)).write_bytes(written)
-    too_long = chunk_path(tmp_path, digest_of(b"long"))
+        planted(tmp_path, digest_of(data)).write_bytes(written)
+    too_long = planted(tmp_path, digest_of(b"long"))
     too_long.touch()
     os.truncate(too_long, (4 << 20) + 1)
     async with opened(tmp_path) as case:

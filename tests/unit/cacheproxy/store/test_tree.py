@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cacheproxy.errors import ConfigError, DiskFullError, StorageError
-from cacheproxy.store.tree import PREFIXES, Tree
+from cacheproxy.store.tree import Tree
 
 MARKER = "cacheproxy.store"
+FOLDERS = ("chunks", "quarantine", "index", "staging")
 
 
 def test_a_new_tree_is_complete_and_told_from_an_old_one(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_a_new_tree_is_complete_and_told_from_an_old_one(tmp_path: Path) -> None
     assert tree.fresh
     tree.release()
     assert (directory / MARKER).read_text() == "cacheproxy chunk store 1\n"
-    assert len(list((directory / "chunks").iterdir())) == PREFIXES
+    assert {path.name for path in directory.iterdir()} == {MARKER, *FOLDERS}
     again = Tree.take(directory)
     assert not again.fresh
     again.release()
@@ -52,7 +53,7 @@ def test_another_version_is_refused_and_not_touched(tmp_path: Path, text: str, t
     assert (tmp_path / MARKER).read_text() == text
 
 
-@pytest.mark.parametrize("name", ["chunks", "quarantine", "index", "staging"])
+@pytest.mark.parametrize("name", FOLDERS)
 def test_somebody_elses_directory_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "file").write_text("theirs")
