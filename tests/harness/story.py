@@ -31,6 +31,7 @@ from harness.waiting import until
 
 CHUNK = 1 << 20  # the node's default
 INDEX_SLACK_BYTES = CHUNK // 4  # the index may grow by a page or two; a chunk takes more
+READY = "cacheproxy: ready: "  # once every child serves, so that all get their share of clients
 STARTED = re.compile(r"cacheproxy: (keeper|worker \d+) started \(process (\d+)\)")
 
 
@@ -70,8 +71,15 @@ class Story:
 
     def process(self, name: str) -> psutil.Process:
         """Return the latest process of the keeper or `worker N`."""
+        return psutil.Process(self._pid(name))
+
+    async def replaced(self, name: str, old: psutil.Process) -> None:
+        """Wait until another process has taken the place of one that was lost."""
+        await asyncio.to_thread(until, f"another {name}", lambda: self._pid(name) != old.pid)
+
+    def _pid(self, name: str) -> int:
         found = dict(STARTED.findall(self.node.program.log.read_text()))
-        return psutil.Process(int(found[name]))
+        return int(found[name])
 
     async def idle(self) -> dict[str, float]:
         """Wait until nothing is in progress, look through everything, and return the metrics.
@@ -155,6 +163,8 @@ async def story(
         clients(node.url) as ask,
     ):
         told = Story(glance, node, ask, limit_bytes)
+        log = node.program.log
+        await asyncio.to_thread(until, "all processes", lambda: READY in log.read_text())
         yield told
         await ask.close()
         await told.idle()

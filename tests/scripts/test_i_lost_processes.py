@@ -119,8 +119,10 @@ async def test_a_worker_is_killed(tmp_path: Path) -> None:
         await told.counted("flights_joined_total", 8)
         for reader in readers:
             await reader.received(1)
-        told.process("worker 1").send_signal(signal.SIGKILL)
-        await told.counted("child_starts_total", 4, kind="worker")
+        victim = told.process("worker 1")
+        victim.send_signal(signal.SIGKILL)
+        # Until the supervisor knows, it may hand a connection to who is dead: nobody asks before.
+        await told.replaced("worker 1", victim)
         # The listener has stayed, and the fill goes on: who comes now joins it.
         late = [told.ask(image.id) for _ in range(3)]
         await told.counted("flights_joined_total", 11)
@@ -138,6 +140,7 @@ async def test_a_worker_is_killed(tmp_path: Path) -> None:
         samples = await told.idle()
         assert image.sent_bytes == SIZE
         assert figure(samples, "child_starts_total", kind="keeper") == 1
+        assert figure(samples, "child_starts_total", kind="worker") == 4
         bodies = await asyncio.gather(*(told.ask(image.id).body() for _ in range(6)))
         assert bodies == [DATA] * 6
         assert image.sent_bytes == SIZE
