@@ -278,10 +278,12 @@ class Supervisor:
             if pid == 0:
                 continue
             reason = slot.died(status, now)
+            # Once it serves, a node passes through whatever becomes of its cache.
+            starting = not self._opened
             self._board.zero_gauges(slot.row)
             if self._exit_code is not None:
                 log.info("%s (process %d) %s", slot.name, pid, reason)
-            elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == os.EX_CONFIG:
+            elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == os.EX_CONFIG and starting:
                 self._stop(1, now)
             else:
                 after = (slot.start_at or now) - now

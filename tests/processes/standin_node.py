@@ -35,7 +35,7 @@ class Behaviour:
 
     crash_while: str = ""  # worker 0 exits at once while this file is there
     ready_after: str = ""  # the keeper is ready once this file is there
-    bad_config: bool = False  # the keeper finds the configuration wrong
+    bad_config_while: str = ""  # the keeper finds the configuration wrong while this file is there
     raises: bool = False  # worker 0 raises an exception
 
 
@@ -164,7 +164,7 @@ def main() -> int:
     )
 
     def keeper(_settings: Settings, control: socket.socket, _meter: Meter) -> int:
-        if behaviour.bad_config:
+        if behaviour.bad_config_while and Path(behaviour.bad_config_while).exists():
             raise ConfigError("[cache] image_cache_size: too small for this disk")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(run_keeper(control, behaviour))

@@ -383,8 +383,27 @@ def test_a_signal_to_the_whole_group_is_a_stop_in_order(start: Start) -> None:
     assert "Traceback" not in node.log
 
 
-def test_a_child_that_finds_the_configuration_wrong_ends_it_all(start: Start) -> None:
-    node = start(workers=2, behaviour={"bad_config": True})
+def test_a_keeper_that_cannot_start_again_does_not_end_what_serves(
+    start: Start, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong"
+    node = start(behaviour={"bad_config_while": str(wrong)})
+    client = node.client()
+    keeper = node.pid("keeper")
+    assert client.ask("keeper") == str(keeper)
+    wrong.touch()
+    psutil.Process(keeper).kill()
+    node.wait_for(r"keeper \(process \d+\) exited with 78; it is started again")
+    assert client.ask("keeper") == "gone"
+    wrong.unlink()
+    until("the next keeper", lambda: client.ask("keeper") not in ("gone", str(keeper)))
+
+
+def test_a_child_that_finds_the_configuration_wrong_ends_it_all(
+    start: Start, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong").touch()
+    node = start(workers=2, behaviour={"bad_config_while": str(tmp_path / "wrong")})
     assert node.program.process.wait(ANSWER_SECONDS) == 1
     assert "cacheproxy keeper: error: [cache] image_cache_size: too small for this disk" in node.log
     assert "Traceback" not in node.log
