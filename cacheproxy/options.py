@@ -198,7 +198,7 @@ SECTIONS = (
             ),
             Option(
                 "keeper_wait_seconds",
-                Seconds(0.1, 300),
+                Seconds(2, 300),  # it gives one every second
                 "After so long without a sign of life of the process that owns the cache, a response goes on from the upstream.",
             ),
             Option(
