@@ -7,7 +7,7 @@ import struct
 
 from aiohttp import web
 
-from cacheproxy.errors import BusyError, ProxyError, UpstreamAnswerError, UpstreamError
+from cacheproxy.errors import BusyError, ProxyError, UpstreamError
 
 RETRY_AFTER_SECONDS = 1
 
@@ -26,8 +26,6 @@ def response_for(error: ProxyError) -> web.Response:
     match error:
         case BusyError():
             return error_response(503, str(error))
-        case UpstreamAnswerError():
-            return error_response(502, str(error))
         case UpstreamError():
             return error_response(503, "the image service cannot be reached")
         case _:

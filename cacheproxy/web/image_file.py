@@ -19,7 +19,7 @@ from aiohttp import web
 
 from backends.spans import MultipleRangesError, RangeNotSatisfiableError, Span, parse_range
 from cacheproxy.connections import STALL_SECONDS_MAX
-from cacheproxy.errors import ProofFailedError, ProxyError
+from cacheproxy.errors import ProofFailedError, ProxyError, UpstreamAnswerError
 from cacheproxy.headers import Headers
 from cacheproxy.metrics import FILE_REQUESTS, REQUESTS, SERVED_BYTES, TIME_TO_FIRST_BYTE, Meter
 from cacheproxy.serve import Download, Image, Images, Piece
@@ -132,6 +132,9 @@ class ImageFile:
                 except ProofFailedError:
                     reset(request)
                     return web.Response()
+                except UpstreamAnswerError:
+                    # Image data is not to be had (204, 404, 503, ...): in the upstream's own words.
+                    return await self._pass(request)
                 except ProxyError as error:
                     return self._done(request, response_for(error), "error")
                 etag = f'"{image.facts.image_id}"' if download.proven else None

@@ -184,3 +184,15 @@ async def test_malformed_requests_get_400(tmp_path: Path) -> None:
             assert (status, line, fields) == (400, line, fields)
         assert len(told.glance.raw.heads) == before
         assert "secret" not in told.node.program.log.read_text()
+
+
+async def test_data_that_is_not_to_be_had_is_told_as_the_upstream_tells_it(tmp_path: Path) -> None:
+    async with story(tmp_path) as told:
+        for status in (404, 410, 503):
+            image = told.glance.add(DATA, data_status=status)
+            answer = told.ask(image.id)
+            assert (await answer.body()).startswith(str(status).encode())
+            assert answer.status == status
+        samples = await told.idle()
+        assert figure(samples, "requests_total", result="refused") == 2
+        assert figure(samples, "requests_total", result="error") == 1
