@@ -1,10 +1,13 @@
 """What every test can rely on: the rules, and the fixtures of the harness."""
 
+import os
+
 import pytest
 from hypothesis import settings
 
-# No test has a time to keep: this machine may lose half of itself to its neighbours.
-settings.register_profile("patient", deadline=None, print_blob=True)
+# No test has a time to keep: a machine may lose half of itself to its neighbours.  A gate tries the
+# same examples each time; people who run the tests find new ones.
+settings.register_profile("patient", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 settings.load_profile("patient")
 
 pytest.register_assert_rewrite("harness")
