@@ -9,6 +9,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
@@ -26,6 +27,7 @@ KEEPALIVE_SECONDS = 75.0
 HEADER_BYTES_MAX = 64 << 10  # one header; tokens with a catalog inside are long
 HEADERS_MAX = 256
 LINGERING_SECONDS = 30.0  # for clients that send all of a refused upload before they listen
+LAST_WORDS_SECONDS = 2.0  # for an answer that is complete to be written, when all are
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 access_log = logging.getLogger("cacheproxy.access")
@@ -87,7 +89,7 @@ class Door(web.Server):
         log: bool,
     ) -> None:
         super().__init__(
-            handler,
+            self._answer,
             handler_cancellation=True,  # who leaves ends what was done for him alone
             access_log=access_log if log else None,
             access_log_class=AccessLog,
@@ -99,8 +101,13 @@ class Door(web.Server):
             lingering_time=LINGERING_SECONDS,
             auto_decompress=False,
         )
+        self._handler = handler
         self._meter = meter
         self._on_closed = on_closed
+        self._answering = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
         self._open = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -122,14 +129,31 @@ class Door(web.Server):
         if not self._open:
             self._empty.set()
 
-    async def drain(self, seconds: float) -> None:
-        """Let answers in progress end, for so long at the most; close idle connections at once."""
-        self.pre_shutdown()
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._answering += 1
+        self._idle.clear()
         try:
+            response = await self._handler(request)
+            if self._draining:
+                response.force_close()
+            return response
+        finally:
+            self._answering -= 1
+            if not self._answering:
+                self._idle.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Let requests in progress end, uploads too, for so long at the most; then close.
+
+        aiohttp drops what arrives on a connection that it was told to close, so it is told only
+        when no request is being answered.
+        """
+        self._draining = True
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
+                await self._idle.wait()
+                await self.shutdown(LAST_WORDS_SECONDS)
                 await self._empty.wait()
-        except TimeoutError:
-            pass
         await self.shutdown(0)
 
 
