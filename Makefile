@@ -14,11 +14,12 @@ export IMAGE
 INSTALL = install() { $(PY) -m uv pip install --quiet --compile-bytecode --python "$$@" \
 	|| $(PY) -m pip --python "$$1" install --quiet "$${@:2}"; }; install
 
-.PHONY: help run test lint format clean python packages services
+.PHONY: help run test bench lint format clean python packages services
 
 help:
 	@echo 'make run               an image through catalog and proxy, end to end (IMAGE=path: your own)'
 	@echo 'make test              every gate: rules, lint, types, unit and conformance tests'
+	@echo 'make bench             every measurement of `python -m bench list` (SCENARIOS=...: some)'
 	@echo 'make lint              ruff and mypy only; make format lets ruff rewrite the files'
 	@echo 'make clean             remove what the other targets made'
 
@@ -27,6 +28,9 @@ run: $(VENV)/installed-run
 
 test: packages $(VENV)/installed-test services
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest $(ARGS)
+
+bench: $(VENV)/installed-bench
+	$(PY) -m bench run $(or $(SCENARIOS),$$($(PY) -m bench list | cut -d' ' -f1)) $(ARGS)
 
 lint: $(VENV)/installed-test
 	$(PY) -m ruff check .
@@ -59,6 +63,10 @@ $(VENV)/installed-run: $(VENV)/created pyproject.toml constraints.txt
 $(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
 	@$(INSTALL) $(PY) --constraint constraints.txt --editable '.[test]'
 	@touch $@ $(VENV)/installed-run
+
+$(VENV)/installed-bench: $(VENV)/created pyproject.toml constraints.txt
+	@$(INSTALL) $(PY) --constraint constraints.txt --editable '.[bench]'
+	@touch $@
 
 # The real services, each in an environment of its own: their pins contradict one another.
 services: $(SERVICES)/keystone/installed $(SERVICES)/glance/installed
