@@ -5,42 +5,26 @@ Everything lives below `.run/` and on addresses of this machine; Ctrl-C stops al
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import json
 import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
-MIB = 1 << 20
+from bench.daemons import Service, catalog, proxy
+from bench.images import MIB, Reading, ask, download, part, sha512, upload
+
 HERE = Path(".run")
 IMAGE_FILES = Path("/usr/share")  # real files for the image, where nobody names one
 IMAGE_BYTES = 256 * MIB
 FILES_BYTES_MAX = 160 * MIB
 RANGES = 24
-START_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Service:
-    """A daemon that was started here."""
-
-    name: str
-    url: str
-    log: Path
-    process: subprocess.Popen[bytes]
 
 
 def main() -> int:
@@ -52,7 +36,7 @@ def main() -> int:
         remove(HERE / old)
     image = chosen_image()
     try:
-        with catalog() as upstream, proxy(upstream.url) as node:
+        with catalog(HERE) as upstream, proxy(HERE, upstream.url) as node:
             story(image, upstream, node)
             farewell(upstream, node)
             wait_for_interrupt(upstream, node)
@@ -117,132 +101,20 @@ def copy_some(source: Path, target: Path, bytes_max: int) -> int:
     return copied
 
 
-# --- the daemons ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def catalog() -> Iterator[Service]:
-    """Run the catalog on its embedded defaults."""
-    port = free_port(9191)
-    config = HERE / "catalog.conf"
-    config.write_text(
-        f"""[DEFAULT]
-bind_host = 127.0.0.1
-bind_port = {port}
-[database]
-connection = sqlite:///{HERE.resolve()}/catalog.db
-[glance_store]
-stores = file
-default_store = file
-filesystem_store_datadir = {HERE.resolve()}/images
-"""
-    )
-    command = [sys.executable, "-m", "registry", "--config-file", str(config)]
-    subprocess.run([*command, "db", "sync"], check=True)
-    with daemon("catalog", [*command, "serve"], port) as service:
-        yield service
-
-
-@contextmanager
-def proxy(upstream: str) -> Iterator[Service]:
-    """Run the proxy in front of an upstream."""
-    port = free_port(9292)
-    metrics = free_port(9293)
-    config = HERE / "cacheproxy.conf"
-    config.write_text(
-        f"""[DEFAULT]
-bind_host = 127.0.0.1
-bind_port = {port}
-workers = 1
-[upstream]
-url = {upstream}
-[cache]
-directory = {HERE.resolve()}/cache
-image_cache_size = 10737418240 # 10 GB cache size
-[metrics]
-bind_host = 127.0.0.1
-bind_port = {metrics}
-"""
-    )
-    command = [sys.executable, "-m", "cacheproxy", "serve", "--config-file", str(config)]
-    with daemon("proxy", command, port) as service:
-        Metrics.url = f"http://127.0.0.1:{metrics}/metrics"
-        yield service
-
-
-@contextmanager
-def daemon(name: str, command: list[str], port: int) -> Iterator[Service]:
-    """Run one until the story ends; its output goes to a log file."""
-    log = HERE / f"{name}.log"
-    with log.open("wb") as output:
-        # In a group of its own: Ctrl-C is for us, and we end it in order.
-        process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    service = Service(name, f"http://127.0.0.1:{port}", log, process)
-    try:
-        wait_until_up(service, port)
-        yield service
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_until_up(service: Service, port: int) -> None:
-    """Wait until a daemon answers; RuntimeError with its own words if it does not."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if service.process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/versions", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise RuntimeError(f"the {service.name} did not start:\n{service.log.read_text()[-2000:]}")
-
-
-def free_port(wanted: int) -> int:
-    """Return this port, or any other that is free."""
-    for port in (wanted, 0):
-        with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found: int = sock.getsockname()[1]
-            return found
-    raise RuntimeError("no free port")
-
-
 # --- the story ------------------------------------------------------------------------------------
 
 
 class Metrics:
     """The proxy's own counters, and what changed in them."""
 
-    url = ""
-
-    def __init__(self) -> None:
-        self.before = self.read()
-
-    @classmethod
-    def read(cls) -> dict[str, float]:
-        """Read them all."""
-        with urllib.request.urlopen(cls.url, timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
+    def __init__(self, node: Service) -> None:
+        self._node = node
+        self._before = node.metrics()
 
     def told(self) -> str:
         """Say what the proxy did since: how it answered, and what it took from the upstream."""
-        after = self.read()
-        grown = {name: value - self.before.get(name, 0) for name, value in after.items()}
+        after = self._node.metrics()
+        grown = {name: value - self._before.get(name, 0) for name, value in after.items()}
         results = [
             name.split('"')[1]
             for name, value in sorted(grown.items())
@@ -258,24 +130,24 @@ def story(image: Path, upstream: Service, node: Service) -> None:
     print(f"\n  image    {image}, {size(total)}")
     print(f"  catalog  {upstream.url}  (SQLite and files below {HERE}/)")
     print(f"  proxy    {node.url}  (cache below {HERE}/cache, at most 10 GiB)")
-    print(f"  metrics  {Metrics.url}\n")
+    print(f"  metrics  {node.metrics_url}\n")
     started = time.monotonic()
-    first, expected = upload(node, image, "demo")
+    first, expected = send(node, image, "demo")
     line("upload through the proxy", total, started, "the catalog has hashed it")
 
     for name in ("cold download", "warm download"):
-        metrics, started = Metrics(), time.monotonic()
-        digest = download(node, first, name)
+        metrics, started = Metrics(node), time.monotonic()
+        digest = download(node, first, partial(watched, name))
         line(name, total, started, f"{metrics.told()}   {verdict(digest, expected)}")
 
-    metrics, started = Metrics(), time.monotonic()
+    metrics, started = Metrics(node), time.monotonic()
     taken = random_ranges(node, first, image)
     line(f"{RANGES} random ranges", taken, started, f"{metrics.told()}   equal to the file")
 
-    second, _ = upload(node, image, "demo again")
-    metrics, started = Metrics(), time.monotonic()
+    second, _ = send(node, image, "demo again")
+    metrics, started = Metrics(node), time.monotonic()
     with ThreadPoolExecutor(2) as pool:
-        digests = set(pool.map(lambda _: download(node, second, None), range(2)))
+        digests = set(pool.map(lambda _: download(node, second), range(2)))
     line(
         "two at once, cold image",
         2 * total,
@@ -284,30 +156,14 @@ def story(image: Path, upstream: Service, node: Service) -> None:
     )
 
 
-def upload(node: Service, image: Path, name: str) -> tuple[str, str]:
-    """Create an image and send its data; its id and its SHA-512."""
+def send(node: Service, image: Path, name: str) -> tuple[str, str]:
+    """Upload the image; its id and its SHA-512."""
     with image.open("rb") as file:
         disk_format = "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
-    record = {"name": name, "disk_format": disk_format, "container_format": "bare"}
-    answer = ask(node, "POST", "/v2/images", json.dumps(record).encode(), "application/json")
-    image_id: str = json.loads(answer)["id"]
-    with image.open("rb") as file:
+        file.seek(0)
         reading = progress(file.read, image.stat().st_size, f"upload {name}")
-        ask(node, "PUT", f"/v2/images/{image_id}/file", reading, "application/octet-stream")
-    shown = json.loads(ask(node, "GET", f"/v2/images/{image_id}"))
-    return image_id, shown["os_hash_value"]
-
-
-def download(node: Service, image_id: str, name: str | None) -> str:
-    """Read all of an image; its SHA-512."""
-    whole = hashlib.sha512()
-    with answer_of(node, "GET", f"/v2/images/{image_id}/file") as answer:
-        read: Callable[[int], bytes] = answer.read
-        if name is not None:
-            read = progress(read, int(answer.headers["Content-Length"]), name)
-        while data := read(MIB):
-            whole.update(data)
-    return whole.hexdigest()
+        image_id = upload(node, reading, name, disk_format)
+    return image_id, sha512(node, image_id)
 
 
 def random_ranges(node: Service, image_id: str, image: Path) -> int:
@@ -317,9 +173,7 @@ def random_ranges(node: Service, image_id: str, image: Path) -> int:
         for _ in range(RANGES):
             start = chosen.randrange(total)
             stop = min(total, start + chosen.randrange(1, 3 * MIB))
-            fields = {"Range": f"bytes={start}-{stop - 1}"}
-            with answer_of(node, "GET", f"/v2/images/{image_id}/file", fields=fields) as answer:
-                data = answer.read()
+            data = part(node, image_id, start, stop)
             file.seek(start)
             if data != file.read(stop - start):
                 raise RuntimeError(f"bytes {start}-{stop - 1} are wrong")
@@ -327,50 +181,15 @@ def random_ranges(node: Service, image_id: str, image: Path) -> int:
     return taken
 
 
-@contextmanager
-def answer_of(
-    service: Service,
-    method: str,
-    path: str,
-    body: object = None,
-    fields: dict[str, str] | None = None,
-) -> Iterator[http.client.HTTPResponse]:
-    """Ask, and give the answer; RuntimeError for a refusal."""
-    address = urlsplit(service.url)
-    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=600)
-    try:
-        connection.request(method, path, body=body, headers=fields or {})  # type: ignore[arg-type]  # any iterable
-        answer = connection.getresponse()
-        if answer.status >= 400:
-            raise RuntimeError(f"{method} {path}: {answer.status} {answer.read(500).decode()}")
-        yield answer
-    finally:
-        connection.close()
-
-
-def ask(
-    service: Service, method: str, path: str, body: object = None, kind: str | None = None
-) -> bytes:
-    """Ask, and return the whole answer."""
-    fields = {"Content-Type": kind} if kind else {}
-    if callable(body):
-        read, fields["Transfer-Encoding"] = body, "chunked"
-        body = chunked(iter(lambda: read(MIB), b""))
-    with answer_of(service, method, path, body, fields) as answer:
-        return answer.read()
-
-
-def chunked(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Frame a body of unknown length (RFC 9112 section 7.1)."""
-    for piece in pieces:
-        yield b"%x\r\n%b\r\n" % (len(piece), piece)
-    yield b"0\r\n\r\n"
-
-
 # --- the page -------------------------------------------------------------------------------------
 
 
-def progress(read: Callable[[int], bytes], total: int, name: str) -> Callable[[int], bytes]:
+def watched(name: str, read: Reading, total: int) -> Reading:
+    """Draw a bar for a download."""
+    return progress(read, total, name)
+
+
+def progress(read: Reading, total: int, name: str) -> Reading:
     """Draw a bar on a terminal while something is read."""
     done, shown = 0, 0.0
 
@@ -429,7 +248,7 @@ def farewell(upstream: Service, node: Service) -> None:
     curl -r 1048576-2097151 -o part.img {path}
     openstack --os-auth-type none --os-endpoint {node.url} image list
     qemu-img info 'json:{source}'
-    curl -s {Metrics.url} | grep ^cacheproxy_
+    curl -s {node.metrics_url} | grep ^cacheproxy_
   Logs: {upstream.log} {node.log}.  Ctrl-C stops catalog and proxy.
 """,
         flush=True,
