@@ -34,7 +34,7 @@ CHUNK_BYTES = (256 << 10, 1 << 20, 4 << 20)  # the sizes that a chunk can have
 DIGEST_BYTES = 32
 PAGE_DIGESTS = 1024
 PAGE_BYTES = PAGE_DIGESTS * DIGEST_BYTES
-PAGES_MAX = 1 << 16  # of one manifest: 64 TiB in chunks of 1 MiB, and a root of 2 MiB
+PAGES_MAX = 4096  # of one manifest: 1, 4 or 16 TiB, 128 MiB of digests, a root of 128 KiB
 REQUEST_PAGES_MAX = 64  # that one request may ask for: 2 MiB
 MAGIC = b"CPXMANIF"
 
