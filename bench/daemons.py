@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -96,7 +97,16 @@ def _daemon(
     with log.open("wb") as output:
         # In a group of its own: Ctrl-C is for us, and we end it in order.
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # As installed: byte code is there, whatever this environment does with it.
+            env={
+                **os.environ,
+                "PYTHONDONTWRITEBYTECODE": "",
+                "PYTHONPYCACHEPREFIX": str(home.resolve() / "pycache"),
+            },
         )
     service = Service(name, f"http://127.0.0.1:{port}", log, process, metrics_url)
     try:

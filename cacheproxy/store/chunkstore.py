@@ -52,6 +52,7 @@ __all__ = ["ChunkStore", "OpenChunk", "Reservation", "Stored"]
 log = logging.getLogger(__name__)
 
 ABANDON_SECONDS = 5.0  # a cancelled put's longest wait for the thread that has its buffer
+RECONCILE = "reconcile"  # the task's name
 SLICE = 256  # chunks dropped before the loop gets its turn
 BUSY_SECONDS = 30.0  # a put's longest wait for another one of the same chunk, or for its removal
 
@@ -126,7 +127,7 @@ class ChunkStore(RecordBook):
         reconciler = Reconciler(parts.stock, store._busy)
         store._tasks = [
             asyncio.create_task(parts.room.run(), name="evict"),
-            asyncio.create_task(reconciler.run(), name="reconcile"),
+            asyncio.create_task(reconciler.run(), name=RECONCILE),
         ]
         for task in store._tasks:
             task.add_done_callback(_tell_failure)
@@ -156,6 +157,10 @@ class ChunkStore(RecordBook):
         await self._threads.close()
         self._zeros.close()
         self._files.close()
+
+    async def reconciled(self) -> None:
+        """Wait until files and index say the same, and the ledger is exact."""
+        await asyncio.wait([task for task in self._tasks if task.get_name() == RECONCILE])
 
     def _changed(self) -> None:
         """The ledger has changed."""
