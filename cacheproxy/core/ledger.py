@@ -88,12 +88,12 @@ class Ledger:
         """Whether `size` bytes can be reserved now."""
         return allocated(size) <= self.free
 
-    def reserve(self, size: int) -> Reservation:
-        """Set room for `size` bytes aside; the caller has looked whether it fits."""
+    def reserve(self, size: int, owner: int = 0) -> Reservation:
+        """Set room for `size` bytes aside, for an owner; the caller has looked whether it fits."""
         cost = allocated(size)
         assert self.fits(size), self
         self.reserved += cost
-        reservation = Reservation(self, cost)
+        reservation = Reservation(self, cost, owner)
         self._changed()
         return reservation
 
@@ -132,8 +132,9 @@ class Ledger:
 class Reservation:
     """Room set aside for a fill; what is not used is released by `close`, which may be repeated."""
 
-    def __init__(self, ledger: Ledger, cost: int) -> None:
+    def __init__(self, ledger: Ledger, cost: int, owner: int) -> None:
         self._ledger = ledger
+        self.owner = owner  # whom the chunks stored with it are charged to
         self.remaining = cost
         self._closed = False
 
@@ -171,6 +172,11 @@ class Claim:
         self._ledger = ledger
         self._reservation = reservation
         self._cost = cost
+
+    @property
+    def owner(self) -> int:
+        """Whom the chunk is charged to."""
+        return self._reservation.owner
 
     def settle(self, written: int) -> None:
         """The file is there and takes `written` bytes on disk."""

@@ -42,7 +42,7 @@ from cacheproxy.metrics import (
 )
 from cacheproxy.store.digest import digest_of, zero_digest
 from cacheproxy.store.files import CHUNK_BYTES_MAX, Written
-from cacheproxy.store.index import ChunkEntry
+from cacheproxy.store.layout import ChunkEntry
 from cacheproxy.store.opening import Parts, assemble
 from cacheproxy.store.reconcile import Reconciler
 from cacheproxy.store.recordbook import RecordBook
@@ -92,6 +92,7 @@ class ChunkStore(RecordBook):
         self._departures = parts.departures
         self._promise = parts.promise
         self._room = parts.room
+        self._owners = parts.owners
         self._directories = parts.stock.files.directories  # bytes of them in the ledger
         self._storing: dict[bytes, asyncio.Future[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -192,9 +193,12 @@ class ChunkStore(RecordBook):
         *,
         reservation: Reservation,
         sealed_by: bytes | None = None,
+        group: int = 0,
     ) -> Stored:
         """Store a chunk, once, under its digest, with room from the reservation.
 
+        It is charged to the reservation's owner.  `group` tells which content it belongs to, where
+        that one's source has no ranges, so that one lost chunk costs all of it; else 0.
         `sealed_by` is the digest that it must have, if that is known: `InvalidChunkError` where it
         has not.  `NoRoomError` if the reservation is used up; `DiskFullError`, `StorageError` from
         the disk.  After any failure, and after a cancellation, nothing is left behind.
@@ -221,11 +225,11 @@ class ChunkStore(RecordBook):
             if not done:
                 raise StorageError("another writer of the same chunk hangs")
         # No `await` since the look: this is the only one that stores the chunk now.
-        await self._store(digest, data, reservation)
+        await self._store(digest, data, reservation, group)
         return Stored(digest, size, new=True, zero=False)
 
     async def _store(
-        self, digest: bytes, data: bytes | memoryview, reservation: Reservation
+        self, digest: bytes, data: bytes | memoryview, reservation: Reservation, group: int
     ) -> None:
         self._check_open()
         if self._writer.full:
@@ -243,7 +247,7 @@ class ChunkStore(RecordBook):
             del self._storing[digest]
             ended.set_result(None)
             raise
-        job.add_done_callback(partial(self._stored, digest, len(data), claim))
+        job.add_done_callback(partial(self._stored, digest, len(data), group, claim))
         try:
             await asyncio.shield(job)
         except asyncio.CancelledError:
@@ -253,14 +257,19 @@ class ChunkStore(RecordBook):
             raise
 
     def _stored(
-        self, digest: bytes, size: int, claim: Claim, job: asyncio.Future[Written | None]
+        self,
+        digest: bytes,
+        size: int,
+        group: int,
+        claim: Claim,
+        job: asyncio.Future[Written | None],
     ) -> None:
         """The thread has ended, whether or not anybody still waits for it."""
         written = job.result() if job.exception() is None else None
         if written is None:
             claim.give_back()
         else:
-            self._entries.note_written(digest, size, written.cost)
+            self._entries.note_written(digest, size, written.cost, owner=claim.owner, group=group)
             self._proofs.remember(digest, written.identity, time.monotonic())
             self._meter.inc(CHUNKS_STORED)
             claim.settle(written.cost)
@@ -369,13 +378,15 @@ class ChunkStore(RecordBook):
         """Chunks were used; noted in memory and written in batches."""
         self._entries.touch(digests)
 
-    async def reserve(self, size: int) -> Reservation:
+    async def reserve(self, size: int, owner: str | None = None) -> Reservation:
         """Set room for `size` bytes of chunks aside, evicting what has to go.
+
+        The chunks are charged to the project `owner`, to nobody without one.
 
         `NeverFitsError` if the limit does not allow it, `NoRoomError` if nothing more can be
         evicted for some seconds.  The caller closes the reservation on every way out.
         """
-        return await self._room.reserve(size)
+        return await self._room.reserve(size, self._owners.number(owner))
 
     async def sync(self) -> None:
         """Wait until everything so far is committed."""

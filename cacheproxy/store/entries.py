@@ -14,7 +14,8 @@ from itertools import islice
 from cacheproxy.core.eviction import Candidate, Place, Policy
 from cacheproxy.core.ledger import Ledger
 from cacheproxy.errors import StorageError
-from cacheproxy.store.index import ChunkEntry, IndexFile, Key, Table
+from cacheproxy.store.index import IndexFile
+from cacheproxy.store.layout import NOBODY, ChunkEntry, Key, Table
 from cacheproxy.store.writer import Writer
 
 TOUCHES_MAX = 16_384  # noted uses; more are written early
@@ -32,6 +33,7 @@ class Entries:
         self._ledger = ledger
         self._policy = policy
         self._stamp = file.last_stamp()
+        self.census = file.census()
         self._touched: dict[bytes, int] = {}  # digest → stamp, the oldest first
         self._timer: asyncio.TimerHandle | None = None
 
@@ -45,9 +47,12 @@ class Entries:
         packed = self._writer.read(Key(Table.CHUNKS, digest))
         return None if packed is None else ChunkEntry.unpack(packed)
 
-    def note_written(self, digest: bytes, size: int, cost: int) -> None:
+    def note_written(
+        self, digest: bytes, size: int, cost: int, *, owner: int = NOBODY, group: int = 0
+    ) -> None:
         """List a chunk whose bytes a claim has already brought into the ledger."""
-        self._write(digest, ChunkEntry(size, cost, self._policy.admit(self.next_stamp())))
+        place = self._policy.admit(self.next_stamp())
+        self._write(digest, None, ChunkEntry(size, cost, place, owner, group))
 
     def adopt(self, digest: bytes, size: int, cost: int) -> None:
         """List a file that was found, or correct what is listed of it."""
@@ -56,14 +61,14 @@ class Entries:
             self.note_written(digest, size, cost)
             self._ledger.adjust(chunks=cost)
         else:
-            self._write(digest, ChunkEntry(size, cost, entry.place))
+            self._write(digest, entry, entry._replace(size=size, cost=cost))
             self._ledger.adjust(chunks=cost - entry.cost)
 
     def remove(self, digest: bytes) -> ChunkEntry | None:
         """Take a chunk off the list and its bytes off the ledger; returns what was listed."""
         entry = self.get(digest)
         if entry is not None:
-            self._writer.write(Key(Table.CHUNKS, digest), None)
+            self._write(digest, entry, None)
             self._ledger.adjust(chunks=-entry.cost)
         self._touched.pop(digest, None)
         return entry
@@ -72,10 +77,11 @@ class Entries:
         """Give a chunk another place in the order of eviction."""
         entry = self.get(digest)
         if entry is not None:
-            self._write(digest, entry._replace(place=place))
+            self._write(digest, entry, entry._replace(place=place))
 
-    def _write(self, digest: bytes, entry: ChunkEntry) -> None:
-        self._writer.write(Key(Table.CHUNKS, digest), entry.pack())
+    def _write(self, digest: bytes, old: ChunkEntry | None, new: ChunkEntry | None) -> None:
+        self.census.replace(old, new)
+        self._writer.write(Key(Table.CHUNKS, digest), None if new is None else new.pack())
 
     # --- recency ----------------------------------------------------------------------------------
 
@@ -105,7 +111,8 @@ class Entries:
     def _renew(self, digest: bytes, stamp: int) -> None:
         entry = self.get(digest)
         if entry is not None:
-            self._write(digest, entry._replace(place=self._policy.touch(entry.place, stamp)))
+            place = self._policy.touch(entry.place, stamp)
+            self._write(digest, entry, entry._replace(place=place))
 
     async def flush(self) -> None:
         """Write all noted uses."""

@@ -1,129 +1,39 @@
 """The index: one LMDB file that says which chunks there are, in which order they go, and whose.
 
-    meta      "schema" → version; "totals" → count and bytes of `chunks`; "state" → see `State`
-    chunks    digest (32) → ChunkEntry
-    order     queue (1) stamp (8, big-endian) → digest; follows `chunks` within each transaction
-    zeros     digest of an all-zero chunk of an odd size → size (4)
-    images    image id → ImageRecord
-    contents  content key → ContentRecord
-    pages     content key 00 page (4, big-endian) → the packed digests of a manifest page
-
-The last commits may be lost in a power cut, the tree never (sync, no metasync, no writemap).  Only
-the keeper maps the file, opened after its fork; only its writer thread writes.  Reads are short:
-each has a transaction of its own, copies out, and is never held across an `await`.
+What is in it says layout.py.  The last commits may be lost in a power cut, the tree never (sync, no
+metasync, no writemap).  Only the keeper maps the file, opened after its fork; only its writer thread
+writes.  Reads are short: each has a transaction of its own, copies out, and is never held across an
+`await`.
 """
 
 from __future__ import annotations
 
-import enum
-import struct
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
 
 import lmdb
 
-from cacheproxy.core.eviction import Place
-from cacheproxy.errors import DiskFullError, StorageError
+from cacheproxy.errors import ConfigError, DiskFullError, StorageError
+from cacheproxy.store.census import Census
+from cacheproxy.store.layout import (
+    NOBODY,
+    SCHEMA,
+    STATE,
+    Changes,
+    ChunkEntry,
+    IndexDamagedError,
+    Key,
+    Sum,
+    Table,
+    owner_name,
+    owner_number,
+    place_name,
+    queue_and_stamp,
+)
 
-SCHEMA = b"1"
 MAP_BYTES = 64 << 30  # address space only; the file is as long as what is in it
-KEY_BYTES_MAX = 480  # LMDB takes 511
 
-_ENTRY = struct.Struct("<BIIBBQ")
-_ENTRY_VERSION = 1
-_ORDER = struct.Struct(">BQ")
-_STATE = struct.Struct("<BQ?")
-_TOTALS = struct.Struct("<BQQ")
-_PAGE = struct.Struct(">I")
-_BLOCK = 512
-
-
-class IndexDamagedError(StorageError):
-    """The index cannot be read: it is set aside at the next start and made again from the files."""
-
-
-class Table(enum.Enum):
-    """The tables that are written by key; `order` and the totals follow by themselves."""
-
-    META = b"meta"
-    CHUNKS = b"chunks"
-    ZEROS = b"zeros"
-    IMAGES = b"images"
-    CONTENTS = b"contents"
-    PAGES = b"pages"
-
-    __hash__ = object.__hash__  # each look-up hashes one, and Enum's own is slow
-
-
-class Key(NamedTuple):
-    """Where a value is."""
-
-    table: Table
-    name: bytes
-
-
-Changes = Mapping[Key, bytes | None]  # None: no longer there
-
-STATE = Key(Table.META, b"state")
 _SCHEMA_NAME = b"schema"
-_TOTALS_NAME = b"totals"
-
-
-class ChunkEntry(NamedTuple):
-    """What the index says of a chunk."""
-
-    size: int
-    cost: int  # bytes on disk
-    place: Place
-
-    def pack(self) -> bytes:
-        """Return the bytes that the index keeps."""
-        queue, stamp, hits = self.place
-        blocks = self.cost // _BLOCK
-        return _ENTRY.pack(_ENTRY_VERSION, self.size, blocks, queue, hits, stamp)
-
-    @classmethod
-    def unpack(cls, packed: bytes) -> Self:
-        """Read what `pack` wrote; `IndexDamagedError` for anything else."""
-        try:
-            version, size, blocks, queue, hits, stamp = _ENTRY.unpack(packed)
-        except struct.error as error:
-            raise IndexDamagedError("a chunk's entry cannot be read") from error
-        if version != _ENTRY_VERSION:
-            raise IndexDamagedError(f"a chunk's entry is of version {version}")
-        return cls(size, blocks * _BLOCK, Place(queue, stamp, hits))
-
-
-class State(NamedTuple):
-    """How the last keeper left the store."""
-
-    promised: int  # upper bound of the bytes of all chunk files, quarantined ones included
-    clean: bool  # closed in order: the totals are exact
-
-    def pack(self) -> bytes:
-        """Return the bytes that the index keeps."""
-        return _STATE.pack(1, *self)
-
-    @classmethod
-    def unpack(cls, packed: bytes | None) -> Self | None:
-        """Read what `pack` wrote, None if there is nothing of this version."""
-        if packed is None or len(packed) != _STATE.size or packed[0] != 1:
-            return None
-        _, promised, clean = _STATE.unpack(packed)
-        return cls(promised, clean)
-
-
-class Totals(NamedTuple):
-    """What `chunks` holds."""
-
-    entries: int
-    cost: int
-
-
-def page_name(content: bytes, page: int) -> bytes:
-    """Name a page of a manifest."""
-    return content + b"\0" + _PAGE.pack(page)
+_BLOCK = 512
 
 
 class _Translated:
@@ -186,6 +96,9 @@ class IndexFile:
                 with self._env.begin(write=True) as txn:  # one commit makes them all
                     self._tables = {t: self._env.open_db(t.value, txn=txn) for t in Table}
                     self._order = self._env.open_db(b"order", txn=txn)
+                    self._owned = self._env.open_db(b"owned", txn=txn)
+                    self._queues = self._env.open_db(b"queues", txn=txn)
+                    self._owners = self._env.open_db(b"owners", txn=txn)
                     self._settle_schema(txn)
         except BaseException:
             self._env.close()
@@ -199,11 +112,29 @@ class IndexFile:
 
     def _settle_schema(self, txn: lmdb.Transaction[bytes]) -> None:
         meta = self._tables[Table.META]
-        schema = txn.get(_SCHEMA_NAME, db=meta)
-        if schema is None:
-            txn.put(_SCHEMA_NAME, SCHEMA, db=meta)
-        elif schema != SCHEMA:
-            raise IndexDamagedError("the index is of another version")
+        schema: bytes | None = txn.get(_SCHEMA_NAME, db=meta)
+        if schema is not None:
+            if not schema.isdigit():
+                raise IndexDamagedError("the index is of no known version")
+            if int(schema) > SCHEMA:
+                directory = self._data.parent
+                raise ConfigError(
+                    f"the index in {directory} is of schema {int(schema)}, this program knows"
+                    f" {SCHEMA}: run the version that wrote it, or remove {directory} to have it"
+                    " made again from the chunks"
+                )
+            if int(schema) == 1:
+                self._migrate_from_1(txn)
+        txn.put(_SCHEMA_NAME, b"%d" % SCHEMA, db=meta)
+
+    def _migrate_from_1(self, txn: lmdb.Transaction[bytes]) -> None:
+        """All of it had one queue and no owners, so one sum is all there is to write.
+
+        Entries are written anew as they change: a million of them must not delay a start.
+        """
+        totals: bytes | None = txn.pop(b"totals", db=self._tables[Table.META])
+        if totals is not None:
+            txn.put(place_name(0, 0)[:1], totals, db=self._queues)
 
     def close(self) -> None:
         """Close it; no other thread may be using it."""
@@ -229,15 +160,22 @@ class IndexFile:
                     found.append(name)
         return found
 
-    def oldest(self, queue: int, after: int, count: int) -> list[tuple[int, bytes]]:
-        """Return stamps and digests from the old end of a queue, behind the stamp `after`."""
+    def oldest(
+        self, queue: int, after: int, count: int, *, owner: int = NOBODY
+    ) -> list[tuple[int, bytes]]:
+        """Return stamps and digests from the old end of a queue, behind the stamp `after`.
+
+        With an owner, only those of the chunks charged to it.
+        """
+        prefix = b"" if owner == NOBODY else owner_name(owner)
+        table = self._order if owner == NOBODY else self._owned
         rows: list[tuple[int, bytes]] = []
         with _READING, self._env.begin() as txn:
-            cursor = txn.cursor(db=self._order)
-            if cursor.set_range(_ORDER.pack(queue, after + 1)):
+            cursor = txn.cursor(db=table)
+            if cursor.set_range(prefix + place_name(queue, after + 1)):
                 for name, digest in cursor:
-                    row_queue, stamp = _ORDER.unpack(name)
-                    if row_queue != queue or len(rows) == count:
+                    row_queue, stamp = queue_and_stamp(name)
+                    if row_queue != queue or not name.startswith(prefix) or len(rows) == count:
                         break
                     rows.append((stamp, digest))
         return rows
@@ -249,16 +187,30 @@ class IndexFile:
             cursor = txn.cursor(db=self._order)
             positioned: bool = cursor.last()
             while positioned:
-                queue, stamp = _ORDER.unpack(cursor.key())
+                queue, stamp = queue_and_stamp(cursor.key())
                 last = max(last, stamp)
                 # On to the youngest of the queue before this one.
-                positioned = cursor.set_range(_ORDER.pack(queue, 0)) and cursor.prev()
+                positioned = cursor.set_range(place_name(queue, 0)) and cursor.prev()
         return last
 
-    def totals(self) -> Totals:
-        """Return how much `chunks` holds."""
-        packed = self.get(Key(Table.META, _TOTALS_NAME))
-        return Totals(0, 0) if packed is None else Totals(*_TOTALS.unpack(packed)[1:])
+    def census(self) -> Census:
+        """Return how much `chunks` holds, by queue and by owner."""
+        with _READING, self._env.begin() as txn:
+            return Census(
+                {name[0]: Sum.unpack(packed) for name, packed in txn.cursor(db=self._queues)},
+                {
+                    owner_number(name): Sum.unpack(packed)
+                    for name, packed in txn.cursor(db=self._owners)
+                },
+            )
+
+    def owner_numbers(self) -> set[int]:
+        """Return every owner's number, also of those that have no chunk now."""
+        numbers = set(self.census().owners)
+        with _READING, self._env.begin() as txn:
+            for _, number in txn.cursor(db=self._tables[Table.PROJECTS]):
+                numbers.add(owner_number(number))
+        return numbers
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -269,42 +221,52 @@ class IndexFile:
         """
         with _WRITING:
             with self._env.begin(write=True) as txn:
-                entries, cost = 0, 0
+                delta = Census({}, {})
                 for key, value in changes.items():
                     if key.table is Table.CHUNKS:
-                        delta = self._place(txn, key.name, value)
-                        entries, cost = entries + delta.entries, cost + delta.cost
+                        self._place(txn, key.name, value, delta)
                     elif value is None:
                         txn.delete(key.name, db=self._tables[key.table])
                     else:
                         txn.put(key.name, value, db=self._tables[key.table])
-                if entries or cost:
-                    self._add_totals(txn, entries, cost)
+                for queue, sum_ in delta.queues.items():
+                    _add(txn, self._queues, place_name(queue, 0)[:1], sum_)
+                for owner, sum_ in delta.owners.items():
+                    _add(txn, self._owners, owner_name(owner), sum_)
             if STATE in changes:
                 self._env.sync(True)
             return self._data.stat().st_blocks * _BLOCK
 
-    def _place(self, txn: lmdb.Transaction[bytes], digest: bytes, packed: bytes | None) -> Totals:
-        """Write or remove a chunk's entry together with its place; returns what that adds."""
+    def _place(
+        self, txn: lmdb.Transaction[bytes], digest: bytes, packed: bytes | None, delta: Census
+    ) -> None:
+        """Write or remove a chunk's entry together with its places."""
         chunks = self._tables[Table.CHUNKS]
-        entries, cost = 0, 0
-        old: bytes | None = txn.get(digest, db=chunks)
+        was: bytes | None = txn.get(digest, db=chunks)
+        old = None if was is None else ChunkEntry.unpack(was)
+        new = None if packed is None else ChunkEntry.unpack(packed)
+        delta.replace(old, new)
         if old is not None:
-            entry = ChunkEntry.unpack(old)
-            txn.delete(_ORDER.pack(entry.place.queue, entry.place.stamp), db=self._order)
-            entries, cost = -1, -entry.cost
-        if packed is None:
+            place = place_name(old.place.queue, old.place.stamp)
+            txn.delete(place, db=self._order)
+            if old.owner != NOBODY:
+                txn.delete(owner_name(old.owner) + place, db=self._owned)
+        if new is None or packed is None:
             txn.delete(digest, db=chunks)
-        else:
-            entry = ChunkEntry.unpack(packed)
-            txn.put(_ORDER.pack(entry.place.queue, entry.place.stamp), digest, db=self._order)
-            txn.put(digest, packed, db=chunks)
-            entries, cost = entries + 1, cost + entry.cost
-        return Totals(entries, cost)
+            return
+        place = place_name(new.place.queue, new.place.stamp)
+        txn.put(place, digest, db=self._order)
+        if new.owner != NOBODY:
+            txn.put(owner_name(new.owner) + place, digest, db=self._owned)
+        txn.put(digest, packed, db=chunks)
 
-    def _add_totals(self, txn: lmdb.Transaction[bytes], entries: int, cost: int) -> None:
-        meta = self._tables[Table.META]
-        packed: bytes | None = txn.get(_TOTALS_NAME, db=meta)
-        before = Totals(0, 0) if packed is None else Totals(*_TOTALS.unpack(packed)[1:])
-        after = _TOTALS.pack(1, before.entries + entries, before.cost + cost)
-        txn.put(_TOTALS_NAME, after, db=meta)
+
+def _add(txn: lmdb.Transaction[bytes], table: lmdb._Database, name: bytes, more: Sum) -> None:
+    """Add to a sum; none is kept for nothing."""
+    packed: bytes | None = txn.get(name, db=table)
+    before = Sum() if packed is None else Sum.unpack(packed)
+    after = Sum(before.chunks + more.chunks, before.cost + more.cost)
+    if after == (0, 0):
+        txn.delete(name, db=table)
+    else:
+        txn.put(name, after.pack(), db=table)

@@ -19,7 +19,9 @@ from cacheproxy.store.digest import zero_digest
 from cacheproxy.store.entries import Entries
 from cacheproxy.store.files import ChunkFiles
 from cacheproxy.store.holds import Holds
-from cacheproxy.store.index import STATE, IndexDamagedError, IndexFile, State, Table
+from cacheproxy.store.index import IndexFile
+from cacheproxy.store.layout import STATE, IndexDamagedError, State, Table
+from cacheproxy.store.owners import Owners
 from cacheproxy.store.promise import Promise
 from cacheproxy.store.quarantine import LIMIT_SHARE
 from cacheproxy.store.room import Room
@@ -45,6 +47,7 @@ class Parts:
     departures: Departures
     promise: Promise
     room: Room
+    owners: Owners
     on_change: list[Callable[[], None]]  # called after each change of the ledger
 
 
@@ -58,6 +61,7 @@ class _Opened:
     zeros_known: set[bytes]
     state: State | None  # None: nothing is known
     listed: int  # bytes of the chunks that the index lists
+    owners: set[int]  # the numbers of projects and of those that chunks are charged to
     index_cost: int
     fixed_cost: int
 
@@ -68,7 +72,7 @@ def _open(settings: CacheSettings) -> _Opened:
     try:
         try:
             index = IndexFile(files.index_path)
-            state, listed = State.unpack(index.get(STATE)), index.totals().cost
+            state, listed = State.unpack(index.get(STATE)), index.census().total.cost
         except IndexDamagedError as error:
             log.error("%s: it is set aside and made again from the chunk files", error)  # noqa: TRY400 -- healed here
             files.set_index_aside(settings.limit_bytes // LIMIT_SHARE)
@@ -84,6 +88,7 @@ def _open(settings: CacheSettings) -> _Opened:
                 zeros_known=usual.union(index.names(Table.ZEROS, b"")),
                 state=state,
                 listed=listed,
+                owners=index.owner_numbers(),
                 index_cost=files.index_cost(),
                 fixed_cost=files.overhead(),
                 zeros_file=files.make_zeros(),
@@ -130,7 +135,15 @@ async def assemble(
         departures = Departures(stock, on_dying)
         zeros = Zeros(writer, opened.zeros_known, *opened.zeros_file)
         room = Room(stock, departures)
-        return Parts(stock, zeros, departures, Promise(ledger, writer), room, on_change)
+        return Parts(
+            stock=stock,
+            zeros=zeros,
+            departures=departures,
+            promise=Promise(ledger, writer),
+            room=room,
+            owners=Owners(writer, opened.owners),
+            on_change=on_change,
+        )
     except BaseException:
         if opened is not None:
             await threads.run(_close, opened)

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 
 from cacheproxy.core.ledger import Ledger
-from cacheproxy.store.index import STATE, State
+from cacheproxy.store.layout import STATE, State
 from cacheproxy.store.writer import Writer
 
 STEP_BYTES = 64 << 20  # at least so far ahead, unless the limit is small

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from cacheproxy.errors import StorageError
 from cacheproxy.store.files import CHUNK_BYTES_MAX, Found
-from cacheproxy.store.index import Table
+from cacheproxy.store.layout import Table
 from cacheproxy.store.stock import Stock
 from cacheproxy.store.tree import PREFIXES
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cacheproxy.core.records import ContentRecord, ImageRecord
 from cacheproxy.errors import StorageError
-from cacheproxy.store.index import KEY_BYTES_MAX, Key, Table, page_name
+from cacheproxy.store.layout import KEY_BYTES_MAX, Key, Table, page_name
 from cacheproxy.store.writer import Writer
 
 

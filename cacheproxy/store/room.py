@@ -12,6 +12,7 @@ from cacheproxy.core.eviction import Candidate, choose
 from cacheproxy.core.ledger import Reservation, allocated
 from cacheproxy.errors import NeverFitsError, NoRoomError, StorageError
 from cacheproxy.store.departures import PATIENCE_SECONDS, Departures
+from cacheproxy.store.layout import NOBODY
 from cacheproxy.store.stock import Stock
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ SCAN_MAX = 8192  # candidates looked at in one search for victims
 @dataclass(slots=True, eq=False)
 class _Waiter:
     size: int
+    owner: int
     granted: asyncio.Future[Reservation]
 
 
@@ -46,16 +48,16 @@ class Room:
     def __repr__(self) -> str:
         return f"<Room {len(self._waiters)} waiting for {self._wanted()} bytes>"
 
-    async def reserve(self, size: int) -> Reservation:
-        """Set room for `size` bytes aside, evicting what has to go.
+    async def reserve(self, size: int, owner: int = NOBODY) -> Reservation:
+        """Set room for `size` bytes aside, for an owner, evicting what has to go.
 
         Raises `NeverFitsError`, or `NoRoomError` after `WAIT_SECONDS`.
         """
         if not self._ledger.ever_fits(size):
             raise NeverFitsError(f"{size} bytes do not fit in the cache")
         if not self._waiters and self._ledger.fits(size):
-            return self._ledger.reserve(size)
-        waiter = _Waiter(size, asyncio.get_running_loop().create_future())
+            return self._ledger.reserve(size, owner)
+        waiter = _Waiter(size, owner, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         self._wake.set()
         try:
@@ -81,7 +83,7 @@ class Room:
         try:
             while self._waiters and self._ledger.fits(self._waiters[0].size):
                 waiter = self._waiters.popleft()
-                waiter.granted.set_result(self._ledger.reserve(waiter.size))
+                waiter.granted.set_result(self._ledger.reserve(waiter.size, waiter.owner))
         finally:
             self._granting = False
         if self._waiters or self._ledger.excess:

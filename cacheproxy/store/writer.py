@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from cacheproxy.errors import StorageError
-from cacheproxy.store.index import IndexFile, Key, Table
+from cacheproxy.store.index import IndexFile
+from cacheproxy.store.layout import Key, Table
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import struct
 
 from cacheproxy.core.proof import Identity
 from cacheproxy.store.files import CHUNK_BYTES_MAX
-from cacheproxy.store.index import Key, Table
+from cacheproxy.store.layout import Key, Table
 from cacheproxy.store.writer import Writer
 
 USUAL_SIZES = (256 << 10, 1 << 20, 4 << 20)  # of whole chunks; a last one may have any size

@@ -139,6 +139,9 @@ class StoreCase:
         listed = [entries.get(digest) for digest in files]
         assert all(listed), "a file without an entry"
         assert sum(entry.cost for entry in listed if entry) == ledger.chunks
+        census, committed = entries.census, entries._file.census()
+        assert (census.queues, census.owners) == (committed.queues, committed.owners)
+        assert census.total == (len(files), ledger.chunks)
         assert (ledger.reserved, ledger.claimed) == (0, 0)
         assert not self.store._storing
         assert not list((self.directory / "staging").iterdir())

@@ -21,7 +21,8 @@ from cacheproxy.errors import (
 )
 from cacheproxy.metrics import CHUNKS_STORED, RESERVED_BYTES, VERIFY_FAILURES
 from cacheproxy.store.digest import digest_of, zero_digest
-from cacheproxy.store.index import STATE, Changes, IndexFile, State
+from cacheproxy.store.index import IndexFile
+from cacheproxy.store.layout import STATE, Changes, State
 from contracts.cancelling import cancelled_everywhere
 from harness.store_case import CHUNK, StoreCase, chunk, opened
 

@@ -10,7 +10,8 @@ import pytest
 
 from cacheproxy.core.ledger import Claim, Ledger
 from cacheproxy.errors import DiskFullError
-from cacheproxy.store.index import STATE, Changes, IndexFile, State
+from cacheproxy.store.index import IndexFile
+from cacheproxy.store.layout import STATE, Changes, State
 from cacheproxy.store.promise import SMALL_SHARE, Promise
 from cacheproxy.store.writer import Writer
 

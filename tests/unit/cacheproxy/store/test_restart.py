@@ -11,7 +11,7 @@ import pytest
 from cacheproxy.errors import ChunkLostError, ConfigError
 from cacheproxy.metrics import CACHE_BYTES
 from cacheproxy.store.digest import digest_of
-from cacheproxy.store.index import Table
+from cacheproxy.store.layout import Table
 from contracts.cancelling import cancelled_everywhere
 from harness.store_case import (
     CHUNK,

@@ -11,7 +11,8 @@ import pytest
 
 from cacheproxy.errors import DiskFullError
 from cacheproxy.store import writer as module
-from cacheproxy.store.index import Changes, IndexFile, Key, Table
+from cacheproxy.store.index import IndexFile
+from cacheproxy.store.layout import Changes, Key, Table
 from cacheproxy.store.writer import BATCH_CHANGES_MAX, Writer
 
 
