@@ -8,6 +8,7 @@ writes.  Reads are short: each has a transaction of its own, copies out, and is 
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import lmdb
@@ -159,6 +160,19 @@ class IndexFile:
                         break
                     found.append(name)
         return found
+
+    def names_after(self, table: Table, after: bytes, count: int) -> list[bytes]:
+        """Return the first `count` names of a table, in order, behind the name `after`."""
+        with _READING, self._env.begin() as txn:
+            cursor = txn.cursor(db=self._tables[table])
+            if not cursor.set_range(after + b"\0"):
+                return []
+            return list(islice(cursor.iternext(keys=True, values=False), count))
+
+    def count(self, table: Table) -> int:
+        """Return how many rows a table has."""
+        with _READING, self._env.begin() as txn:
+            return int(txn.stat(self._tables[table])["entries"])
 
     def oldest(
         self, queue: int, after: int, count: int, *, owner: int = NOBODY

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
+from cacheproxy.core.manifest import PAGE_DIGESTS
 from cacheproxy.core.records import ContentRecord, ImageRecord
 from cacheproxy.errors import StorageError
 from cacheproxy.store.layout import KEY_BYTES_MAX, Key, Table, page_name
 from cacheproxy.store.writer import Writer
+
+WALK_NAMES = 256  # records met before the loop gets its turn
 
 
 class RecordBook:
@@ -49,6 +55,41 @@ class RecordBook:
     def put_manifest_page(self, key: str, page: int, packed: bytes) -> None:
         """Write a page of a content's manifest."""
         self._write(Key(Table.PAGES, page_name(_name(key), page)), packed)
+
+    # --- walks ------------------------------------------------------------------------------------
+
+    async def images(self) -> AsyncIterator[tuple[str, ImageRecord]]:
+        """Give all images by id; records may come and go meanwhile."""
+        async for name in self._walk(Table.IMAGES):
+            if (record := self.image(name)) is not None:
+                yield name, record
+
+    async def contents(self) -> AsyncIterator[tuple[str, ContentRecord]]:
+        """Give all contents by key; records may come and go meanwhile."""
+        async for name in self._walk(Table.CONTENTS):
+            if (record := self.content(name)) is not None:
+                yield name, record
+
+    async def manifest_pages(self, key: str, record: ContentRecord) -> AsyncIterator[bytes]:
+        """Give the pages of a content's manifest that are known, in order."""
+        for page in range(-(-record.size // (record.chunk_bytes * PAGE_DIGESTS))):
+            if (packed := self.manifest_page(key, page)) is not None:
+                yield packed
+            await asyncio.sleep(0)
+
+    def records(self) -> tuple[int, int]:
+        """Return how many images and contents had a record at the last commit."""
+        return self._writer.count(Table.IMAGES), self._writer.count(Table.CONTENTS)
+
+    async def _walk(self, table: Table) -> AsyncIterator[str]:
+        after = b""
+        while names := self._writer.names_after(table, after, WALK_NAMES):
+            for name in names:
+                yield name.decode()
+            after = names[-1]
+            await asyncio.sleep(0)
+
+    # --- names ------------------------------------------------------------------------------------
 
     def _read(self, table: Table, text: str) -> bytes | None:
         name = text.encode()

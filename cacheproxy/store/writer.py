@@ -82,6 +82,25 @@ class Writer:
                     (names.discard if value is None else names.add)(key.name)
         return names
 
+    def names_after(self, table: Table, after: bytes, count: int) -> list[bytes]:
+        """Return at most `count` names behind the name `after`, in order; none: there are no more."""
+        while True:
+            names = self._file.names_after(table, after, count)
+            # Behind the last of a whole slice come other slices; else all that is not committed yet.
+            last = names[-1] if len(names) == count else None
+            found = set(names)
+            for changes in (self._flying, self._waiting):
+                for key, value in changes.items():
+                    if key.table is table and after < key.name and (not last or key.name <= last):
+                        (found.discard if value is None else found.add)(key.name)
+            if found or last is None:
+                return sorted(found)[:count]
+            after = last
+
+    def count(self, table: Table) -> int:
+        """Return how many rows a table had at the last commit."""
+        return self._file.count(table)
+
     # --- writing ----------------------------------------------------------------------------------
 
     def write(self, key: Key, value: bytes | None) -> None:

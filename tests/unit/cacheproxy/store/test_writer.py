@@ -199,3 +199,43 @@ async def test_a_cancelled_sync_harms_nobody(bench: Bench) -> None:
     bench.index.gate.set()
     await patient
     assert bench.stored("a") == b"1"
+
+
+async def test_names_are_walked_in_order_whatever_is_committed(bench: Bench) -> None:
+    def names() -> list[bytes]:
+        walked: list[bytes] = []
+        while found := bench.writer.names_after(Table.IMAGES, walked[-1] if walked else b"", 2):
+            walked += found
+        return walked
+
+    assert names() == []
+    for name in "bdfhjl":
+        bench.writer.write(image(name), b"1")
+    assert names() == [b"b", b"d", b"f", b"h", b"j", b"l"]
+    await bench.writer.sync()
+    bench.index.gate.clear()
+    bench.writer.write(image("c"), b"1")
+    bench.writer.write(image("d"), None)
+    bench.writer.write(image("f"), None)
+    bench.writer.write(image("h"), None)  # so that a whole slice is gone
+    flying = bench.writer.committed()
+    bench.writer.write(image("a"), b"1")
+    bench.writer.write(image("h"), b"1")
+    bench.writer.write(image("l"), None)
+    bench.writer.write(image("z"), b"1")
+    bench.writer.write(Key(Table.CONTENTS, b"e"), b"1")
+    assert names() == [b"a", b"b", b"c", b"h", b"j", b"z"]
+    bench.index.gate.set()
+    await flying
+    await bench.writer.sync()
+    assert names() == [b"a", b"b", b"c", b"h", b"j", b"z"]
+    assert bench.writer.count(Table.IMAGES) == 6
+
+
+async def test_a_walk_goes_on_behind_a_slice_of_nothing_but_removals(bench: Bench) -> None:
+    for name in "abcd":
+        bench.writer.write(image(name), b"1")
+    await bench.writer.sync()
+    bench.writer.write(image("a"), None)
+    bench.writer.write(image("b"), None)
+    assert bench.writer.names_after(Table.IMAGES, b"", 2) == [b"c", b"d"]
