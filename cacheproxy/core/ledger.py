@@ -173,11 +173,6 @@ class Claim:
         self._reservation = reservation
         self._cost = cost
 
-    @property
-    def owner(self) -> int:
-        """Whom the chunk is charged to."""
-        return self._reservation.owner
-
     def settle(self, written: int) -> None:
         """The file is there and takes `written` bytes on disk."""
         cost, self._cost = self._cost, 0

@@ -22,26 +22,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from functools import partial
 
 from cacheproxy.config import CacheSettings
-from cacheproxy.core.ledger import Claim, Reservation
+from cacheproxy.core.ledger import Reservation
 from cacheproxy.core.proof import Identity
-from cacheproxy.errors import ChunkLostError, InvalidChunkError, NoRoomError, StorageError
+from cacheproxy.errors import ChunkLostError, StorageError
 from cacheproxy.metrics import (
     CACHE_BYTES,
     CACHE_LIMIT_BYTES,
-    CHUNKS_STORED,
     RESERVED_BYTES,
-    VERIFY_FAILURES,
     Meter,
 )
-from cacheproxy.store.digest import digest_of, zero_digest
-from cacheproxy.store.files import CHUNK_BYTES_MAX, Written
+from cacheproxy.store.intake import Stored
 from cacheproxy.store.layout import ChunkEntry
 from cacheproxy.store.opening import Parts, assemble
 from cacheproxy.store.reconcile import Reconciler
@@ -51,20 +46,9 @@ __all__ = ["ChunkStore", "OpenChunk", "Reservation", "Stored"]
 
 log = logging.getLogger(__name__)
 
-ABANDON_SECONDS = 5.0  # a cancelled put's longest wait for the thread that has its buffer
 RECONCILE = "reconcile"  # the task's name
 SLICE = 256  # chunks dropped before the loop gets its turn
-BUSY_SECONDS = 30.0  # a put's longest wait for another one of the same chunk, or for its removal
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The outcome of a put."""
-
-    digest: bytes
-    size: int
-    new: bool  # a file was made; False: it was there, or is all zeros
-    zero: bool
+DROP_SECONDS = 30.0  # the longest wait for dropped chunks to be gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +77,13 @@ class ChunkStore(RecordBook):
         self._promise = parts.promise
         self._room = parts.room
         self._owners = parts.owners
-        self._directories = parts.stock.files.directories  # bytes of them in the ledger
-        self._storing: dict[bytes, asyncio.Future[None]] = {}
+        self._intake = parts.intake
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
 
     def __repr__(self) -> str:
         return (
-            f"<ChunkStore {self._ledger!r} {self._departures!r} {self._holds!r}"
-            f" {len(self._storing)} storing>"
+            f"<ChunkStore {self._ledger!r} {self._departures!r} {self._holds!r} {self._intake!r}>"
         )
 
     # --- life -------------------------------------------------------------------------------------
@@ -139,6 +121,7 @@ class ChunkStore(RecordBook):
         if self._closed:
             return
         self._closed = True
+        self._intake.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -176,7 +159,7 @@ class ChunkStore(RecordBook):
             raise StorageError("the cache is closed")
 
     def _busy(self, digest: bytes) -> bool:
-        return digest in self._storing or self._departures.going(digest)
+        return digest in self._intake or self._departures.going(digest)
 
     # --- chunks -----------------------------------------------------------------------------------
 
@@ -204,81 +187,9 @@ class ChunkStore(RecordBook):
         the disk.  After any failure, and after a cancellation, nothing is left behind.
         The data must not change until this returns.
         """
-        size = len(data)
-        if not 0 < size <= CHUNK_BYTES_MAX:
-            raise ValueError(f"a chunk of {size} bytes")
-        self._check_open()
-        digest, zero = await self._threads.run(_digest, data)
-        if sealed_by is not None and sealed_by != digest:
-            self._meter.inc(VERIFY_FAILURES)
-            raise InvalidChunkError("a chunk's bytes do not match its digest")
-        if zero and self._zeros.learn(digest, size):
-            return Stored(digest, size, new=False, zero=True)
-        while True:
-            if self._entry(digest) is not None or self._departures.revive(digest):
-                self._entries.touch([digest])
-                return Stored(digest, size, new=False, zero=False)
-            other = self._storing.get(digest) or self._departures.leaving(digest)
-            if other is None:
-                break
-            done, _ = await asyncio.wait([other], timeout=BUSY_SECONDS)
-            if not done:
-                raise StorageError("another writer of the same chunk hangs")
-        # No `await` since the look: this is the only one that stores the chunk now.
-        await self._store(digest, data, reservation, group)
-        return Stored(digest, size, new=True, zero=False)
-
-    async def _store(
-        self, digest: bytes, data: bytes | memoryview, reservation: Reservation, group: int
-    ) -> None:
-        self._check_open()
-        if self._writer.full:
-            raise StorageError("the index does not take changes")
-        claim = reservation.claim(len(data))
-        if claim is None:
-            raise NoRoomError("the reservation is used up")
-        ended = self._storing[digest] = asyncio.get_running_loop().create_future()
-        abandoned = threading.Event()
-        try:
-            await self._promise.cover()
-            job = self._threads.start(self._files.write, digest, data, abandoned.is_set)
-        except BaseException:
-            claim.give_back()
-            del self._storing[digest]
-            ended.set_result(None)
-            raise
-        job.add_done_callback(partial(self._stored, digest, len(data), group, claim))
-        try:
-            await asyncio.shield(job)
-        except asyncio.CancelledError:
-            # The thread still reads the caller's buffer; it ends before giving the file its name.
-            abandoned.set()
-            await asyncio.wait([job], timeout=ABANDON_SECONDS)
-            raise
-
-    def _stored(
-        self,
-        digest: bytes,
-        size: int,
-        group: int,
-        claim: Claim,
-        job: asyncio.Future[Written | None],
-    ) -> None:
-        """The thread has ended, whether or not anybody still waits for it."""
-        written = job.result() if job.exception() is None else None
-        if written is None:
-            claim.give_back()
-        else:
-            self._entries.note_written(digest, size, written.cost, owner=claim.owner, group=group)
-            self._proofs.remember(digest, written.identity, time.monotonic())
-            self._meter.inc(CHUNKS_STORED)
-            claim.settle(written.cost)
-        growth, self._directories = (
-            self._files.directories - self._directories,
-            self._files.directories,
+        return await self._intake.put(
+            data, reservation=reservation, sealed_by=sealed_by, group=group
         )
-        self._ledger.adjust(overhead=growth)
-        self._storing.pop(digest).set_result(None)
 
     async def open_proven(self, digest: bytes, size: int) -> OpenChunk:
         """Open a chunk whose bytes are known to be right; the caller owns the descriptor.
@@ -346,7 +257,7 @@ class ChunkStore(RecordBook):
             if number % SLICE == 0:
                 await asyncio.sleep(0)
         if leaving := self._departures.all_leaving():
-            await asyncio.wait(leaving, timeout=BUSY_SECONDS)
+            await asyncio.wait(leaving, timeout=DROP_SECONDS)
 
     # --- who needs what ---------------------------------------------------------------------------
 
@@ -391,12 +302,6 @@ class ChunkStore(RecordBook):
     async def sync(self) -> None:
         """Wait until everything so far is committed."""
         await self._writer.sync()
-
-
-def _digest(data: bytes | memoryview) -> tuple[bytes, bool]:
-    """In a thread: hash a chunk, and tell whether it is all zeros."""
-    digest = digest_of(data)
-    return digest, digest == zero_digest(len(data))
 
 
 def _tell_failure(task: asyncio.Task[None]) -> None:

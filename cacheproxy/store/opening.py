@@ -20,6 +20,7 @@ from cacheproxy.store.entries import Entries
 from cacheproxy.store.files import ChunkFiles
 from cacheproxy.store.holds import Holds
 from cacheproxy.store.index import IndexFile
+from cacheproxy.store.intake import Intake
 from cacheproxy.store.layout import STATE, IndexDamagedError, State, Table
 from cacheproxy.store.owners import Owners
 from cacheproxy.store.promise import Promise
@@ -46,6 +47,7 @@ class Parts:
     zeros: Zeros
     departures: Departures
     promise: Promise
+    intake: Intake
     room: Room
     owners: Owners
     on_change: list[Callable[[], None]]  # called after each change of the ledger
@@ -135,11 +137,13 @@ async def assemble(
         departures = Departures(stock, on_dying)
         zeros = Zeros(writer, opened.zeros_known, *opened.zeros_file)
         room = Room(stock, departures)
+        promise = Promise(ledger, writer)
         return Parts(
             stock=stock,
             zeros=zeros,
             departures=departures,
-            promise=Promise(ledger, writer),
+            promise=promise,
+            intake=Intake(stock, zeros, departures, promise),
             room=room,
             owners=Owners(writer, opened.owners),
             on_change=on_change,

@@ -143,7 +143,7 @@ class StoreCase:
         assert (census.queues, census.owners) == (committed.queues, committed.owners)
         assert census.total == (len(files), ledger.chunks)
         assert (ledger.reserved, ledger.claimed) == (0, 0)
-        assert not self.store._storing
+        assert len(self.store._intake) == 0
         assert not list((self.directory / "staging").iterdir())
         assert ledger.used == await asyncio.to_thread(allocated_by_us, self.directory)
         assert ledger.used <= ledger.limit
@@ -156,6 +156,7 @@ class StoreCase:
         """Let go of everything as a killed process does: nothing more is committed."""
         store = self.store
         store._closed = True
+        store._intake.close()
         for task in store._tasks:
             task.cancel()
         await asyncio.gather(*store._tasks, return_exceptions=True)
