@@ -23,6 +23,7 @@ from registry.domain.limits import Limits
 from registry.domain.schemas import Formats, image_schema
 from registry.domain.validation import ImageValidator
 from registry.errors import ConfigError
+from registry.service.digests import Hashing
 from registry.service.downloads import Downloads
 from registry.service.images import Images
 from registry.service.stores import Stores
@@ -75,7 +76,8 @@ async def open_application(
         limits = Limits(**asdict(settings.limits))
         formats = Formats(**asdict(settings.formats))
         images = Images(database, stores, ImageValidator(image_schema(formats)), limits)
-        uploads = Uploads(database, stores, limits, settings.hash_algorithm)
+        hashing = Hashing(settings.hash_algorithm, settings.manifest_chunk_bytes)
+        uploads = Uploads(database, stores, limits, hashing)
         yield build_application(
             progress,
             everybody,

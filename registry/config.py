@@ -1,8 +1,9 @@
 """The catalog's options: an operator's glance-api.conf, as it stands, read with oslo.config.
 
 Names and defaults are Glance's, but that nothing listens beyond this machine unless told to (there
-may be no authentication) and that the database has a default.  Options that we do not know are
-named once in the log and otherwise ignored; those whose neglect would do harm are refused.
+may be no authentication) and that the database has a default.  What Glance has no option for is in
+`[cacheproxy]`.  Options that we do not know are named once in the log and otherwise ignored; those
+whose neglect would do harm are refused.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from oslo_config import cfg, types
 
+from backends.manifest import CHUNK_BYTES
 from registry.errors import ConfigError
 
 LOG = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Settings:
     port: int = 9292
     public_endpoint: str | None = None
     hash_algorithm: str = "sha512"
+    manifest_chunk_bytes: int = 1 << 20  # of images to come
     limits: LimitSettings = LimitSettings()
     formats: FormatSettings = FormatSettings()
     drain_seconds: float = 30.0  # how long a stop waits for requests in progress
@@ -120,6 +123,7 @@ _OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
         cfg.StrOpt("filesystem_store_datadir"),
         cfg.MultiStrOpt("filesystem_store_datadirs"),
     ),
+    "cacheproxy": (_integer("manifest_chunk_bytes", 1 << 20),),
     "paste_deploy": (cfg.StrOpt("flavor", default=""),),
     "image_format": (
         cfg.ListOpt("container_formats", default=list(_FORMATS.container)),
@@ -160,6 +164,7 @@ def _settings(conf: Any) -> Settings:
         default_store=conf.glance_store.default_store,
         data_directories=_data_directories(conf.glance_store),
         hash_algorithm=algorithm,
+        manifest_chunk_bytes=_chunk_bytes(conf.cacheproxy.manifest_chunk_bytes),
         limits=LimitSettings(
             image_property_quota=conf.image_property_quota,
             image_tag_quota=conf.image_tag_quota,
@@ -198,6 +203,13 @@ def _require_available(conf: Any) -> None:
             f"[glance_store] default_store = {conf.glance_store.default_store} "
             "is not one of [glance_store] stores"
         )
+
+
+def _chunk_bytes(size: int) -> int:
+    if size not in CHUNK_BYTES:
+        allowed = ", ".join(map(str, CHUNK_BYTES))
+        raise ConfigError(f"[cacheproxy] manifest_chunk_bytes = {size} is not one of {allowed}")
+    return size
 
 
 def _database(connection: str) -> str:

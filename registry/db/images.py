@@ -14,7 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from registry.db.database import Connection
-from registry.db.tables import image_locations, image_properties, image_tags, images
+from registry.db.tables import (
+    image_locations,
+    image_manifest_pages,
+    image_properties,
+    image_tags,
+    images,
+)
 from registry.domain.errors import ConflictError
 from registry.domain.fields import CHANGEABLE
 from registry.domain.image import Image, ImageLocation, Visibility
@@ -97,7 +103,7 @@ async def delete_image(connection: Connection, image: Image, moment: datetime) -
         deleted=True,
         deleted_at=moment,
     )
-    for table in (image_properties, image_tags, image_locations):
+    for table in (image_properties, image_tags, image_locations, image_manifest_pages):
         await connection.execute(table.delete().where(table.c.image_id == image.id))
 
 

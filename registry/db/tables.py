@@ -1,4 +1,4 @@
-"""The tables, as the newest migration leaves them; column names are Glance's."""
+"""The tables, as the newest migration leaves them; column names are Glance's where it has them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ images = sa.Table(
     sa.Column("checksum", sa.String(32)),
     sa.Column("os_hash_algo", sa.String(64)),
     sa.Column("os_hash_value", sa.String(128)),
+    sa.Column("os_manifest", sa.String(80)),
     sa.Column("created_at", sa.DateTime, nullable=False),
     sa.Column("updated_at", sa.DateTime, nullable=False),
     # A deleted image keeps its row, so that its id is never given out again.
@@ -35,6 +36,7 @@ images = sa.Table(
     sa.Index("ix_images_visibility", "visibility"),
     sa.Index("ix_images_checksum", "checksum"),
     sa.Index("ix_images_os_hash_value", "os_hash_value"),
+    sa.Index("ix_images_os_manifest", "os_manifest"),
 )
 
 image_properties = sa.Table(
@@ -61,4 +63,13 @@ image_locations = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
     sa.Column("meta_data", sa.JSON, nullable=False),
     sa.Index("ix_image_locations_image_id", "image_id"),
+)
+
+image_manifest_pages = sa.Table(
+    "image_manifest_pages",
+    METADATA,
+    sa.Column("image_id", sa.String(36), sa.ForeignKey("images.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False),
+    sa.Column("chunk_digests", sa.LargeBinary(32 << 10), nullable=False),
 )

@@ -16,7 +16,7 @@ Document: TypeAlias = dict[str, Any]
 _FIELDS = (
     *("name", "disk_format", "container_format", "visibility", "size", "virtual_size", "status"),
     *("checksum", "protected", "min_ram", "min_disk", "owner", "os_hidden", "os_hash_algo"),
-    *("os_hash_value", "id"),
+    *("os_hash_value", "os_manifest", "id"),
 )
 
 

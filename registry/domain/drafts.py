@@ -7,7 +7,7 @@ from typing import Any
 
 from registry.domain import access
 from registry.domain.errors import ForbiddenError
-from registry.domain.fields import CHANGEABLE, require_writable
+from registry.domain.fields import CHANGEABLE, IGNORED, require_writable
 from registry.domain.identity import Identity
 from registry.domain.image import Image, Visibility
 from registry.domain.limits import Limits
@@ -19,6 +19,7 @@ def draft_image(
 ) -> Image:
     """Return the queued image that `body` describes: `blank`, filled in; also the id, if it names one."""
     if isinstance(body, dict):
+        body = {name: value for name, value in body.items() if name not in IGNORED}
         for name in body:
             require_writable(name)
     validator.check(body)

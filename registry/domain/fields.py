@@ -18,6 +18,8 @@ READ_ONLY = frozenset(
         *("self", "file", "schema", "stores", "os_hash_algo", "os_hash_value"),
     }
 )
+# Read-only as well, but no client that copies a whole record knows it: not refused, never stored.
+IGNORED = frozenset({"os_manifest"})
 RESERVED = frozenset({"location", "deleted", "deleted_at"})
 RESERVED_PREFIX = "os_glance"  # the catalog's own notes among the custom properties
 

@@ -31,7 +31,7 @@ class Image:
     """An image as the catalog knows it.  Sizes in bytes, `min_ram` in MiB, `min_disk` in GiB.
 
     `checksum` (md5) and `os_hash_value` are lower-case hex of the whole data, None until there is
-    some.  Times are UTC, without a zone.  Tags are sorted.  `properties` are the custom ones.
+    some; `os_manifest` names the manifest that the catalog made of it, None where it made none.  Times are UTC, without a zone.  Tags are sorted.  `properties` are the custom ones.
     """
 
     id: str
@@ -52,6 +52,7 @@ class Image:
     checksum: str | None = None
     os_hash_algo: str | None = None
     os_hash_value: str | None = None
+    os_manifest: str | None = None
     tags: tuple[str, ...] = ()
     properties: dict[str, str | None] = field(default_factory=dict)
     locations: tuple[ImageLocation, ...] = ()

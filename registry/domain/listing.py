@@ -25,7 +25,9 @@ SORT_FIELDS = (
     "updated_at",
 )
 _IN_FIELDS = frozenset({"name", "id", "status", "container_format", "disk_format"})
-_TEXT_FIELDS = _IN_FIELDS | {"owner", "checksum", "os_hash_algo", "os_hash_value"}
+_TEXT_FIELDS = _IN_FIELDS | {
+    *("owner", "checksum", "os_hash_algo", "os_hash_value", "os_manifest"),
+}
 _NUMBER_FIELDS = frozenset({"size", "virtual_size", "min_disk", "min_ram"})
 _TRUTH_FIELDS = frozenset({"protected", "os_hidden"})
 _TIME_FIELDS = frozenset({"created_at", "updated_at"})

@@ -20,7 +20,7 @@ from registry.domain.errors import (
     InvalidRequestError,
     MediaTypeError,
 )
-from registry.domain.fields import CHANGEABLE, require_writable
+from registry.domain.fields import CHANGEABLE, IGNORED, require_writable
 from registry.domain.identity import Identity
 from registry.domain.image import Image, Visibility
 from registry.domain.limits import Limits
@@ -56,7 +56,8 @@ def parse_patch(media_type: str, body: Any, validator: ImageValidator) -> tuple[
         )
     if not isinstance(body, list):
         raise InvalidRequestError("Request body must be a JSON array of operation objects.")
-    return tuple(_parse_change(media_type, raw, validator) for raw in body)
+    changes = [_parse_change(media_type, raw, validator) for raw in body]
+    return tuple(change for change in changes if change.name not in IGNORED)
 
 
 def _parse_change(media_type: str, raw: Any, validator: ImageValidator) -> Change:
@@ -73,7 +74,7 @@ def _parse_change(media_type: str, raw: Any, validator: ImageValidator) -> Chang
         raise ForbiddenError("Attribute 'id' is read-only.")
     require_writable(name)
     value = None if operation == "remove" else raw["value"]
-    if operation != "remove":
+    if operation != "remove" and name not in IGNORED:
         validator.check({name: [value] if len(path) > 1 else value})
     return Change(operation, name, value, may_exist=media_type == V21)
 

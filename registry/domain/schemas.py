@@ -137,6 +137,9 @@ def _server_properties() -> Schema:
         "os_hash_value": _optional_text(
             "The hash of the data by os_hash_algo, in hex", maxLength=128
         ),
+        "os_manifest": _optional_text(
+            "The manifest of the data: version, bytes of a chunk, digest of its root", maxLength=80
+        ),
         "size": {"type": ["null", "integer"], "description": "Bytes of data"},
         "virtual_size": {"type": ["null", "integer"], "description": "Bytes of the virtual disk"},
         "created_at": _text("When the image was registered"),

@@ -1,12 +1,13 @@
 """Takes in the data of an image: queued → saving → active, or back to queued with nothing left.
 
 lock      queued → saving, in one statement: of two uploads one is refused
-stream    each piece is hashed (twice, in threads) while the store writes it; bounded memory
+stream    each piece is hashed (three times, in threads) while the store writes it; memory grows
+          by the digests of its chunks only, 32 MiB for 1 TiB
 commit    the store publishes the object
-activate  saving → active with size, hashes and location, in one statement; if the image is
-no longer saving, somebody deleted it
+activate  saving → active with size, hashes, location and manifest, in one transaction; if the
+          image is no longer saving, somebody deleted it
 unwind    on any failure, cancellation included: saving → queued, and the object goes, unless
-the image has its location after all (the failure came behind the activation)
+          the image has its location after all (the failure came behind the activation)
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from backends.base import Writer, WriteResult
 from backends.location import Location
 from registry.db.database import Database
 from registry.db.images import add_location, get_image, move_image
+from registry.db.manifests import add_pages
 from registry.domain import access
 from registry.domain.errors import GoneError, InvalidRequestError, RegistryError
 from registry.domain.identity import Identity
@@ -27,7 +29,7 @@ from registry.domain.image import ImageLocation
 from registry.domain.limits import Limits
 from registry.domain.status import Status, require_transition
 from registry.service.clock import Clock, utc_now
-from registry.service.digests import Digests
+from registry.service.digests import Digests, Hashing
 from registry.service.stores import NamedStore, Stores, translated
 
 LOG = logging.getLogger(__name__)
@@ -49,13 +51,13 @@ class Uploads:
         database: Database,
         stores: Stores,
         limits: Limits,
-        hash_algorithm: str,
+        hashing: Hashing,
         clock: Clock = utc_now,
     ) -> None:
         self._database = database
         self._stores = stores
         self._limits = limits
-        self._hash_algorithm = hash_algorithm
+        self._hashing = hashing
         self._clock = clock
 
     async def upload(
@@ -77,7 +79,7 @@ class Uploads:
                 await self._unwind(image_id, None)
             raise
         result: WriteResult | None = None
-        digests = Digests(self._hash_algorithm)
+        digests = Digests(self._hashing)
         try:
             with translated():
                 async with target.store.create(image_id, upload.size) as writer:
@@ -122,6 +124,7 @@ class Uploads:
     async def _activate(
         self, image_id: str, target: NamedStore, result: WriteResult, digests: Digests
     ) -> None:
+        manifest = await asyncio.to_thread(digests.manifest)
         async with self._database.write() as connection:
             active = await move_image(
                 connection,
@@ -133,6 +136,7 @@ class Uploads:
                 checksum=digests.checksum,
                 os_hash_algo=digests.algorithm,
                 os_hash_value=digests.value,
+                os_manifest=manifest.name if manifest else None,
             )
             if not active:
                 raise GoneError(
@@ -142,6 +146,8 @@ class Uploads:
             metadata = {**result.metadata, "store": target.name}
             location = ImageLocation(result.location.uri, metadata)
             await add_location(connection, image_id, location)
+            if manifest:
+                await add_pages(connection, image_id, manifest.pages)
 
     async def _unwind(self, image_id: str, result: WriteResult | None) -> None:
         """Undo; what cannot be undone now is told, for the failure itself matters more."""

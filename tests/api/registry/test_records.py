@@ -41,6 +41,7 @@ async def test_create_and_show(client: Any, catalog: Any) -> None:
         "checksum": None,
         "os_hash_algo": None,
         "os_hash_value": None,
+        "os_manifest": None,
         "tags": ["a", "b"],
         "k": "v",
         "self": f"/v2/images/{image['id']}",
@@ -130,6 +131,32 @@ async def test_patch(client: Any) -> None:
     image = answer.json()
     assert (answer.status, image["name"], image["a/b"], "k" in image) == (200, "new", "x", False)
     assert await client.show(image_id) == image
+
+
+@pytest.mark.parametrize("sent", ["1:1048576:" + 64 * "0", "x" * 100_000, "", None, 5, ["\0"]])
+async def test_a_manifest_that_a_client_copies_is_ignored(client: Any, sent: Any) -> None:
+    image_id = await client.create(os_manifest=sent, k="v")
+    before = await client.show(image_id)
+    assert (before["os_manifest"], before["k"]) == (None, "v")
+    for operation in ("add", "replace", "remove"):
+        step = {"op": operation, "path": "/os_manifest", "value": sent}
+        answer = await client.patch(image_id, step)
+        assert (answer.status, answer.json()) == (200, before)
+    old = json.dumps([{"add": "/os_manifest", "value": sent}, {"add": "/l", "value": "w"}])
+    answer = await client.call("PATCH", f"/{image_id}", data=old, headers=V20)
+    assert (answer.status, answer.json()["os_manifest"], answer.json()["l"]) == (200, None, "w")
+    assert (await client.upload(image_id, b"data")).status == 204
+    stored = (await client.show(image_id))["os_manifest"]
+    assert stored.startswith("1:1048576:")
+    assert stored != sent
+    step = {"op": "replace", "path": "/os_manifest", "value": sent}
+    assert (await client.patch(image_id, step)).json()["os_manifest"] == stored
+
+
+async def test_only_the_whole_of_it_is_a_path(client: Any) -> None:
+    image_id = await client.create()
+    step = {"op": "add", "path": "/os_manifest/0", "value": "x"}
+    assert (await client.patch(image_id, step)).status == 400
 
 
 async def test_the_old_patch(client: Any) -> None:

@@ -16,6 +16,7 @@ from registry.db.schema import upgrade_schema
 from registry.domain.limits import Limits
 from registry.domain.schemas import Formats, image_schema
 from registry.domain.validation import ImageValidator
+from registry.service.digests import Hashing
 from registry.service.downloads import Downloads
 from registry.service.images import Images
 from registry.service.stores import Stores
@@ -87,8 +88,15 @@ def images(
 
 
 @pytest.fixture
-def uploads(database: Database, stores: Stores, limits: Limits, clock: Clock) -> Uploads:
-    return Uploads(database, stores, limits, "sha512", clock)
+def hashing() -> Hashing:
+    return Hashing("sha512", 256 << 10)
+
+
+@pytest.fixture
+def uploads(
+    database: Database, stores: Stores, limits: Limits, hashing: Hashing, clock: Clock
+) -> Uploads:
+    return Uploads(database, stores, limits, hashing, clock)
 
 
 @pytest.fixture

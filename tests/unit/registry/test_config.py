@@ -61,6 +61,8 @@ container_formats = bare
 disk_formats = raw, gpt
 [paste_deploy]
 flavor = caching
+[cacheproxy]
+manifest_chunk_bytes = 262144  # 256 KiB
 """
     assert load(tmp_path, text) == Settings(
         host="::1",
@@ -73,6 +75,7 @@ flavor = caching
             DataDirectorySettings(Path("/b")),
         ),
         hash_algorithm="sha256",
+        manifest_chunk_bytes=256 << 10,
         limits=LimitSettings(-1, 5, 1000, 3, 4),
         formats=FormatSettings(("bare",), ("raw", "gpt")),
     )
@@ -103,6 +106,7 @@ def test_unknown_options_are_named_once(tmp_path: Path, caplog: pytest.LogCaptur
         ("[DEFAULT]\nbind_port = 65536", "bind_port"),
         ("[DEFAULT]\nimage_size_cap = 1 TB", "image_size_cap"),
         ("[DEFAULT]\nhashing_algorithm = crc32", "crc32"),
+        ("[cacheproxy]\nmanifest_chunk_bytes = 65536", "262144, 1048576, 4194304"),
         ("[DEFAULT]\nhashing_algorithm = shake_128", "shake_128"),
         ("[DEFAULT]\nenabled_backends = a:file", "enabled_backends"),
         ("[paste_deploy]\nflavor = keystone", "Keystone is not available yet"),

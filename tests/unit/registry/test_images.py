@@ -16,6 +16,7 @@ from registry.domain import errors
 from registry.domain.identity import EVERYBODY, Identity
 from registry.domain.limits import Limits
 from registry.domain.validation import ImageValidator
+from registry.service.digests import Hashing
 from registry.service.downloads import Downloads
 from registry.service.images import Images
 from registry.service.stores import Stores
@@ -121,9 +122,11 @@ class RefusingStore(MemoryStore):
     ],
 )
 async def test_a_store_that_does_not_delete_keeps_the_image(
+    *,
     database: Database,
     validator: ImageValidator,
     limits: Limits,
+    hashing: Hashing,
     failure: StoreError,
     told: type[errors.RegistryError],
 ) -> None:
@@ -131,7 +134,7 @@ async def test_a_store_that_does_not_delete_keeps_the_image(
     stores = Stores({"r": store}, {"memory": store}, "r")
     images = Images(database, stores, validator, limits)
     image_id = await new_image(images)
-    await Uploads(database, stores, limits, "sha512").upload(
+    await Uploads(database, stores, limits, hashing).upload(
         EVERYBODY, image_id, Upload(None, None), body(b"data")
     )
     with pytest.raises(told):

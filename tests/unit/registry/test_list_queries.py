@@ -43,6 +43,7 @@ def test_the_default_question(limits: Limits) -> None:
         ("id", "in:1", Condition("id", "in", ("1",))),
         ("owner", "in:a", Condition("owner", "eq", "in:a")),
         ("checksum", "c", Condition("checksum", "eq", "c")),
+        ("os_manifest", "m", Condition("os_manifest", "eq", "m")),
         ("size", "5", Condition("size", "eq", 5)),
         ("size_min", "5", Condition("size", "gte", 5)),
         ("min_ram_max", "5", Condition("min_ram", "lte", 5)),

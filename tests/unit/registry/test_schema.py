@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from registry.db import schema
 from registry.db.database import Database
+from registry.db.images import get_image
 from registry.db.schema import schema_state, upgrade_schema
 from registry.db.tables import METADATA
 from registry.domain.errors import UnavailableError
@@ -42,6 +44,34 @@ async def test_from_nothing_and_again(empty: Database) -> None:
     assert not before.is_newest
     assert (await schema_state(empty)).is_newest
     assert (await upgrade_schema(empty)).is_newest
+
+
+_OLD_IMAGE = """
+    INSERT INTO images (
+        id, status, visibility, protected, os_hidden, min_disk, min_ram, size, created_at,
+        updated_at, deleted
+    ) VALUES (
+        'old', 'active', 'public', 0, 0, 0, 0, 5, '2026-01-01 00:00:00', '2026-01-01 00:00:00', 0
+    )
+"""
+
+
+async def test_what_was_there_before_an_upgrade_stays(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = await asyncio.to_thread(schema._scripts)  # no option stops an upgrade on its way
+    with monkeypatch.context() as patched:
+        patched.setattr(scripts, "iterate_revisions", lambda *_: [scripts.get_revision("0001")])
+        patched.setattr(schema, "_scripts", lambda: scripts)
+        await upgrade_schema(empty)
+    async with empty.write() as connection:
+        await connection.execute(sa.text(_OLD_IMAGE))
+    assert (await upgrade_schema(empty)).current == "0001"
+    assert (await schema_state(empty)).is_newest
+    async with empty.read() as connection:
+        image = await get_image(connection, "old")
+    assert image is not None
+    assert (image.size, image.os_manifest) == (5, None)
 
 
 async def test_a_database_of_the_future_is_left_alone(database: Database) -> None:

@@ -10,18 +10,25 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from blake3 import blake3
+from sqlalchemy.exc import IntegrityError
 
 from backends.base import Writer, WriteResult
 from backends.errors import DeniedError, NoSpaceError, StoreError, UnavailableError
 from backends.location import Location
+from backends.manifest import ManifestName, ManifestRoot, ManifestShape
 from backends.memory import MemoryStore
 from registry.db.database import Database
 from registry.db.images import get_image
+from registry.db.tables import image_manifest_pages
 from registry.domain import errors
 from registry.domain.identity import EVERYBODY, Identity
 from registry.domain.image import Image
 from registry.domain.limits import Limits
 from registry.domain.status import Status
+from registry.service import digests
+from registry.service.digests import Hashing
 from registry.service.images import Images
 from registry.service.stores import Stores
 from registry.service.uploads import Upload, Uploads
@@ -53,10 +60,18 @@ async def look_up(database: Database, image_id: str) -> Image:
     return image
 
 
+async def pages_of(database: Database) -> list[bytes]:
+    """Return all pages of all manifests."""
+    async with database.read() as connection:
+        question = sa.select(image_manifest_pages.c.chunk_digests)
+        return list((await connection.execute(question)).scalars())
+
+
 async def assert_untouched(database: Database, store: MemoryStore, image_id: str) -> None:
     image = await look_up(database, image_id)
     assert (image.status, image.size, image.checksum) == (Status.QUEUED, None, None)
-    assert image.locations == ()
+    assert (image.locations, image.os_manifest) == ((), None)
+    assert await pages_of(database) == []
     assert (store.names, store.used_bytes) == (frozenset(), 0)
 
 
@@ -76,6 +91,55 @@ async def test_an_upload_activates(
     assert store.names == {image_id}
 
 
+def chunk_digests(data: bytes, chunk_bytes: int) -> bytes:
+    starts = range(0, len(data), chunk_bytes)
+    return b"".join(blake3(data[start : start + chunk_bytes]).digest() for start in starts)
+
+
+async def test_the_manifest_comes_and_goes_with_the_data(
+    uploads: Uploads, images: Images, database: Database, hashing: Hashing, image_id: str
+) -> None:
+    data = DATA * 40  # three chunks
+    await uploads.upload(EVERYBODY, image_id, ANY, body(data[:1], data[1:]))
+    name = ManifestName.parse(str((await images.show(EVERYBODY, image_id))["os_manifest"]))
+    page = chunk_digests(data, hashing.chunk_bytes)
+    root = ManifestRoot(ManifestShape(len(data), name.chunk_bytes), blake3(page).digest())
+    assert len(page) == 3 * 32
+    assert name == ManifestName(hashing.chunk_bytes, blake3(root.pack()).digest())
+    assert await pages_of(database) == [page]
+    await images.delete(EVERYBODY, image_id)
+    assert await pages_of(database) == []
+
+
+async def test_an_image_too_large_for_a_manifest_has_none(
+    uploads: Uploads,
+    images: Images,
+    database: Database,
+    image_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(digests, "PAGES_MAX", 0)
+    await uploads.upload(EVERYBODY, image_id, ANY, body(DATA))
+    image = await images.show(EVERYBODY, image_id)
+    assert (image["status"], image["os_manifest"]) == ("active", None)
+    assert await pages_of(database) == []
+
+
+async def test_a_manifest_that_cannot_be_stored_activates_nothing(
+    uploads: Uploads, database: Database, store: MemoryStore, image_id: str
+) -> None:
+    async with database.write() as connection:
+        await connection.execute(
+            sa.text(
+                "CREATE TRIGGER no_pages BEFORE INSERT ON image_manifest_pages "
+                "BEGIN SELECT RAISE(ABORT, 'no room'); END"
+            )
+        )
+    with pytest.raises(IntegrityError, match="no room"):
+        await uploads.upload(EVERYBODY, image_id, ANY, body(DATA))
+    await assert_untouched(database, store, image_id)
+
+
 async def test_an_empty_image(
     uploads: Uploads, database: Database, store: MemoryStore, image_id: str
 ) -> None:
@@ -83,6 +147,9 @@ async def test_an_empty_image(
     image = await look_up(database, image_id)
     assert (image.status, image.size) == (Status.ACTIVE, 0)
     assert image.checksum == hashlib.md5(b"").hexdigest()
+    head = ManifestRoot(ManifestShape(0, 256 << 10), b"").pack()
+    assert image.os_manifest == str(ManifestName(256 << 10, blake3(head).digest()))
+    assert await pages_of(database) == []
     assert store.names == {image_id}
 
 
@@ -90,7 +157,7 @@ async def test_an_empty_image(
 async def test_another_algorithm(
     database: Database, stores: Stores, limits: Limits, image_id: str, algorithm: str
 ) -> None:
-    uploads = Uploads(database, stores, limits, algorithm)
+    uploads = Uploads(database, stores, limits, Hashing(algorithm, 1 << 20))
     await uploads.upload(EVERYBODY, image_id, ANY, body(DATA))
     image = await look_up(database, image_id)
     assert image.os_hash_algo == algorithm
@@ -127,10 +194,11 @@ async def test_too_much_for_one_image(
     stores: Stores,
     store: MemoryStore,
     limits: Limits,
+    hashing: Hashing,
     image_id: str,
     announced: int | None,
 ) -> None:
-    uploads = Uploads(database, stores, replace(limits, image_size_cap=10), "sha512")
+    uploads = Uploads(database, stores, replace(limits, image_size_cap=10), hashing)
     with pytest.raises(errors.LimitExceededError, match="too large"):
         await uploads.upload(EVERYBODY, image_id, Upload(announced, None), body(b"12345678901"))
     await assert_untouched(database, store, image_id)
@@ -196,13 +264,14 @@ async def test_a_store_that_fails(
     *,
     database: Database,
     limits: Limits,
+    hashing: Hashing,
     image_id: str,
     step: str,
     failure: StoreError,
     told: type[errors.RegistryError],
 ) -> None:
     store = FailingStore(step, failure)
-    uploads = Uploads(database, Stores({"f": store}, {"memory": store}, "f"), limits, "sha512")
+    uploads = Uploads(database, Stores({"f": store}, {"memory": store}, "f"), limits, hashing)
     with pytest.raises(told, match=str(failure)):
         await uploads.upload(EVERYBODY, image_id, ANY, body(DATA))
     await assert_untouched(database, store, image_id)
@@ -317,5 +386,6 @@ async def test_cancelled_anywhere(
             Location(f"memory:///{image_id}")
         ]
         assert store.names == {image_id}
+        assert await pages_of(database) == [chunk_digests(DATA * 2, 256 << 10)]
     else:
         await assert_untouched(database, store, image_id)
