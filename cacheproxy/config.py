@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +50,22 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceUserSettings:
+    """`[service_user]`: the proxy's own account in Keystone; empty `auth_url`: it has none."""
+
+    auth_url: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    user_domain_name: str = "Default"
+    project_name: str = "service"
+    project_domain_name: str = "Default"
+    application_credential_id: str = ""
+    application_credential_secret: str = field(default="", repr=False)
+    cafile: str = ""  # empty: the authorities that this machine trusts
+    timeout_seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything, validated."""
 
@@ -62,3 +78,4 @@ class Settings:
     connections_max: int = 8192  # open at once, all workers together; more wait to be accepted
     cache: CacheSettings = CacheSettings()
     metrics: MetricsSettings = MetricsSettings()
+    service_user: ServiceUserSettings = ServiceUserSettings()

@@ -6,6 +6,7 @@
     │   ├── UpstreamUnreachableError   no (whole) answer: refused, timed out, cut in the middle
     │   ├── UpstreamAnswerError        an answer that is no image data; carries its status
     │   └── UpstreamLiesError          lengths, ranges or bytes that contradict each other
+    ├── AccountError           the proxy's own account got no token from Keystone
     ├── KeeperError            the keeper is away, hung or late: go on without it
     ├── CacheRefusedError      the cache will not hold this image now; stream it through
     │   ├── NoRoomError        everything evictable is in use; it might fit later
@@ -50,6 +51,10 @@ class UpstreamAnswerError(UpstreamError):
 
 class UpstreamLiesError(UpstreamError):
     """Lengths, ranges or bytes that contradict each other."""
+
+
+class AccountError(ProxyError):
+    """The proxy's own account got no token; the message holds no credential."""
 
 
 class KeeperError(ProxyError):

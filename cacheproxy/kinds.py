@@ -159,6 +159,46 @@ class OneOf(Kind):
         return text
 
 
+class Text(Kind):
+    """Any text of one line."""
+
+    @property
+    def accepts(self) -> str:
+        return "text of one line"
+
+    def read(self, text: str) -> str:
+        if "\n" in text or "\0" in text:
+            raise ValueError(text)
+        return text
+
+
+class Secret(Text):
+    """A text that may hold a `#`, as a password may: no comment can stand behind it."""
+
+    @property
+    def accepts(self) -> str:
+        return "text of one line, without a comment behind it; write $$ for $"
+
+    def __call__(self, text: str) -> Any:
+        return self.read(text.strip())
+
+
+class KeystoneUrl(Kind):
+    """The URL of an identity service, or nothing."""
+
+    @property
+    def accepts(self) -> str:
+        return "the http:// or https:// address of Keystone, like https://keystone.example:5000/v3"
+
+    def read(self, text: str) -> str:
+        if not text:
+            return ""
+        parts = urlsplit(text)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise ValueError(text)
+        return text
+
+
 class Host(Kind):
     """An address of this machine, or a name that resolves to one."""
 

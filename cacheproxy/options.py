@@ -18,18 +18,28 @@ from typing import Any
 
 from oslo_config import cfg, iniparser
 
-from cacheproxy.config import MIB, CacheSettings, MetricsSettings, Settings, UpstreamSettings
+from cacheproxy.config import (
+    MIB,
+    CacheSettings,
+    MetricsSettings,
+    ServiceUserSettings,
+    Settings,
+    UpstreamSettings,
+)
 from cacheproxy.errors import ConfigError
 from cacheproxy.kinds import (
     Directory,
     Host,
+    KeystoneUrl,
     Kind,
     OneOf,
     Seconds,
+    Secret,
     ServiceUrl,
     Size,
     SizeOf,
     Switch,
+    Text,
     Whole,
 )
 
@@ -231,6 +241,32 @@ SECTIONS = (
             ),
         ],
     ),
+    Section(
+        "service_user",
+        ServiceUserSettings,
+        [
+            Option(
+                "auth_url",
+                KeystoneUrl(),
+                "Keystone of the proxy's own account, which looks after cached images when no caller is there: whether they still exist. It needs a role that sees every image (admin, in stock Glance). Empty: no account.",
+            ),
+            Option("username", Text(), "Its name, unless it has an application credential."),
+            Option(
+                "password", Secret(), "Its password. Keep this file readable for the proxy only."
+            ),
+            Option("user_domain_name", Text(), "The domain of its name."),
+            Option("project_name", Text(), "The project that its tokens are for."),
+            Option("project_domain_name", Text(), "The domain of that project."),
+            Option(
+                "application_credential_id",
+                Text(),
+                "An application credential, in place of name, password and project.",
+            ),
+            Option("application_credential_secret", Secret(), "The secret of that credential."),
+            Option("cafile", Text(), "A file of the authorities that vouch for Keystone, in PEM."),
+            Option("timeout_seconds", Seconds(1, 300), "Longest wait for Keystone."),
+        ],
+    ),
 )
 
 
@@ -258,7 +294,9 @@ def load(files: Sequence[str | Path]) -> Settings:
         upstream=UpstreamSettings(**filled["upstream"]),
         cache=CacheSettings(**filled["cache"]),
         metrics=MetricsSettings(**filled["metrics"]),
+        service_user=ServiceUserSettings(**filled["service_user"]),
     )
+    _check_account(settings.service_user)
     if settings.port and (settings.host, settings.port) == (
         settings.metrics.host,
         settings.metrics.port,
@@ -267,6 +305,17 @@ def load(files: Sequence[str | Path]) -> Settings:
             "[metrics] bind_host and bind_port are those of the Images API; give it a port of its own"
         )
     return settings
+
+
+def _check_account(user: ServiceUserSettings) -> None:
+    """Refuse an account that could not log in."""
+    by_name = bool(user.username and user.password)
+    by_credential = bool(user.application_credential_id and user.application_credential_secret)
+    if user.auth_url and by_name == by_credential:
+        raise ConfigError(
+            "[service_user] needs either username and password, or application_credential_id and"
+            " application_credential_secret"
+        )
 
 
 def sample() -> str:
