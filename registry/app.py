@@ -26,14 +26,16 @@ from registry.errors import ConfigError
 from registry.service.digests import Hashing
 from registry.service.downloads import Downloads
 from registry.service.images import Images
+from registry.service.manifests import Manifests
 from registry.service.stores import Stores
 from registry.service.uploads import Uploads
 from registry.web.discovery import DiscoveryHandlers
 from registry.web.identity import everybody
 from registry.web.image_data import ImageDataHandlers
 from registry.web.images import ImageHandlers
+from registry.web.manifests import ManifestHandlers
 from registry.web.progress import Progress
-from registry.web.routes import build_application
+from registry.web.routes import Handlers, build_application
 
 LOG = logging.getLogger(__name__)
 
@@ -81,9 +83,12 @@ async def open_application(
         yield build_application(
             progress,
             everybody,
-            DiscoveryHandlers(formats, settings.public_endpoint),
-            ImageHandlers(images),
-            ImageDataHandlers(uploads, Downloads(database, stores)),
+            Handlers(
+                DiscoveryHandlers(formats, settings.public_endpoint),
+                ImageHandlers(images),
+                ImageDataHandlers(uploads, Downloads(database, stores)),
+                ManifestHandlers(Manifests(database)),
+            ),
         )
 
 

@@ -32,11 +32,11 @@ async def get_page_digests(connection: Connection, image_id: str) -> bytes:
     return b"".join((await connection.execute(question.order_by(pages.c.number))).scalars())
 
 
-async def get_pages(connection: Connection, image_id: str, first: int, count: int) -> bytes:
-    """Return `count` pages from `first` on, those that there are, concatenated."""
+async def get_pages(connection: Connection, image_id: str, numbers: range) -> bytes:
+    """Return some pages, those that there are, concatenated."""
     question = sa.select(pages.c.chunk_digests).where(
         pages.c.image_id == image_id,
-        pages.c.number >= first,
-        pages.c.number < first + count,
+        pages.c.number >= numbers.start,
+        pages.c.number < numbers.stop,
     )
     return b"".join((await connection.execute(question.order_by(pages.c.number))).scalars())

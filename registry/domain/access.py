@@ -33,12 +33,18 @@ def require_change(identity: Identity, image: Image) -> None:
         raise ForbiddenError(f"You are not permitted to change image {image.id}.")
 
 
-def require_download(identity: Identity, image: Image) -> None:
-    """Refuse the data of a deactivated image to all but administrators."""
+def require_readable(identity: Identity, image: Image | None, image_id: str) -> Image:
+    """Return the image if this caller may download its data (rule download_image).
+
+    The one decision behind the data, its manifest and the question for the right: the data of a
+    deactivated image is for administrators only.
+    """
+    image = require_visible(identity, image, image_id)
     if image.status is Status.DEACTIVATED and not identity.is_admin:
         raise ForbiddenError(
             "The requested image has been deactivated. Image data download is forbidden."
         )
+    return image
 
 
 def require_visibility(identity: Identity, visibility: Visibility) -> None:

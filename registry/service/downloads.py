@@ -15,7 +15,7 @@ from registry.db.images import get_image
 from registry.domain import access
 from registry.domain.errors import NoDataError, UnavailableError
 from registry.domain.identity import Identity
-from registry.domain.image import ImageLocation
+from registry.domain.image import Image, ImageLocation
 from registry.service.stores import Stores, translated
 
 LOG = logging.getLogger(__name__)
@@ -40,14 +40,19 @@ class Downloads:
 
     async def find(self, identity: Identity, image_id: str) -> Data:
         """Decide whether the caller may read the data, and say what there is of it."""
-        async with self._database.read() as connection:
-            image = access.require_visible(
-                identity, await get_image(connection, image_id), image_id
-            )
-        access.require_download(identity, image)
+        image = await self._readable(identity, image_id)
         if image.size is None or not image.locations:
             raise NoDataError(f"Image {image_id} has no data.")
         return Data(image.id, image.size, image.checksum, image.locations)
+
+    async def require_right(self, identity: Identity, image_id: str) -> None:
+        """Refuse whom `find` would refuse; whether there is data does not matter."""
+        await self._readable(identity, image_id)
+
+    async def _readable(self, identity: Identity, image_id: str) -> Image:
+        async with self._database.read() as connection:
+            image = await get_image(connection, image_id)
+        return access.require_readable(identity, image, image_id)
 
     @asynccontextmanager
     async def open(self, data: Data, span: Span) -> AsyncIterator[AsyncIterator[bytes]]:

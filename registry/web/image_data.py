@@ -1,4 +1,4 @@
-"""The data of images over HTTP: `/v2/images/{id}/file`."""
+"""The data of images over HTTP: `/v2/images/{id}/file`, and the right to it."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ class ImageDataHandlers:
         upload = Upload(_announced_size(request), request.headers.get("X-Image-Meta-Store"))
         image_id = request.match_info["image_id"]
         await self._uploads.upload(request[IDENTITY], image_id, upload, _received(request))
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def right(self, request: web.Request) -> web.Response:
+        """GET /v2/images/{id}/download-right: 204 to whoever may download, else that refusal."""
+        refuse_body(request)
+        await self._downloads.require_right(request[IDENTITY], request.match_info["image_id"])
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def download(self, request: web.Request) -> web.StreamResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from aiohttp import web
 
 from registry.web.bodies import JSON_BODY_BYTES_MAX
@@ -10,6 +12,7 @@ from registry.web.errors import answer_errors
 from registry.web.identity import Identify, identifying
 from registry.web.image_data import ImageDataHandlers, promise_nothing
 from registry.web.images import ImageHandlers
+from registry.web.manifests import ManifestHandlers
 from registry.web.progress import Progress
 from registry.web.request_id import add_request_id
 
@@ -18,14 +21,21 @@ _V2 = "/{version:v2|" + "|".join(rf"v{version}" for version in VERSIONS).replace
 _IMAGE = _V2 + "/images/{image_id}"
 
 
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """Who answers what."""
+
+    discovery: DiscoveryHandlers
+    images: ImageHandlers
+    data: ImageDataHandlers
+    manifests: ManifestHandlers
+
+
 def build_application(
-    progress: Progress,
-    identify: Identify,
-    discovery: DiscoveryHandlers,
-    images: ImageHandlers,
-    data: ImageDataHandlers,
+    progress: Progress, identify: Identify, handlers: Handlers
 ) -> web.Application:
     """Return the application; paths without a version answer with the versions."""
+    discovery, images, data = handlers.discovery, handlers.images, handlers.data
     application = web.Application(
         middlewares=[progress.middleware, answer_errors, identifying(identify)],
         client_max_size=JSON_BODY_BYTES_MAX,
@@ -49,6 +59,8 @@ def build_application(
             web.delete(_IMAGE + "/tags/{tag}", images.remove_tag),
             web.get(_IMAGE + "/file", data.download),
             web.put(_IMAGE + "/file", data.upload, expect_handler=promise_nothing),
+            web.get(_IMAGE + "/download-right", data.right),
+            web.get(_IMAGE + "/manifest", handlers.manifests.manifest),
             web.route("*", r"/{unversioned:(?!v2(\.\d+)?(/|$)).*}", discovery.choices),
         ]
     )
