@@ -12,6 +12,7 @@
     │   ├── NoRoomError        everything evictable is in use; it might fit later
     │   ├── NeverFitsError     it is larger than the limit allows
     │   └── DistrustedError    its fills failed their proof too often; passed through for a while
+    ├── PinsFullError          what is pinned already leaves no room for more; says what to do
     ├── BusyError              too many bypasses at once; ask again a little later
     ├── FillFailedError        a source failed before the bytes that a reader waits for
     └── ProofFailedError       the bytes do not match the image's hash: reset, never paper over
@@ -75,6 +76,10 @@ class NeverFitsError(CacheRefusedError):
 
 class DistrustedError(CacheRefusedError):
     """Its fills failed their proof too often; passed through for a while."""
+
+
+class PinsFullError(ProxyError):
+    """What is pinned already leaves no room for more; the message says what to do."""
 
 
 class BusyError(ProxyError):

@@ -174,6 +174,11 @@ CACHE_LIMIT_BYTES = Gauge(
     "The cache limit (option image_cache_size).",
     unit="bytes",
 )
+PINNED_BYTES = Gauge(
+    "cacheproxy_pinned_bytes",
+    "Bytes on disk of chunks that are pinned: they are never evicted to make room.",
+    unit="bytes",
+)
 RESERVED_BYTES = Gauge(
     "cacheproxy_reserved_bytes",
     "Bytes reserved for fills in progress.",
@@ -254,6 +259,7 @@ EQUATIONS: Sequence[Equation] = (
         for result in RESULTS
     ),
     Equation([Term(CACHE_BYTES), Term(RESERVED_BYTES)], "<=", [Term(CACHE_LIMIT_BYTES)]),
+    Equation([Term(PINNED_BYTES)], "<=", [Term(CACHE_BYTES)]),
     Equation([Term(RESERVED_BYTES)], "=", []),
     Equation([Term(LEASES)], "=", []),
     Equation([Term(FLIGHTS)], "=", []),

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+PINNED = 255  # the queue of chunks that stay: no policy has it, or is asked about what is in it
+
 
 class Place(NamedTuple):
     """Where a chunk stands in the order of eviction."""

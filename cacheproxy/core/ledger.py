@@ -5,7 +5,7 @@ All figures are bytes allocated on disk (`du`), not lengths.
     limit ≥ margin + used + reserved                      what `reserve` keeps true
     used  = chunks + quarantine + unknown + overhead
 
-* `chunks`      what the index lists
+* `chunks`      what the index lists; a part of it is *pinned*: nobody evicts it
 * `quarantine`  damaged files set aside
 * `unknown`     after a crash: what there may be beyond the index, until files and index are reconciled
 * `overhead`    index, directories, lock: grows by itself, a little at a time
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+UNPINNED_SHARE = 8  # one in so many of the limit stays free of pins, for fills
 BLOCK_BYTES = 4096  # what a reservation is rounded up to; the real figure replaces it once known
 
 
@@ -35,6 +36,7 @@ class Ledger:
         self.limit = limit
         self.margin = margin
         self.chunks = 0
+        self.pinned = 0
         self.quarantine = 0
         self.unknown = 0
         self.overhead = 0
@@ -76,13 +78,18 @@ class Ledger:
         return self.limit - self.margin - self.overhead
 
     @property
+    def pinned_max(self) -> int:
+        """The most that may be pinned."""
+        return self.files_max - self.limit // UNPINNED_SHARE
+
+    @property
     def covered(self) -> bool:
         """Whether all that is being written now is within the durable promise."""
         return self.files + self.claimed <= self.promised
 
     def ever_fits(self, size: int) -> bool:
         """Whether `size` bytes could be reserved if everything evictable were evicted."""
-        return allocated(size) <= self.files_max - self.quarantine
+        return allocated(size) <= self.files_max - self.quarantine - self.pinned
 
     def fits(self, size: int) -> bool:
         """Whether `size` bytes can be reserved now."""
@@ -98,14 +105,23 @@ class Ledger:
         return reservation
 
     def adjust(
-        self, *, chunks: int = 0, quarantine: int = 0, unknown: int = 0, overhead: int = 0
+        self,
+        *,
+        chunks: int = 0,
+        pinned: int = 0,
+        quarantine: int = 0,
+        unknown: int = 0,
+        overhead: int = 0,
     ) -> None:
         """Add to the counts, or take from them."""
         self.chunks += chunks
+        self.pinned += pinned
         self.quarantine += quarantine
         self.unknown += unknown
         self.overhead += overhead
-        assert min(self.chunks, self.quarantine, self.unknown, self.overhead) >= 0, self
+        assert min(self.chunks, self.pinned, self.quarantine, self.unknown, self.overhead) >= 0, (
+            self
+        )
         self._changed()
 
     def promise(self, durable: int) -> None:

@@ -41,6 +41,12 @@ class ImageRecord(Record, frozen=True):
     content: str  # the content's key
 
 
+class PinRecord(Record, frozen=True):
+    """An image that an operator wants kept."""
+
+    since: float  # seconds since the epoch
+
+
 class ContentRecord(Record, frozen=True):
     """A content whose manifest is known, in whole or in part."""
 

@@ -24,6 +24,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
@@ -75,6 +76,7 @@ class FillPorts:
     provers: Executor
     tick: Callable[[], int]
     shared: Callable[[Fill, bytes], None]  # this fill met a chunk that is stored already
+    pinned: Callable[[Fill], bool]  # whether what this fill brings is to stay
 
 
 class Fill:
@@ -481,13 +483,14 @@ class Fill:
     async def _put(self, data: memoryview, reservation: Reservation, known: bytes | None) -> Stored:
         store = self._ports.store
         async with asyncio.timeout(DISK_SECONDS_MAX):
+            put = partial(store.put, data, sealed_by=known, pinned=self._ports.pinned(self))
             try:
-                return await store.put(data, reservation=reservation, sealed_by=known)
+                return await put(reservation=reservation)
             except NoRoomError:
                 # Reserved for what was absent; this chunk was found damaged since.
                 reservation = await store.reserve(len(data))
                 try:
-                    return await store.put(data, reservation=reservation, sealed_by=known)
+                    return await put(reservation=reservation)
                 finally:
                     reservation.close()
 

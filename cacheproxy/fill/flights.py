@@ -16,6 +16,7 @@ from cacheproxy.errors import DistrustedError, NeverFitsError, NoRoomError, Proo
 from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.demand import Credential, Demand
 from cacheproxy.fill.fill import Fill, FillPorts
+from cacheproxy.fill.pins import Pins
 from cacheproxy.fill.source import Source
 from cacheproxy.metrics import FILL_DURATION, FLIGHTS, FLIGHTS_JOINED, Meter
 from cacheproxy.store.chunkstore import ChunkStore
@@ -86,7 +87,10 @@ class Flights:
             provers=self._executor,
             tick=self._next_tick,
             shared=self._shared,
+            pinned=self._pinned,
         )
+        self.pins = Pins(store, settings.chunk_bytes)
+        self._pinning = asyncio.create_task(self.pins.run(), name="pins")
         self._in_use: WeakValueDictionary[str, Content] = WeakValueDictionary()
         self._fills: dict[str, tuple[Fill, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -165,11 +169,15 @@ class Flights:
         self._in_use.pop(old, None)
         self._in_use.setdefault(key, content)
         self._strikes.clear(facts.image_id)
+        self.pins.look_again()
 
     def _shared(self, by: Fill, digest: bytes) -> None:
         for fill, _ in self._fills.values():
             if fill is not by:
                 fill.disown(digest)
+
+    def _pinned(self, by: Fill) -> bool:
+        return self.pins.wants(by.facts.image_id, by.content.key)
 
     def _next_tick(self) -> int:
         self.now = next(self._tick)
@@ -177,7 +185,7 @@ class Flights:
 
     async def close(self) -> None:
         """End every fill, keeping what it learnt."""
-        tasks = list(self._tasks)
+        tasks = [*self._tasks, self._pinning]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -23,16 +23,19 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from cacheproxy.config import CacheSettings
+from cacheproxy.core.eviction import PINNED
 from cacheproxy.core.ledger import Reservation
 from cacheproxy.core.proof import Identity
-from cacheproxy.errors import ChunkLostError, StorageError
+from cacheproxy.errors import ChunkLostError, PinsFullError, StorageError
 from cacheproxy.metrics import (
     CACHE_BYTES,
     CACHE_LIMIT_BYTES,
+    PINNED_BYTES,
     RESERVED_BYTES,
     Meter,
 )
@@ -47,6 +50,7 @@ __all__ = ["ChunkStore", "OpenChunk", "Reservation", "Stored"]
 log = logging.getLogger(__name__)
 
 RECONCILE = "reconcile"  # the task's name
+PINNED_BLOCK = 16_384  # pinned chunks told at once
 SLICE = 256  # chunks dropped before the loop gets its turn
 DROP_SECONDS = 30.0  # the longest wait for dropped chunks to be gone
 
@@ -149,6 +153,7 @@ class ChunkStore(RecordBook):
     def _changed(self) -> None:
         """The ledger has changed."""
         self._meter.set(CACHE_BYTES, self._ledger.used)
+        self._meter.set(PINNED_BYTES, self._ledger.pinned)
         self._meter.set(RESERVED_BYTES, self._ledger.reserved)
         if not self._closed:
             self._promise.follow()
@@ -177,18 +182,20 @@ class ChunkStore(RecordBook):
         reservation: Reservation,
         sealed_by: bytes | None = None,
         group: int = 0,
+        pinned: bool = False,
     ) -> Stored:
         """Store a chunk, once, under its digest, with room from the reservation.
 
         It is charged to the reservation's owner.  `group` tells which content it belongs to, where
         that one's source has no ranges, so that one lost chunk costs all of it; else 0.
+        `pinned`: it is to stay, as far as there is room for that (see `pin`).
         `sealed_by` is the digest that it must have, if that is known: `InvalidChunkError` where it
         has not.  `NoRoomError` if the reservation is used up; `DiskFullError`, `StorageError` from
         the disk.  After any failure, and after a cancellation, nothing is left behind.
         The data must not change until this returns.
         """
         return await self._intake.put(
-            data, reservation=reservation, sealed_by=sealed_by, group=group
+            data, reservation=reservation, sealed_by=sealed_by, group=group, pinned=pinned
         )
 
     async def open_proven(self, digest: bytes, size: int) -> OpenChunk:
@@ -258,6 +265,57 @@ class ChunkStore(RecordBook):
                 await asyncio.sleep(0)
         if leaving := self._departures.all_leaving():
             await asyncio.wait(leaving, timeout=DROP_SECONDS)
+
+    # --- pins -------------------------------------------------------------------------------------
+
+    @property
+    def pinned_bytes(self) -> int:
+        """Bytes on disk of the pinned chunks."""
+        return self._ledger.pinned
+
+    @property
+    def pinned_bytes_max(self) -> int:
+        """What they may come to: a part of the limit stays for fills."""
+        return self._ledger.pinned_max
+
+    def unpinned_bytes(self, digest: bytes, absent: int) -> int:
+        """Return by how much the pinned bytes grow with a chunk; `absent` if it is not there."""
+        if digest in self._zeros:
+            return 0
+        entry = self._entries.get(digest)
+        if entry is None:
+            return absent
+        return 0 if entry.place.queue == PINNED else entry.cost
+
+    async def pin(self, digests: Iterable[bytes]) -> None:
+        """Keep those of these chunks that are there, whatever has to go; no policy is asked.
+
+        `PinsFullError` when that would be more than `pinned_bytes_max`; those before it stay pinned.
+        """
+        for number, digest in enumerate(list(digests), 1):
+            self._departures.revive(digest)
+            if not self._entries.pin(digest):
+                raise PinsFullError(
+                    f"{self.pinned_bytes} of {max(0, self.pinned_bytes_max)} bytes are pinned:"
+                    " unpin another image, or raise image_cache_size"
+                )
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+
+    async def unpin(self, digests: Iterable[bytes]) -> None:
+        """Let those of these chunks that are pinned go when their turn comes."""
+        for number, digest in enumerate(list(digests), 1):
+            self._entries.unpin(digest)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+
+    async def all_pinned(self) -> AsyncIterator[set[bytes]]:
+        """Give all pinned chunks in blocks; they may come and go meanwhile."""
+        await self.sync()
+        pinned = self._entries.pinned()
+        while block := set(islice(pinned, PINNED_BLOCK)):
+            yield block
+            await asyncio.sleep(0)
 
     # --- who needs what ---------------------------------------------------------------------------
 

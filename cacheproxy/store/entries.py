@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
-from cacheproxy.core.eviction import Candidate, Place, Policy
+from cacheproxy.core.eviction import PINNED, Candidate, Place, Policy
 from cacheproxy.core.ledger import Ledger
 from cacheproxy.errors import StorageError
 from cacheproxy.store.index import IndexFile
@@ -24,6 +25,16 @@ FLUSH_SLICE = 256  # uses written before the loop gets its turn
 SCAN_ROWS = 64  # read from the index in one transaction
 
 
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """What is said of a chunk that comes in."""
+
+    size: int
+    owner: int = NOBODY
+    group: int = 0
+    pinned: bool = False
+
+
 class Entries:
     """Adds, removes and finds chunk entries; nothing else changes `ledger.chunks`."""
 
@@ -34,6 +45,7 @@ class Entries:
         self._policy = policy
         self._stamp = file.last_stamp()
         self.census = file.census()
+        ledger.adjust(pinned=self.census.queue(PINNED).cost)
         self._touched: dict[bytes, int] = {}  # digest → stamp, the oldest first
         self._timer: asyncio.TimerHandle | None = None
 
@@ -47,18 +59,22 @@ class Entries:
         packed = self._writer.read(Key(Table.CHUNKS, digest))
         return None if packed is None else ChunkEntry.unpack(packed)
 
-    def note_written(
-        self, digest: bytes, size: int, cost: int, *, owner: int = NOBODY, group: int = 0
-    ) -> None:
-        """List a chunk whose bytes a claim has already brought into the ledger."""
-        place = self._policy.admit(self.next_stamp())
-        self._write(digest, None, ChunkEntry(size, cost, place, owner, group))
+    def note_written(self, digest: bytes, new: Newcomer, cost: int) -> None:
+        """List a chunk whose bytes a claim has already brought into the ledger.
+
+        What finds no room among the pinned is listed as any other.
+        """
+        stamp = self.next_stamp()
+        place = self._policy.admit(stamp)
+        if new.pinned and self._ledger.pinned + cost <= self._ledger.pinned_max:
+            place = Place(PINNED, stamp)
+        self._write(digest, None, ChunkEntry(new.size, cost, place, new.owner, new.group))
 
     def adopt(self, digest: bytes, size: int, cost: int) -> None:
         """List a file that was found, or correct what is listed of it."""
         entry = self.get(digest)
         if entry is None:
-            self.note_written(digest, size, cost)
+            self.note_written(digest, Newcomer(size), cost)
             self._ledger.adjust(chunks=cost)
         else:
             self._write(digest, entry, entry._replace(size=size, cost=cost))
@@ -79,8 +95,33 @@ class Entries:
         if entry is not None:
             self._write(digest, entry, entry._replace(place=place))
 
+    def pin(self, digest: bytes) -> bool:
+        """Keep a chunk whatever has to go, if it is there; False if too much is pinned already."""
+        entry = self.get(digest)
+        if entry is not None and entry.place.queue != PINNED:
+            if self._ledger.pinned + entry.cost > self._ledger.pinned_max:
+                return False
+            self.place(digest, Place(PINNED, self.next_stamp()))
+        return True
+
+    def unpin(self, digest: bytes) -> None:
+        """Let a pinned chunk go when its turn comes, as if it had been stored just now."""
+        entry = self.get(digest)
+        if entry is not None and entry.place.queue == PINNED:
+            self.place(digest, self._policy.admit(self.next_stamp()))
+
+    def pinned(self) -> Iterator[bytes]:
+        """Give the pinned chunks, as far as they are committed."""
+        after = -1
+        while rows := self._file.oldest(PINNED, after, SCAN_ROWS):
+            after = rows[-1][0]
+            yield from (digest for _, digest in rows)
+
     def _write(self, digest: bytes, old: ChunkEntry | None, new: ChunkEntry | None) -> None:
+        pinned = self.census.queue(PINNED).cost
         self.census.replace(old, new)
+        if grown := self.census.queue(PINNED).cost - pinned:
+            self._ledger.adjust(pinned=grown)
         self._writer.write(Key(Table.CHUNKS, digest), None if new is None else new.pack())
 
     # --- recency ----------------------------------------------------------------------------------
@@ -110,7 +151,7 @@ class Entries:
 
     def _renew(self, digest: bytes, stamp: int) -> None:
         entry = self.get(digest)
-        if entry is not None:
+        if entry is not None and entry.place.queue != PINNED:
             place = self._policy.touch(entry.place, stamp)
             self._write(digest, entry, entry._replace(place=place))
 

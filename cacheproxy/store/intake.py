@@ -20,6 +20,7 @@ from cacheproxy.errors import InvalidChunkError, NoRoomError, StorageError
 from cacheproxy.metrics import CHUNKS_STORED, VERIFY_FAILURES
 from cacheproxy.store.departures import Departures
 from cacheproxy.store.digest import digest_of, zero_digest
+from cacheproxy.store.entries import Newcomer
 from cacheproxy.store.files import CHUNK_BYTES_MAX, Written
 from cacheproxy.store.promise import Promise
 from cacheproxy.store.stock import Stock
@@ -37,16 +38,6 @@ class Stored:
     size: int
     new: bool  # a file was made; False: it was there, or is all zeros
     zero: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """What the index is to say of a chunk, once it is there."""
-
-    digest: bytes
-    size: int
-    owner: int
-    group: int
 
 
 class Intake:
@@ -90,6 +81,7 @@ class Intake:
         reservation: Reservation,
         sealed_by: bytes | None,
         group: int,
+        pinned: bool,
     ) -> Stored:
         """Store a chunk; see `ChunkStore.put`."""
         size = len(data)
@@ -105,6 +97,8 @@ class Intake:
         while True:
             if self._there(digest) or self._departures.revive(digest):
                 self._entries.touch([digest])
+                if pinned:
+                    _ = self._entries.pin(digest)
                 return Stored(digest, size, new=False, zero=False)
             other = self._storing.get(digest) or self._departures.leaving(digest)
             if other is None:
@@ -113,7 +107,8 @@ class Intake:
             if not done:
                 raise StorageError("another writer of the same chunk hangs")
         # No `await` since the look: this is the only one that stores the chunk now.
-        await self._store(_Listing(digest, size, reservation.owner, group), data, reservation)
+        new = Newcomer(size, reservation.owner, group, pinned)
+        await self._store(digest, new, data, reservation)
         return Stored(digest, size, new=True, zero=False)
 
     def _there(self, digest: bytes) -> bool:
@@ -124,12 +119,11 @@ class Intake:
             raise StorageError("the cache is closed")
 
     async def _store(
-        self, listing: _Listing, data: bytes | memoryview, reservation: Reservation
+        self, digest: bytes, new: Newcomer, data: bytes | memoryview, reservation: Reservation
     ) -> None:
         self._check_open()
         if self._writer.full:
             raise StorageError("the index does not take changes")
-        digest = listing.digest
         claim = reservation.claim(len(data))
         if claim is None:
             raise NoRoomError("the reservation is used up")
@@ -143,7 +137,7 @@ class Intake:
             del self._storing[digest]
             ended.set_result(None)
             raise
-        job.add_done_callback(partial(self._stored, listing, claim))
+        job.add_done_callback(partial(self._stored, digest, new, claim))
         try:
             await asyncio.shield(job)
         except asyncio.CancelledError:
@@ -152,20 +146,16 @@ class Intake:
             await asyncio.wait([job], timeout=ABANDON_SECONDS)
             raise
 
-    def _stored(self, listing: _Listing, claim: Claim, job: asyncio.Future[Written | None]) -> None:
+    def _stored(
+        self, digest: bytes, new: Newcomer, claim: Claim, job: asyncio.Future[Written | None]
+    ) -> None:
         """The thread has ended, whether or not anybody still waits for it."""
         written = job.result() if job.exception() is None else None
         if written is None:
             claim.give_back()
         else:
-            self._entries.note_written(
-                listing.digest,
-                listing.size,
-                written.cost,
-                owner=listing.owner,
-                group=listing.group,
-            )
-            self._proofs.remember(listing.digest, written.identity, time.monotonic())
+            self._entries.note_written(digest, new, written.cost)
+            self._proofs.remember(digest, written.identity, time.monotonic())
             self._meter.inc(CHUNKS_STORED)
             claim.settle(written.cost)
         growth, self._directories = (
@@ -173,7 +163,7 @@ class Intake:
             self._files.directories,
         )
         self._ledger.adjust(overhead=growth)
-        self._storing.pop(listing.digest).set_result(None)
+        self._storing.pop(digest).set_result(None)
 
 
 def _digest(data: bytes | memoryview) -> tuple[bytes, bool]:

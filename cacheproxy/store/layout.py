@@ -10,6 +10,7 @@
     zeros     digest of an all-zero chunk of an odd size → size (4)
     images    image id → ImageRecord
     contents  content key → ContentRecord
+    pins      image id → PinRecord
     pages     content key 00 page (4) → the packed digests of a manifest page
 
 Numbers in names are big-endian, so that rows stand in their order.  `order`, `owned`, `queues` and
@@ -56,6 +57,7 @@ class Table(enum.Enum):
     ZEROS = b"zeros"
     IMAGES = b"images"
     CONTENTS = b"contents"
+    PINS = b"pins"
     PAGES = b"pages"
 
     __hash__ = object.__hash__  # each look-up hashes one, and Enum's own is slow

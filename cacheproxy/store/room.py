@@ -54,7 +54,7 @@ class Room:
         Raises `NeverFitsError`, or `NoRoomError` after `WAIT_SECONDS`.
         """
         if not self._ledger.ever_fits(size):
-            raise NeverFitsError(f"{size} bytes do not fit in the cache")
+            raise _never_fits(size)
         if not self._waiters and self._ledger.fits(size):
             return self._ledger.reserve(size, owner)
         waiter = _Waiter(size, owner, asyncio.get_running_loop().create_future())
@@ -63,7 +63,7 @@ class Room:
         try:
             await asyncio.wait([waiter.granted], timeout=WAIT_SECONDS)
         except asyncio.CancelledError:
-            if waiter.granted.done():
+            if waiter.granted.done() and waiter.granted.exception() is None:
                 waiter.granted.result().close()
             raise
         finally:
@@ -81,9 +81,16 @@ class Room:
             return
         self._granting = True
         try:
-            while self._waiters and self._ledger.fits(self._waiters[0].size):
-                waiter = self._waiters.popleft()
-                waiter.granted.set_result(self._ledger.reserve(waiter.size, waiter.owner))
+            while self._waiters:
+                waiter = self._waiters[0]
+                if self._ledger.fits(waiter.size):
+                    granted = self._ledger.reserve(waiter.size, waiter.owner)
+                    waiter.granted.set_result(granted)
+                elif self._ledger.ever_fits(waiter.size):
+                    break
+                else:  # any more: pins have grown, or the limit has shrunk
+                    waiter.granted.set_exception(_never_fits(waiter.size))
+                self._waiters.popleft()
         finally:
             self._granting = False
         if self._waiters or self._ledger.excess:
@@ -147,3 +154,7 @@ class Room:
 
     def _evictable(self, digest: bytes) -> bool:
         return not self._holds.protected(digest) and not self._departures.going(digest)
+
+
+def _never_fits(size: int) -> NeverFitsError:
+    return NeverFitsError(f"{size} bytes do not fit in the cache beside what is pinned")

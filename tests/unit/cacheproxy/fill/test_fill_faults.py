@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cacheproxy.errors import DistrustedError, FillFailedError, ProofFailedError
+from cacheproxy.fill.fill import ATTEMPTS_MAX
 from cacheproxy.metrics import UPSTREAM_BYTES
 from harness.fill_case import CHUNK, Case, facts_of, started
 from harness.origin import Origin
@@ -206,7 +207,8 @@ async def test_a_source_without_ranges_that_is_always_cut_is_given_up(case: Case
     with pytest.raises(FillFailedError):
         await case.read(image).task
     await case.idle()
-    assert len(image.cuts) > 90
+    # A try may land less than the one before it, so that the next one is progress.
+    assert len(image.cuts) > 100 - 4 * ATTEMPTS_MAX
 
 
 async def test_a_refill_from_a_source_without_ranges_reads_it_once(case: Case) -> None:
