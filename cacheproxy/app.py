@@ -88,6 +88,7 @@ async def _worker(
     try:
         await worker.run(control_socket, api, metrics)
     finally:
+        images.close()
         await permissions.close()
         await upstream.close()
     return 0

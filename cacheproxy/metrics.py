@@ -149,6 +149,10 @@ VERIFY_FAILURES = Counter(
     "cacheproxy_verify_failures_total",
     "Chunks or whole images whose bytes did not match their digest or hash.",
 )
+CHUNKS_MISSING = Counter(
+    "cacheproxy_chunks_missing_total",
+    "Chunks whose files somebody else had removed, noticed when they were wanted.",
+)
 EVICTED_BYTES = Counter(
     "cacheproxy_evicted_bytes_total",
     "Bytes of chunks evicted to make room.",

@@ -142,8 +142,8 @@ class WorkerLink:
                         self.send(messages.Dying(digest))
             case messages.Touch():
                 store.touch(message.digests)
-            case messages.Warm():
-                _ = self._spawn(self._warm(message))
+            case messages.Doubt():
+                _ = self._spawn(self._settle(message))
             case _:
                 pass  # about a reader that has ended
 
@@ -159,17 +159,16 @@ class WorkerLink:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _warm(self, message: messages.Warm) -> None:
-        proven = None
+    async def _settle(self, message: messages.Doubt) -> None:
         try:
             async with asyncio.timeout(DISK_SECONDS_MAX):
-                proven = await self._keeper.store.warm(message.digest, message.size)
+                await self._keeper.store.prove(message.digest, message.size)
         except (StorageError, TimeoutError) as error:
             log.info("a chunk cannot be read again: %s", error)
         except Exception:
             log.exception("reading a chunk again broke")
         finally:
-            self.send(messages.Warmed(message.request, proven))
+            self.send(messages.Settled(message.request))
 
     async def _read(self, message: messages.Open) -> None:
         """One reader's life."""
@@ -202,7 +201,15 @@ class WorkerLink:
             sent = False
             try:
                 self.send(
-                    messages.Chunk(message.reader, index, digest, size, fetched, opened.identity),
+                    messages.Chunk(
+                        message.reader,
+                        index,
+                        digest,
+                        size,
+                        fetched,
+                        opened.identity,
+                        opened.proven_at,
+                    ),
                     (opened.fd,),
                 )
                 sent = True

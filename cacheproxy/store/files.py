@@ -18,14 +18,13 @@ from pathlib import Path
 
 from cacheproxy.core.proof import Identity
 from cacheproxy.errors import ChunkLostError, DiskFullError, StorageError
-from cacheproxy.store.digest import DIGEST_BYTES, Hashing
+from cacheproxy.store.digest import DIGEST_BYTES
 from cacheproxy.store.quarantine import Quarantine
 from cacheproxy.store.tree import PREFIXES, Tree, temporary_name
 
 CHUNK_BYTES_MAX = 4 << 20  # the largest chunk there is; a larger file is none of ours or damaged
 
 _CHUNK_NAME = re.compile(r"[0-9a-f]{64}")
-_READ_BYTES = 1 << 20
 _BLOCK = 512  # the unit of st_blocks, on every Linux file system
 
 
@@ -232,19 +231,6 @@ class ChunkFiles:
             os.close(fd)
             raise ChunkLostError("the chunk's file is no regular file")
         return fd, Identity.of(status)
-
-    def holds_digest(self, fd: int, digest: bytes) -> bool:
-        """Read and hash an open chunk file; False too for one that is too long or unreadable."""
-        hashing, position = Hashing(), 0
-        try:
-            while data := os.pread(fd, _READ_BYTES, position):
-                hashing.update(data)
-                position += len(data)
-                if position > CHUNK_BYTES_MAX:
-                    return False
-        except OSError:
-            return False  # the disk cannot give these bytes back: damaged, whatever the reason
-        return hashing.digest() == digest
 
     def unlink(self, digests: list[bytes]) -> list[StorageError | None]:
         """Remove chunk files, one after the other; a file that is gone already counts as removed."""
