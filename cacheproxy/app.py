@@ -7,6 +7,7 @@ fork, so that the supervisor stays small and no library's state is inherited.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 
 from cacheproxy.config import Settings
@@ -28,22 +29,44 @@ def run_worker(settings: Settings, number: int, control: socket.socket, meter: M
 
 
 async def _keeper(settings: Settings, control_socket: socket.socket, meter: Meter) -> int:
+    from cacheproxy.admin.address import default_socket
+    from cacheproxy.admin.results import Processes, Worker
     from cacheproxy.fill.content import Contents
     from cacheproxy.fill.flights import Flights
+    from cacheproxy.inspection import Daemon, Inspection
+    from cacheproxy.metrics import CHILD_STARTS
+    from cacheproxy.operations import Operations
+    from cacheproxy.processes.admin import AdminServer
     from cacheproxy.processes.control import Control
     from cacheproxy.processes.keeper import Keeper, dying
     from cacheproxy.store.chunkstore import ChunkStore
     from cacheproxy.upstream import Upstream
+    from cacheproxy.version import version
 
     cache = settings.cache
     stop = asyncio.Event()
     upstream = Upstream(settings.upstream, meter)
     store = await ChunkStore.open(cache, meter, on_dying=dying)
     contents = Contents(store, cache.chunk_bytes, settings.upstream.trust_upstream_hashes)
-    keeper = Keeper(store, Flights(contents, store, upstream, cache, meter), cache)
+    flights = Flights(contents, store, upstream, cache, meter)
+    keeper = Keeper(store, flights, cache)
+
+    def processes() -> Processes:
+        return Processes(
+            supervisor_pid=os.getppid(),
+            keeper_pid=os.getpid(),
+            workers=[Worker(number=each.worker, pid=each.pid) for each in keeper.workers()],
+            keeper_starts=int(meter.total(CHILD_STARTS, "keeper")),
+            worker_starts=int(meter.total(CHILD_STARTS, "worker")),
+        )
+
+    daemon = Daemon(await asyncio.to_thread(version), str(cache.directory), processes)
+    inspection = Inspection(flights, store, meter, daemon)
+    operations = Operations(inspection, flights, store, upstream, cache)
+    admin = AdminServer(settings.admin_socket or default_socket(cache.directory), operations)
     control = Control(
         control_socket,
-        on_link=lambda sock, _: keeper.connect(sock),
+        on_link=keeper.connect,
         on_drain=stop.set,
         on_lost=stop.set,
     )
@@ -51,8 +74,11 @@ async def _keeper(settings: Settings, control_socket: socket.socket, meter: Mete
         keeper.start()
         control.start()
         control.ready()
+        admin.start()
         await stop.wait()
     finally:
+        await admin.close()
+        await operations.close()
         await keeper.close()
         await store.close()
         await upstream.close()

@@ -168,6 +168,11 @@ CHILD_STARTS = Counter(
     label="kind",
     values=CHILD_KINDS,
 )
+START_TIME = Gauge(
+    "cacheproxy_start_time_seconds",
+    "When the daemon was started, in seconds since 1970.",
+    unit="seconds",
+)
 CACHE_BYTES = Gauge(
     "cacheproxy_cache_bytes",
     "Bytes on disk that the cache limit covers.",
@@ -295,6 +300,10 @@ class Meter:
         first = histogram.cells[labels]
         self._row[first + bisect_left(histogram.bounds, seconds)] += 1
         self._row[first + histogram.cells_each - 1] += seconds
+
+    def total(self, metric: Metric, *labels: str) -> float:
+        """Return the figure of all processes together; of all label values where none is told."""
+        return self._board.total(metric, labels)
 
     def render(self) -> bytes:
         """Print the figures of all processes together."""

@@ -26,7 +26,7 @@ from cacheproxy.errors import (
 from cacheproxy.fill.delivery import DISK_SECONDS_MAX, Delivery
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
-from cacheproxy.processes import messages
+from cacheproxy.processes import messages, orders
 from cacheproxy.processes.channel import Channel, ChannelFullError
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
@@ -53,10 +53,15 @@ class Keeper:
         loop = asyncio.get_running_loop()
         self._beating = loop.call_later(messages.ALIVE_SECONDS, self.start)
 
-    def connect(self, sock: socket.socket) -> None:
+    def connect(self, sock: socket.socket, worker: orders.WorkerLink | None) -> None:
         """Serve a worker's new link."""
-        link = WorkerLink(self, sock)
+        link = WorkerLink(self, sock, worker)
         self._links.add(link)
+
+    def workers(self) -> list[orders.WorkerLink]:
+        """Return the workers whose links stand, by number."""
+        linked = [link.worker for link in self._links if link.worker is not None]
+        return sorted(linked, key=lambda worker: worker.worker)
 
     def disconnected(self, link: WorkerLink) -> None:
         """A worker is gone."""
@@ -78,7 +83,10 @@ class Keeper:
 class WorkerLink:
     """The keeper's end of the link to one worker; it is also what holds the descriptors sent."""
 
-    def __init__(self, keeper: Keeper, sock: socket.socket) -> None:
+    def __init__(
+        self, keeper: Keeper, sock: socket.socket, worker: orders.WorkerLink | None
+    ) -> None:
+        self.worker = worker  # None: nobody told who it is
         self._keeper = keeper
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._deliveries: dict[int, Delivery] = {}

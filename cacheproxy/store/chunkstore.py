@@ -40,6 +40,7 @@ from cacheproxy.store.opening import Parts, assemble
 from cacheproxy.store.provenchunks import OpenChunk, ProvenChunks
 from cacheproxy.store.reconcile import Reconciler
 from cacheproxy.store.recordbook import RecordBook
+from cacheproxy.store.survey import Survey
 
 __all__ = ["ChunkStore", "OpenChunk", "Reservation", "Stored"]
 
@@ -63,6 +64,7 @@ class ChunkStore(RecordBook, ProvenChunks):
         self._room = parts.room
         self._owners = parts.owners
         self._intake = parts.intake
+        self.survey = Survey(stock, parts.departures)
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -126,6 +128,11 @@ class ChunkStore(RecordBook, ProvenChunks):
         self._zeros.close()
         self._files.close()
 
+    @property
+    def exact(self) -> bool:
+        """Whether files and index were compared since the start."""
+        return all(task.done() for task in self._tasks if task.get_name() == RECONCILE)
+
     async def reconciled(self) -> None:
         """Wait until files and index say the same, and the ledger is exact."""
         await asyncio.wait([task for task in self._tasks if task.get_name() == RECONCILE])
@@ -175,6 +182,13 @@ class ChunkStore(RecordBook, ProvenChunks):
                 await asyncio.sleep(0)
         if leaving := self._departures.all_leaving():
             await asyncio.wait(leaving, timeout=DROP_SECONDS)
+
+    async def empty_quarantine(self) -> int:
+        """Remove what was set aside as damaged; the bytes on disk that are free then."""
+        before = self._ledger.quarantine
+        left = await self._threads.run(self._files.empty_quarantine)
+        self._ledger.adjust(quarantine=left - self._ledger.quarantine)
+        return before - left
 
     # --- pins -------------------------------------------------------------------------------------
 

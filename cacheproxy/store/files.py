@@ -256,6 +256,12 @@ class ChunkFiles:
             self._quarantine.trim(bytes_max)
             return self._quarantine.cost
 
+    def empty_quarantine(self) -> int:
+        """Remove all of the quarantine; returns its bytes on disk then (what cannot be removed)."""
+        with self._lock:
+            self._quarantine.trim(0)
+            return self._quarantine.cost
+
     def found(self, prefix: int) -> list[Found]:
         """List the chunk files whose digest begins with this byte; others' files are left out."""
         listed: list[Found] = []
