@@ -45,6 +45,7 @@ async def _keeper(settings: Settings, control_socket: socket.socket, meter: Mete
 
     cache = settings.cache
     stop = asyncio.Event()
+    running = await asyncio.to_thread(version)
     upstream = Upstream(settings.upstream, meter)
     store = await ChunkStore.open(cache, meter, on_dying=dying)
     contents = Contents(store, cache.chunk_bytes, settings.upstream.trust_upstream_hashes)
@@ -60,7 +61,7 @@ async def _keeper(settings: Settings, control_socket: socket.socket, meter: Mete
             worker_starts=int(meter.total(CHILD_STARTS, "worker")),
         )
 
-    daemon = Daemon(await asyncio.to_thread(version), str(cache.directory), processes)
+    daemon = Daemon(running, str(cache.directory), processes)
     inspection = Inspection(flights, store, meter, daemon)
     operations = Operations(inspection, flights, store, upstream, cache)
     admin = AdminServer(settings.admin_socket or default_socket(cache.directory), operations)

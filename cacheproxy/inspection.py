@@ -116,7 +116,12 @@ class Inspection:
                 reserved_bytes=figures.reserved,
                 reconciled=self._store.exact,
             ),
-            counts=Counts(chunks=figures.chunk_count, contents=contents, images=images, pinned=0),
+            counts=Counts(
+                chunks=figures.chunk_count,
+                contents=contents,
+                images=images,
+                pinned=len(self._flights.pins),
+            ),
             requests=self._requests(),
             fills_in_progress=len(fills),
             fills=[told(fill) for fill in fills[:FILLS_TOLD_MAX]],
@@ -167,7 +172,7 @@ class Inspection:
                     size_bytes=known.content.size,
                     cached_bytes=(await self.chunk_map(known)).present_bytes,
                     knowledge=known.knowledge,
-                    pinned=False,
+                    pinned=known.image_id in self._flights.pins,
                     filling=self._flights.filling(known.key) is not None,
                 )
             )
@@ -192,7 +197,7 @@ class Inspection:
             content=known.key,
             chunk_bytes=known.content.chunk_bytes,
             knowledge=known.knowledge,
-            pinned=False,
+            pinned=image_id in self._flights.pins,
             same_content=await self._same_content(known),
             cached=Cached(
                 cached_bytes=there.present_bytes,

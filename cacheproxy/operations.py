@@ -17,6 +17,7 @@ from cacheproxy.admin.results import (
     Evicted,
     EvictResult,
     GcResult,
+    PinResult,
     Prefetched,
     PrefetchResult,
     Progress,
@@ -28,6 +29,7 @@ from cacheproxy.errors import (
     DistrustedError,
     NeverFitsError,
     NoRoomError,
+    PinsFullError,
     ProxyError,
     UpstreamAnswerError,
 )
@@ -91,6 +93,22 @@ class Operations:
         """Remove records and chunks that nobody needs, and what was set aside as damaged."""
         return await Cleanup(self.inspection, self._flights, self._store).run()
 
+    # --- pins -------------------------------------------------------------------------------------
+
+    async def pin(self, image_id: str) -> PinResult:
+        """Keep an image's chunks, those that are there and those that come."""
+        already = image_id in self._flights.pins
+        try:
+            await self._flights.pins.pin(image_id)
+        except PinsFullError as error:
+            raise OperationError("refused", str(error)) from error
+        return PinResult(image=image_id, pinned=True, changed=not already)
+
+    async def unpin(self, image_id: str) -> PinResult:
+        """Let an image's chunks be evicted like others."""
+        changed = await self._flights.pins.unpin(image_id)
+        return PinResult(image=image_id, pinned=False, changed=changed)
+
     # --- evict ------------------------------------------------------------------------------------
 
     async def evict(self, image_ids: Sequence[str], *, content: bool) -> EvictResult:
@@ -121,6 +139,8 @@ class Operations:
 
     def _evictable(self, image_id: str) -> Known:
         known = self.inspection.known(image_id)
+        if image_id in self._flights.pins:
+            raise OperationError("refused", "it is pinned: unpin it first")
         if self._flights.filling(known.key) is not None:
             raise OperationError(
                 "refused", "it is being fetched now; evict it when that is done (see status)"
@@ -146,7 +166,7 @@ class Operations:
         costs: dict[bytes, int] = {}
         for digest, key in block.items():
             standing = self._store.survey.standing(digest)
-            if digest not in free:
+            if digest not in free or standing.pinned:
                 counts[key].update(shared_chunks=1, shared_disk_bytes=standing.cost)
             elif standing.protected:
                 counts[key].update(busy_chunks=1)

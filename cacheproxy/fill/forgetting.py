@@ -18,9 +18,12 @@ _UNKNOWN = bytes(DIGEST_BYTES)
 
 
 async def listed(
-    book: RecordBook, contents: Collection[str], wanted: Callable[[bytes], bool]
+    book: RecordBook, contents: Collection[str], wanted: Callable[[bytes], bool] = bool
 ) -> AsyncIterator[Mapping[bytes, str]]:
-    """Give the wanted digests that contents list, each with one of them, in bounded blocks."""
+    """Give the digests that contents list, each with one of them, in bounded blocks.
+
+    `wanted` chooses among them; every digest is, by default.
+    """
     block: dict[bytes, str] = {}
     for key in contents:
         record = book.content(key)
@@ -53,7 +56,7 @@ async def unlisted(
 
 
 async def unshared(
-    book: RecordBook, contents: Collection[str], wanted: Callable[[bytes], bool]
+    book: RecordBook, contents: Collection[str], wanted: Callable[[bytes], bool] = bool
 ) -> AsyncIterator[set[bytes]]:
     """Give the wanted digests that these contents list and no other one does, in blocks."""
     async for block in listed(book, contents, wanted):

@@ -219,6 +219,10 @@ class Client:
                 return await self._list()
             case requests.Show():
                 return await inspection.show(request.image)
+            case requests.Pin():
+                return await operations.pin(request.image)
+            case requests.Unpin():
+                return await operations.unpin(request.image)
             case requests.Evict():
                 return await operations.evict(request.images, content=request.content)
             case requests.Prefetch() if request.wait:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from cacheproxy.core.eviction import PINNED
 from cacheproxy.store.departures import Departures
 from cacheproxy.store.layout import Table
 from cacheproxy.store.stock import Stock
@@ -34,6 +35,7 @@ class Standing:
     cost: int  # 0: not listed (all-zero chunks never are)
     going: bool  # evicted already, but its file is not gone yet
     protected: bool  # a fill in progress needs it
+    pinned: bool
 
 
 class Survey:
@@ -68,6 +70,7 @@ class Survey:
             cost=0 if entry is None else entry.cost,
             going=self._departures.going(digest),
             protected=self._holds.protected(digest),
+            pinned=entry is not None and entry.place.queue == PINNED,
         )
 
     async def chunks(self) -> AsyncIterator[list[bytes]]:

@@ -40,7 +40,7 @@ def add(store: ChunkStore, key: str, numbers: Sequence[int | None]) -> None:
 
 
 async def all_unshared(store: ChunkStore, *contents: str) -> set[bytes]:
-    blocks = [block async for block in unshared(store, contents, lambda _: True)]
+    blocks = [block async for block in unshared(store, contents)]
     assert sum(map(len, blocks)) == len(set().union(*blocks)), "a digest was given twice"
     return set().union(*blocks)
 
@@ -70,7 +70,7 @@ async def test_a_long_manifest_is_looked_at_in_blocks(
     count = 3 * PAGE_DIGESTS + 5
     add(store, "long", range(count))
     add(store, "other", range(0, count, 2))
-    blocks = [block async for block in unshared(store, ["long"], lambda _: True)]
+    blocks = [block async for block in unshared(store, ["long"])]
     assert len(blocks) == 4
     assert max(map(len, blocks)) <= PAGE_DIGESTS
     assert set().union(*blocks) == digests(*range(1, count, 2))
