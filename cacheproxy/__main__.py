@@ -16,6 +16,7 @@ from cacheproxy.errors import ConfigError
 from cacheproxy.metrics import Meter
 from cacheproxy.options import load
 from cacheproxy.processes import listeners
+from cacheproxy.processes.past import Past
 from cacheproxy.processes.supervisor import Entries, Supervisor
 
 DEFAULT_FILE = Path("/etc/cacheproxy/cacheproxy.conf")
@@ -80,10 +81,10 @@ def serve(settings: Settings) -> int:
 # library's threads or state to them.
 
 
-def _keeper(settings: Settings, control: socket.socket, meter: Meter) -> int:
+def _keeper(settings: Settings, past: Past, control: socket.socket, meter: Meter) -> int:
     from cacheproxy import app  # noqa: PLC0415  (see above)
 
-    return app.run_keeper(settings, control, meter)
+    return app.run_keeper(settings, past, control, meter)
 
 
 def _worker(settings: Settings, number: int, control: socket.socket, meter: Meter) -> int:

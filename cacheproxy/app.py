@@ -12,13 +12,18 @@ import socket
 
 from cacheproxy.config import Settings
 from cacheproxy.metrics import Meter
+from cacheproxy.processes.past import Past
 
 
-def run_keeper(settings: Settings, control: socket.socket, meter: Meter) -> int:
-    """Be the keeper until drained; the exit code (78: it cannot work, and has said why)."""
+def run_keeper(settings: Settings, past: Past, control: socket.socket, meter: Meter) -> int:
+    """Be the keeper until drained; the exit code.
+
+    os.EX_CONFIG: it cannot work, and has said why; os.EX_TEMPFAIL: the cache is to be opened anew;
+    os.EX_DATAERR: and its index to be made again.
+    """
     from cacheproxy.processes import child
 
-    return child.run(_keeper(settings, control, meter))
+    return child.run(_keeper(settings, past, control, meter))
 
 
 def run_worker(settings: Settings, number: int, control: socket.socket, meter: Meter) -> int:
@@ -28,62 +33,41 @@ def run_worker(settings: Settings, number: int, control: socket.socket, meter: M
     return child.run(_worker(settings, number, control, meter))
 
 
-async def _keeper(settings: Settings, control_socket: socket.socket, meter: Meter) -> int:
-    from cacheproxy.admin.address import default_socket
-    from cacheproxy.admin.results import Processes, Worker
+async def _keeper(
+    settings: Settings, past: Past, control_socket: socket.socket, meter: Meter
+) -> int:
     from cacheproxy.fill.content import Contents
     from cacheproxy.fill.flights import Flights
-    from cacheproxy.inspection import Daemon, Inspection
-    from cacheproxy.metrics import CHILD_STARTS
-    from cacheproxy.operations import Operations
-    from cacheproxy.processes.admin import AdminServer
     from cacheproxy.processes.control import Control
     from cacheproxy.processes.keeper import Keeper, dying
-    from cacheproxy.store.chunkstore import ChunkStore
+    from cacheproxy.processes.storelife import open_store, use_store
     from cacheproxy.upstream import Upstream
-    from cacheproxy.version import version
 
     cache = settings.cache
     stop = asyncio.Event()
-    running = await asyncio.to_thread(version)
-    upstream = Upstream(settings.upstream, meter)
-    store = await ChunkStore.open(cache, meter, on_dying=dying)
-    contents = Contents(store, cache.chunk_bytes, settings.upstream.trust_upstream_hashes)
-    flights = Flights(contents, store, upstream, cache, meter)
-    keeper = Keeper(store, flights, cache)
-
-    def processes() -> Processes:
-        return Processes(
-            supervisor_pid=os.getppid(),
-            keeper_pid=os.getpid(),
-            workers=[Worker(number=each.worker, pid=each.pid) for each in keeper.workers()],
-            keeper_starts=int(meter.total(CHILD_STARTS, "keeper")),
-            worker_starts=int(meter.total(CHILD_STARTS, "worker")),
-        )
-
-    daemon = Daemon(running, str(cache.directory), processes)
-    inspection = Inspection(flights, store, meter, daemon)
-    operations = Operations(inspection, flights, store, upstream, cache)
-    admin = AdminServer(settings.admin_socket or default_socket(cache.directory), operations)
     control = Control(
         control_socket,
-        on_link=keeper.connect,
+        on_link=lambda sock, _: keeper.connect(sock),  # only to a keeper that is ready
         on_drain=stop.set,
         on_lost=stop.set,
     )
-    try:
-        keeper.start()
-        control.start()
-        control.ready()
-        admin.start()
-        await stop.wait()
-    finally:
-        await admin.close()
-        await operations.close()
-        await keeper.close()
-        await store.close()
-        await upstream.close()
-        control.close()
+    control.start()
+    store = await open_store(cache, past, meter, stop, on_dying=dying, on_waiting=control.waiting)
+    if store is None:
+        return os.EX_TEMPFAIL
+    upstream = Upstream(settings.upstream, meter)
+    contents = Contents(store, cache.chunk_bytes, settings.upstream.trust_upstream_hashes)
+    keeper = Keeper(store, Flights(contents, store, upstream, cache, meter), cache)
+    keeper.start()
+    control.ready()
+    code = await use_store(store, stop)
+    if code != 0:
+        keeper.cut()
+        return code
+    await keeper.close()
+    await store.close()
+    await upstream.close()
+    control.close()
     return 0
 
 
@@ -115,7 +99,6 @@ async def _worker(
     try:
         await worker.run(control_socket, api, metrics)
     finally:
-        images.close()
         await permissions.close()
         await upstream.close()
     return 0

@@ -28,6 +28,9 @@ class CacheSettings:
     enabled: bool = True
     directory: Path = Path("/var/lib/cacheproxy")
     limit_bytes: int = 10 << 30  # option image_cache_size
+    free_bytes_min: int = 1 << 30  # left free for others; the cache shrinks for it
+    free_inodes_min: int = 10_000
+    disk_hang_seconds: float = 10.0  # a disk that takes longer over anything is gone round
     chunk_bytes: int = MIB  # 256 KiB, 1 MiB or 4 MiB
     unproven_ranges: Literal["serve", "wait"] = "serve"
     complete_in_background: bool = True
@@ -36,7 +39,6 @@ class CacheSettings:
     fills_max: int = 64  # fills at once; more wait their turn
     window_chunks: int = 16  # chunks leased ahead of a reader
     keeper_wait_seconds: float = 5.0  # a worker's longest wait for a sign of life of the keeper
-    verify: Literal["disk-read", "always", "never"] = "disk-read"  # see chunkread.py
     proof_seconds: float = 3600.0  # how long a proof is believed
     hot_files_max: int = 512  # open chunk files per worker
     bypass_rereads_max: int = 4  # whole-image re-reads at once, sources without ranges
@@ -77,7 +79,6 @@ class Settings:
     hang_seconds: float = 10.0  # a child without a heartbeat for so long is killed
     drain_seconds: float = 30.0  # how long a stop waits for responses in progress
     connections_max: int = 8192  # open at once, all workers together; more wait to be accepted
-    admin_socket: Path | None = None  # None: admin.sock in the cache's directory
     cache: CacheSettings = CacheSettings()
     metrics: MetricsSettings = MetricsSettings()
     service_user: ServiceUserSettings = ServiceUserSettings()

@@ -17,13 +17,18 @@
     ├── FillFailedError        a source failed before the bytes that a reader waits for
     └── ProofFailedError       the bytes do not match the image's hash: reset, never paper over
 
-    StorageError is the disk's: DiskFullError and ChunkLostError (gone or damaged: fetch it again).
+    StorageError is the disk's: DiskFullError, ReadOnlyDiskError, and ChunkLostError (gone or damaged:
+    fetch it again).
     InvalidChunkError: bytes offered to the store are not what their manifest says.
 
 HTTP status codes for these live in `web/errors.py` only.
 """
 
 from __future__ import annotations
+
+import errno
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)  # also no inodes
 
 
 class ProxyError(Exception):
@@ -99,7 +104,11 @@ class StorageError(ProxyError):
 
 
 class DiskFullError(StorageError):
-    """ENOSPC or EDQUOT."""
+    """One of `NO_SPACE`, or an index that may not grow."""
+
+
+class ReadOnlyDiskError(StorageError):
+    """EROFS."""
 
 
 class ChunkLostError(StorageError):

@@ -103,6 +103,7 @@ RESULTS = ("hit", "partial", "miss", "bypass", "refused", "error")
 SOURCES = ("cache", "fill", "bypass")
 FILL_RESULTS = ("ok", "failed", "mismatch")
 CHILD_KINDS = ("keeper", "worker")
+DISK_STATES = ("normal", "degraded", "bypass")
 
 FILE_REQUESTS = Counter(
     "cacheproxy_file_requests_total",
@@ -149,10 +150,6 @@ VERIFY_FAILURES = Counter(
     "cacheproxy_verify_failures_total",
     "Chunks or whole images whose bytes did not match their digest or hash.",
 )
-CHUNKS_MISSING = Counter(
-    "cacheproxy_chunks_missing_total",
-    "Chunks whose files somebody else had removed, noticed when they were wanted.",
-)
 EVICTED_BYTES = Counter(
     "cacheproxy_evicted_bytes_total",
     "Bytes of chunks evicted to make room.",
@@ -167,11 +164,6 @@ CHILD_STARTS = Counter(
     "Starts of child processes; more than one keeper, or than the workers configured: restarts.",
     label="kind",
     values=CHILD_KINDS,
-)
-START_TIME = Gauge(
-    "cacheproxy_start_time_seconds",
-    "When the daemon was started, in seconds since 1970.",
-    unit="seconds",
 )
 CACHE_BYTES = Gauge(
     "cacheproxy_cache_bytes",
@@ -188,10 +180,42 @@ PINNED_BYTES = Gauge(
     "Bytes on disk of chunks that are pinned: they are never evicted to make room.",
     unit="bytes",
 )
+CACHE_EFFECTIVE_LIMIT_BYTES = Gauge(
+    "cacheproxy_cache_effective_limit_bytes",
+    "The limit that counts at present: lower than the configured one while less than "
+    "free_bytes_min or free_inodes_min would be left to others.",
+    unit="bytes",
+)
 RESERVED_BYTES = Gauge(
     "cacheproxy_reserved_bytes",
     "Bytes reserved for fills in progress.",
     unit="bytes",
+)
+DISK_STATE = Gauge(
+    "cacheproxy_disk_state",
+    "1 for the state that the cache's disk is in: normal; degraded, what is cached is served and "
+    "nothing new is stored; bypass, the cache is not used. All 0 while its process is started again.",
+    label="state",
+    values=DISK_STATES,
+)
+DISK_TRANSITIONS = Counter(
+    "cacheproxy_disk_transitions_total",
+    "Changes of the disk's state, by the state that came.",
+    label="to",
+    values=DISK_STATES,
+)
+DISK_PROBE_FAILURES = Counter(
+    "cacheproxy_disk_probe_failures_total",
+    "Looks at the cache's disk, one a second, that found something wrong.",
+)
+DISK_FREE_BYTES = Gauge(
+    "cacheproxy_disk_free_bytes",
+    "Bytes that the cache's file system has left for ordinary users.",
+    unit="bytes",
+)
+DISK_FREE_INODES = Gauge(
+    "cacheproxy_disk_free_inodes",
+    "Inodes that the cache's file system has left; 0 where it does not count them.",
 )
 LEASES = Gauge(
     "cacheproxy_leases",
@@ -300,10 +324,6 @@ class Meter:
         first = histogram.cells[labels]
         self._row[first + bisect_left(histogram.bounds, seconds)] += 1
         self._row[first + histogram.cells_each - 1] += seconds
-
-    def total(self, metric: Metric, *labels: str) -> float:
-        """Return the figure of all processes together; of all label values where none is told."""
-        return self._board.total(metric, labels)
 
     def render(self) -> bytes:
         """Print the figures of all processes together."""

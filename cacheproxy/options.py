@@ -38,7 +38,6 @@ from cacheproxy.kinds import (
     ServiceUrl,
     Size,
     SizeOf,
-    SocketPath,
     Switch,
     Text,
     Whole,
@@ -114,11 +113,6 @@ SECTIONS = (
                 Whole(1, 1_000_000),
                 "Client connections open at once, all workers together; more wait to be accepted.",
             ),
-            Option(
-                "admin_socket",
-                SocketPath(),
-                "Where `cacheproxy status` and the other commands reach the daemon. Owner and group may use it. Not set: admin.sock in [cache] directory.",
-            ),
         ],
     ),
     Section(
@@ -178,6 +172,21 @@ SECTIONS = (
                 "limit_bytes",
             ),
             Option(
+                "free_bytes_min",
+                Size(0),
+                "Bytes that the cache leaves free on its file system: it shrinks while others take them, and grows to its limit again.",
+            ),
+            Option(
+                "free_inodes_min",
+                Whole(0, 1 << 40),
+                "Inodes that it leaves free likewise, where the file system counts them.",
+            ),
+            Option(
+                "disk_hang_seconds",
+                Seconds(1, 300),
+                "A disk that does not finish something within so long is not used until it answers again; clients are served from the upstream.",
+            ),
+            Option(
                 "chunk_bytes",
                 SizeOf(choices=(MIB // 4, MIB, 4 * MIB)),
                 "Size of the pieces in which images are stored, verified and evicted. Content that is stored already keeps its own.",
@@ -218,14 +227,9 @@ SECTIONS = (
                 "After so long without a sign of life of the process that owns the cache, a response goes on from the upstream.",
             ),
             Option(
-                "verify",
-                OneOf(("disk-read", "always", "never")),
-                "When a cached chunk is hashed and compared with its digest. disk-read: whenever any of it must come from the disk, at its first read after a start, and when its last time is longer ago than proof_seconds; what is in memory since is sent as it is. What another program has the system read from a damaged disk can be taken for it. always: each time it is sent, from the very memory that was hashed; a short range costs the hash of its whole chunk. never: not at all, only size and times of its file must be as they were; for file systems that check what they read themselves. Whatever this says, bytes are hashed when they are fetched.",
-            ),
-            Option(
                 "proof_seconds",
                 Seconds(1, 31_536_000),
-                "With verify = disk-read: how long a chunk that was read and hashed may be sent from memory without being hashed again.",
+                "How long a chunk that was read and hashed may be sent without being hashed again.",
             ),
             Option(
                 "hot_files_max",

@@ -124,6 +124,12 @@ class Ledger:
         )
         self._changed()
 
+    def relimit(self, limit: int) -> None:
+        """Have another limit from now on; what is too much is `excess`."""
+        if limit != self.limit:
+            self.limit = limit
+            self._changed()
+
     def promise(self, durable: int) -> None:
         """An upper bound of the files is durable now."""
         self.promised = durable

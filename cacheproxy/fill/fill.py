@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.ledger import allocated
 from cacheproxy.core.plan import longest_fetch
 from cacheproxy.errors import (
+    CacheRefusedError,
     ChunkLostError,
     FillFailedError,
     InvalidChunkError,
@@ -93,9 +93,7 @@ class Fill:
         self.facts = facts
         self.content = content
         self.failure: ProxyError | None = None
-        self.began = time.monotonic()
         self._learning = not content.proven
-        self._arrived_before = content.arrived_bytes
         self._ports = ports
         self._on_proven = on_proven
         self._demands: list[Demand] = []
@@ -120,25 +118,6 @@ class Fill:
     def __repr__(self) -> str:
         state = "ended" if self._ended else f"{len(self._legs)} legs, {len(self._demands)} demands"
         return f"<Fill {self.content.key}: {state}>"
-
-    # --- for whoever looks on --------------------------------------------------------------------
-
-    @property
-    def whole(self) -> bool:
-        """Whether all of the image is to come, not only what readers want of a proven one."""
-        return self._learning and self._completing()
-
-    @property
-    def readers(self) -> int:
-        """How many wait for chunks of it."""
-        return len(self._demands)
-
-    @property
-    def there_bytes(self) -> int:
-        """Return what is there of the image; of a proven content only what this fill brought."""
-        if self._learning:
-            return min(len(self._there) * self.content.grid.chunk_bytes, self.content.grid.size)
-        return self.content.arrived_bytes - self._arrived_before
 
     # --- for readers ----------------------------------------------------------------------------
 
@@ -207,6 +186,10 @@ class Fill:
     def disown(self, digest: bytes) -> None:
         """Another fill stores the same chunk: it stays, whatever becomes of this fill."""
         self._fresh.discard(digest)
+
+    def break_off(self, error: ProxyError) -> None:
+        """End it with this error, unless it failed already."""
+        self._fail(error)
 
     def _check(self) -> None:
         if self.failure is not None:
@@ -287,7 +270,10 @@ class Fill:
             elif isinstance(error, UpstreamError):
                 error = FillFailedError(str(error))
             self.failure = error
-            log.warning("fill of %s failed: %s", self.content.key, error)
+            # What the disk is up to is told once, not by each fill.
+            disk = isinstance(error, (StorageError, CacheRefusedError))
+            level = logging.INFO if disk else logging.WARNING
+            log.log(level, "fill of %s failed: %s", self.content.key, error)
         self._waiters.wake_all()
         self._wake.set()
 
@@ -498,7 +484,6 @@ class Fill:
             self._ports.shared(self, stored.digest)
         if not was_there:
             content.landed[index] = self._ports.tick()
-            content.arrived_bytes += len(buffer)
             leg.progressed = True
         leg.landed.add(index)
         self._waiters.wake(index)

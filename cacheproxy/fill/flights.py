@@ -12,7 +12,13 @@ from weakref import WeakValueDictionary
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
-from cacheproxy.errors import DistrustedError, NeverFitsError, NoRoomError, ProofFailedError
+from cacheproxy.errors import (
+    DistrustedError,
+    NeverFitsError,
+    NoRoomError,
+    ProofFailedError,
+    ProxyError,
+)
 from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.demand import Credential, Demand
 from cacheproxy.fill.fill import Fill, FillPorts
@@ -95,27 +101,9 @@ class Flights:
         self._fills: dict[str, tuple[Fill, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._strikes = Strikes()
-        self._begun = 0
 
     def __repr__(self) -> str:
         return f"<Flights {[fill for fill, _ in self._fills.values()]}>"
-
-    def in_progress(self) -> list[Fill]:
-        """Return the fills that run now, the oldest first."""
-        return [fill for fill, _ in self._fills.values()]
-
-    def filling(self, key: str) -> Fill | None:
-        """Return the fill of a content that runs now."""
-        fill, _ = self._fills.get(key, (None, None))
-        return fill
-
-    def calm(self) -> int | None:
-        """Return how many fills there have ever been, None while one runs."""
-        return None if self._fills else self._begun
-
-    def uses(self, key: str) -> bool:
-        """Whether anybody reads or fills a content."""
-        return key in self._in_use or key in self._fills
 
     async def admit(self, facts: ImageFacts) -> Content:
         """Find the content to read for an image; waits while a failed fill of it is put away.
@@ -151,10 +139,10 @@ class Flights:
         if fill is not None and fill.joinable and fill.content is content:
             self._meter.inc(FLIGHTS_JOINED)
         else:
+            self._store.disk.check_writable()
             if len(self._fills) >= self._settings.fills_max:
                 raise NoRoomError("too many fills at once")
             fill = Fill(facts, content, self._ports, self._proven)
-            self._begun += 1
             task = asyncio.create_task(self._fly(fill), name=f"fill {content.key}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -197,6 +185,11 @@ class Flights:
 
     def _pinned(self, by: Fill) -> bool:
         return self.pins.wants(by.facts.image_id, by.content.key)
+
+    def break_off(self, error: ProxyError) -> None:
+        """End every fill with this error, keeping what it learnt."""
+        for fill, _ in self._fills.values():
+            fill.break_off(error)
 
     def _next_tick(self) -> int:
         self.now = next(self._tick)

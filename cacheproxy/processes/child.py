@@ -6,18 +6,21 @@ import asyncio
 import gc
 import resource
 from collections.abc import Coroutine
-from typing import TypeVar
 
 import uvloop
 
-T = TypeVar("T")
 
+def run(main: Coroutine[None, None, int]) -> int:
+    """Run a child's main on uvloop, with as many descriptors as the machine allows.
 
-def run(main: Coroutine[None, None, T]) -> T:
-    """Run a child's main on uvloop, with as many descriptors as the machine allows."""
+    The loop is closed, which waits for threads, only after an end in order (0): threads may hang.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # What was imported before lives as long as the process: the collector need not look at it.
     gc.freeze()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    code = runner.run(main)
+    if code == 0:
+        runner.close()
+    return code

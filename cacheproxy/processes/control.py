@@ -27,6 +27,7 @@ from cacheproxy.processes.orders import (
     Purge,
     Purged,
     Ready,
+    Waiting,
     WorkerLink,
     decode_order,
     encode,
@@ -42,14 +43,14 @@ class Control:
     """The child's side; belongs to the loop that runs while it is started.
 
     `on_connection(sock, kind)` and `on_link(sock, worker)` own the socket that they are given
-    (not blocking); `worker` tells of the worker at the other end, None in a worker.
+    (not blocking); `worker` is the number of the worker at the other end, None in a worker.
     """
 
     def __init__(  # noqa: PLR0913  (one callback for each kind of order)
         self,
         sock: socket.socket,
         *,
-        on_link: Callable[[socket.socket, WorkerLink | None], None],
+        on_link: Callable[[socket.socket, int | None], None],
         on_drain: Callable[[], None],
         on_lost: Callable[[], None],
         on_connection: Callable[[socket.socket, ConnectionKind], None] | None = None,
@@ -74,6 +75,10 @@ class Control:
     def ready(self) -> None:
         """Report that this child serves."""
         self._send(Ready())
+
+    def waiting(self) -> None:
+        """Report that this child cannot serve for now, and goes on trying."""
+        self._send(Waiting())
 
     def connection_closed(self) -> None:
         """Report that one of the connections handed in has ended."""
@@ -133,7 +138,7 @@ class Control:
             case KeeperLink(serial), [sock]:
                 self._link_serial = serial
                 self._on_link(sock, None)
-            case WorkerLink() as worker, [sock]:
+            case WorkerLink(worker), [sock]:
                 self._on_link(sock, worker)
             case Drain(), []:
                 self._on_drain()

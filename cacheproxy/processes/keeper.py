@@ -26,7 +26,7 @@ from cacheproxy.errors import (
 from cacheproxy.fill.delivery import DISK_SECONDS_MAX, Delivery
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
-from cacheproxy.processes import messages, orders
+from cacheproxy.processes import messages
 from cacheproxy.processes.channel import Channel, ChannelFullError
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
@@ -41,6 +41,8 @@ class Keeper:
         self.flights = flights
         self.settings = settings
         self._links: set[WorkerLink] = set()
+        self._usable = store.disk.usable
+        store.disk.listen(self._disk_changed)
         self._beating: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -53,15 +55,31 @@ class Keeper:
         loop = asyncio.get_running_loop()
         self._beating = loop.call_later(messages.ALIVE_SECONDS, self.start)
 
-    def connect(self, sock: socket.socket, worker: orders.WorkerLink | None) -> None:
+    def connect(self, sock: socket.socket) -> None:
         """Serve a worker's new link."""
-        link = WorkerLink(self, sock, worker)
+        link = WorkerLink(self, sock)
         self._links.add(link)
+        if not self._usable:
+            link.send(messages.Disk(self._usable))
 
-    def workers(self) -> list[orders.WorkerLink]:
-        """Return the workers whose links stand, by number."""
-        linked = [link.worker for link in self._links if link.worker is not None]
-        return sorted(linked, key=lambda worker: worker.worker)
+    def _disk_changed(self) -> None:
+        """Go round the disk, or use it again; those who read end at once, or they would wait for it."""
+        if self._usable == self.store.disk.usable:
+            return
+        self._usable = not self._usable
+        for link in tuple(self._links):
+            link.send(messages.Disk(self._usable))
+            if not self._usable:
+                link.break_off()
+        if not self._usable:
+            self.flights.break_off(StorageError("the cache's disk is not used any more"))
+
+    def cut(self) -> None:
+        """End every link at once and leave the rest to the end of the process."""
+        if self._beating is not None:
+            self._beating.cancel()
+        for link in tuple(self._links):
+            link.close()
 
     def disconnected(self, link: WorkerLink) -> None:
         """A worker is gone."""
@@ -83,10 +101,7 @@ class Keeper:
 class WorkerLink:
     """The keeper's end of the link to one worker; it is also what holds the descriptors sent."""
 
-    def __init__(
-        self, keeper: Keeper, sock: socket.socket, worker: orders.WorkerLink | None
-    ) -> None:
-        self.worker = worker  # None: nobody told who it is
+    def __init__(self, keeper: Keeper, sock: socket.socket) -> None:
         self._keeper = keeper
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._deliveries: dict[int, Delivery] = {}
@@ -110,6 +125,11 @@ class WorkerLink:
         """End the link."""
         self._channel.close()
 
+    def break_off(self) -> None:
+        """End all that reads for this worker, which does not wait for it any more."""
+        for task in tuple(self._tasks):
+            task.cancel()
+
     async def ended(self) -> None:
         """Wait until nothing of it runs any more."""
         while self._tasks:
@@ -122,13 +142,22 @@ class WorkerLink:
             task.cancel()
         self._keeper.disconnected(self)
 
-    def _received(self, data: bytes, fds: list[int]) -> None:  # noqa: PLR0912  one case per message
+    def _received(self, data: bytes, fds: list[int]) -> None:
         for fd in fds:
             os.close(fd)
-        store = self._keeper.store
         message = messages.decode_from_worker(data)
+        try:
+            self._obey(message)
+        except StorageError as error:  # of the index, which is read at once
+            log.info("a worker's question has no answer: %s", error)
+            if isinstance(message, messages.Describe):
+                self.send(messages.Described(message.request, None, proven=False))
+
+    def _obey(self, message: messages.FromWorker) -> None:
+        store = self._keeper.store
         match message:
             case messages.Describe():
+                store.disk.check_usable()
                 facts = self._keeper.flights.contents.describe(message.image_id)
                 self.send(messages.Described(message.request, facts, facts is not None))
             case messages.Open():
@@ -146,12 +175,12 @@ class WorkerLink:
             case messages.Hold():
                 for digest in message.digests:
                     store.hold(digest, self)
-                    if not store.has(digest):
+                    if not (store.disk.usable and store.has(digest)):
                         self.send(messages.Dying(digest))
             case messages.Touch():
                 store.touch(message.digests)
-            case messages.Doubt():
-                _ = self._spawn(self._settle(message))
+            case messages.Warm():
+                _ = self._spawn(self._warm(message))
             case _:
                 pass  # about a reader that has ended
 
@@ -167,16 +196,17 @@ class WorkerLink:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _settle(self, message: messages.Doubt) -> None:
+    async def _warm(self, message: messages.Warm) -> None:
+        proven = None
         try:
             async with asyncio.timeout(DISK_SECONDS_MAX):
-                await self._keeper.store.prove(message.digest, message.size)
+                proven = await self._keeper.store.warm(message.digest, message.size)
         except (StorageError, TimeoutError) as error:
             log.info("a chunk cannot be read again: %s", error)
         except Exception:
             log.exception("reading a chunk again broke")
         finally:
-            self.send(messages.Settled(message.request))
+            self.send(messages.Warmed(message.request, proven))
 
     async def _read(self, message: messages.Open) -> None:
         """One reader's life."""
@@ -188,7 +218,7 @@ class WorkerLink:
         except ProofFailedError:
             self.send(messages.Failed(number, "proof"))
         except StorageError as error:
-            log.warning("reading %s failed: %s", message.facts.image_id, error)
+            log.info("reading %s failed: %s", message.facts.image_id, error)
             self.send(messages.Failed(number, "storage"))
         except ProxyError as error:
             log.info("reading %s failed: %s", message.facts.image_id, error)
@@ -200,6 +230,7 @@ class WorkerLink:
 
     async def _deliver(self, message: messages.Open) -> None:
         keeper = self._keeper
+        keeper.store.disk.check_usable()
         content = await keeper.flights.admit(message.facts)
 
         def deliver(index: int, digest: bytes, opened: OpenChunk, fetched: bool) -> None:
@@ -209,15 +240,7 @@ class WorkerLink:
             sent = False
             try:
                 self.send(
-                    messages.Chunk(
-                        message.reader,
-                        index,
-                        digest,
-                        size,
-                        fetched,
-                        opened.identity,
-                        opened.proven_at,
-                    ),
+                    messages.Chunk(message.reader, index, digest, size, fetched, opened.identity),
                     (opened.fd,),
                 )
                 sent = True

@@ -20,6 +20,7 @@ from backends.spans import Span
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.geometry import Grid
+from cacheproxy.core.proof import Identity
 from cacheproxy.errors import (
     CacheRefusedError,
     DistrustedError,
@@ -151,15 +152,18 @@ class KeeperLink:
 
     def __init__(self, settings: CacheSettings, meter: Meter) -> None:
         self._settings = settings
-        self.hot = HotSet(settings.hot_files_max, meter, on_closed=self._file_closed)
+        self.hot = HotSet(
+            settings.hot_files_max, settings.proof_seconds, meter, on_closed=self._file_closed
+        )
         self.on_lost: Callable[[], None] = lambda: None
         self._channel: Channel | None = None
         self._numbers = itertools.count(1)
         self._readers: dict[int, tuple[LinkReader, ImageFacts]] = {}
         self._described: dict[int, asyncio.Future[messages.Described]] = {}
-        self._doubted: dict[int, asyncio.Future[messages.Settled]] = {}
+        self._warmed: dict[int, asyncio.Future[messages.Warmed]] = {}
         self.outstanding = 0  # chunks granted that have not arrived
         self._heard_at = 0.0
+        self._usable = True  # whether the keeper uses the cache's disk
         self._touched: dict[bytes, None] = {}
 
     def __repr__(self) -> str:
@@ -173,6 +177,7 @@ class KeeperLink:
         self._drop("the keeper was restarted")
         self._channel = Channel(sock, self._received, self._lost)
         self._heard_at = asyncio.get_running_loop().time()
+        self._usable = True
         self._channel.start()
         held = self.hot.held()
         for start in range(0, len(held), TOUCHES_MAX):
@@ -189,16 +194,25 @@ class KeeperLink:
             self.on_lost()
 
     def _drop(self, why: str) -> None:
-        """Wake everybody who waits; open files stay usable."""
+        """Wake everybody who waits; open files stay usable until their proof is too old."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
+        self._wake_all(why)
+
+    def _wake_all(self, why: str) -> None:
         for reader, _ in list(self._readers.values()):
             reader.failed(KeeperError(why))
         for described in self._described.values():
             _give_up(described, why)
-        for doubted in self._doubted.values():
-            _give_up(doubted, why)
+        for warmed in self._warmed.values():
+            _give_up(warmed, why)
+
+    def _ask(self, message: messages.FromWorker) -> None:
+        """Say something that needs the disk."""
+        if not self._usable:
+            raise KeeperError("the cache's disk is not used at present")
+        self._send(message)
 
     def _send(self, message: messages.FromWorker) -> None:
         if self._channel is None:
@@ -234,21 +248,21 @@ class KeeperLink:
         answer: asyncio.Future[messages.Described] = asyncio.get_running_loop().create_future()
         self._described[number] = answer
         try:
-            self._send(messages.Describe(number, image_id))
+            self._ask(messages.Describe(number, image_id))
             return await self.alive(answer)
         finally:
             del self._described[number]
 
-    async def doubt(self, digest: bytes, size: int) -> None:
-        """Have a chunk read and hashed again, and set aside if it is damaged."""
+    async def warm(self, digest: bytes, size: int) -> Identity | None:
+        """Have a chunk read and hashed again; which file that is, None: it is gone or damaged."""
         number = next(self._numbers)
-        answer: asyncio.Future[messages.Settled] = asyncio.get_running_loop().create_future()
-        self._doubted[number] = answer
+        answer: asyncio.Future[messages.Warmed] = asyncio.get_running_loop().create_future()
+        self._warmed[number] = answer
         try:
-            self._send(messages.Doubt(number, digest, size))
-            _ = await self.alive(answer)
+            self._ask(messages.Warm(number, digest, size))
+            return (await self.alive(answer)).proven
         finally:
-            del self._doubted[number]
+            del self._warmed[number]
 
     def read(self, facts: ImageFacts, span: Span, headers: Headers) -> LinkReader:
         """Begin a reader; `close` it in any case."""
@@ -258,7 +272,7 @@ class KeeperLink:
         reader = LinkReader(self, number, span, self._settings.window_chunks)
         self._readers[number] = (reader, facts)
         try:
-            self._send(messages.Open(number, facts, span.start, span.stop, list(headers)))
+            self._ask(messages.Open(number, facts, span.start, span.stop, list(headers)))
         except BaseException:
             del self._readers[number]
             raise
@@ -312,17 +326,26 @@ class KeeperLink:
                 self._readers[message.reader][0].failed(failure)
             case messages.Described():
                 _answer(self._described.get(message.request), message)
-            case messages.Settled():
-                _answer(self._doubted.get(message.request), message)
+            case messages.Warmed():
+                _answer(self._warmed.get(message.request), message)
             case messages.Dying():
                 self.hot.expel(message.digest)
+            case messages.Disk():
+                self._use(message.usable)
             case _:
                 pass  # a sign of life, or for a reader that is gone
         for fd in fds:
             os.close(fd)
 
+    def _use(self, usable: bool) -> None:
+        """Use the cache's disk, or go round it from now on: whoever waits, at once."""
+        self._usable = usable
+        if not usable:
+            self.hot.clear()
+            self._wake_all("the cache's disk is not used at present")
+
     def _chunk(self, message: messages.Chunk, fd: int) -> None:
-        file = self.hot.add(message.digest, fd, message.size, message.identity, message.proven_at)
+        file = self.hot.add(message.digest, fd, message.size, message.identity)
         entry = self._readers.get(message.reader)
         if entry is None:
             self.hot.release(file)

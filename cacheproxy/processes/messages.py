@@ -72,8 +72,8 @@ class Touch(Message, frozen=True):
     digests: list[bytes]
 
 
-class Doubt(Message, frozen=True):
-    """This chunk's bytes, or its file, were not what they should be: read and hash it again."""
+class Warm(Message, frozen=True):
+    """Read and hash this chunk again: its pages are not in memory, or its proof is old."""
 
     request: int
     digest: bytes
@@ -118,7 +118,6 @@ class Chunk(Message, frozen=True):
     size: int
     fetched: bool
     identity: Identity
-    proven_at: float  # time.monotonic(), which is the same in all processes
 
 
 FailureKind = Literal["source", "storage", "proof"]
@@ -137,18 +136,31 @@ class Dying(Message, frozen=True):
     digest: bytes
 
 
-class Settled(Message, frozen=True):
-    """The chunk was read and hashed again, and set aside if it is damaged."""
+class Warmed(Message, frozen=True):
+    """`proven` is the file whose bytes are right now; None: the chunk is lost.
+
+    A worker that holds another file of the same digest holds one that was set aside meanwhile.
+    """
 
     request: int
+    proven: Identity | None
+
+
+class Disk(Message, frozen=True):
+    """Whether the cache's disk is used from now on; until the first word it is.
+
+    While it is not, no reader gets chunks, nobody need ask, and files held open are let go of.
+    """
+
+    usable: bool
 
 
 class Alive(Message, frozen=True):
     """The keeper's loop turns; sent every second."""
 
 
-FromWorker = Describe | Open | Grant | Close | Return | Hold | Touch | Doubt
-FromKeeper = Described | Opened | Refused | Chunk | Failed | Dying | Settled | Alive
+FromWorker = Describe | Open | Grant | Close | Return | Hold | Touch | Warm
+FromKeeper = Described | Opened | Refused | Chunk | Failed | Dying | Warmed | Disk | Alive
 
 ALIVE_SECONDS = 1.0
 

@@ -34,7 +34,6 @@ class WorkerLink(Order, frozen=True, tag="worker-link"):
     """To the keeper, with its end of a new link to a worker; a former link of that one is void."""
 
     worker: int
-    pid: int  # the worker's process
 
 
 class Drain(Order, frozen=True, tag="drain"):
@@ -59,6 +58,10 @@ class Ready(Report, frozen=True, tag="ready"):
     """From a child, once: it serves."""
 
 
+class Waiting(Report, frozen=True, tag="waiting"):
+    """From the keeper: its disk does not let it serve yet; nobody need wait for it."""
+
+
 class ConnectionClosed(Report, frozen=True, tag="closed"):
     """From a worker: how many of the connections it was given have ended, ever."""
 
@@ -78,7 +81,7 @@ class Purge(Report, frozen=True, tag="purge"):
 
 
 AnyOrder = Connection | KeeperLink | WorkerLink | Drain | Purged
-AnyReport = Heartbeat | Ready | ConnectionClosed | LinkLost | Purge
+AnyReport = Heartbeat | Ready | Waiting | ConnectionClosed | LinkLost | Purge
 
 encode = msgspec.msgpack.Encoder().encode
 decode_order = msgspec.msgpack.Decoder(AnyOrder).decode

@@ -21,9 +21,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from cacheproxy.config import Settings
-from cacheproxy.metrics import CHILD_STARTS, START_TIME, Board, Meter
+from cacheproxy.metrics import CHILD_STARTS, Board, Meter
 from cacheproxy.processes.birth import become, fork
 from cacheproxy.processes.listeners import Listener
 from cacheproxy.processes.orders import (
@@ -36,9 +37,11 @@ from cacheproxy.processes.orders import (
     Purge,
     Purged,
     Ready,
+    Waiting,
     WorkerLink,
 )
 from cacheproxy.processes.packets import socket_pair
+from cacheproxy.processes.past import Past
 from cacheproxy.processes.signals import Signals
 from cacheproxy.processes.slot import Slot
 
@@ -47,6 +50,7 @@ ACCEPT_PAUSE_SECONDS = 0.5  # after this machine had no descriptor or memory for
 KEEPER_WAIT_SECONDS = 10.0  # at the start, the first connections wait so long for the cache
 DRAIN_GRACE_SECONDS = 2.0  # for the workers to break off by themselves what is over its time
 KEEPER_STOP_SECONDS = 10.0  # the keeper's share of a stop, once the workers are gone
+KILL_SECONDS = 10.0  # a child that lives on after SIGKILL waits for a disk, perhaps for ever
 SAME_STOP_SECONDS = 1.0  # Ctrl-C reaches whoever started us as well, and he may pass it on
 LINK_PAUSE_SECONDS = 1.0  # between two links of one worker, when it loses them
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -58,7 +62,7 @@ log = logging.getLogger(__name__)
 class Entries:
     """What the children run; each returns its exit code (os.EX_CONFIG: it has said what is wrong)."""
 
-    keeper: Callable[[Settings, socket.socket, Meter], int]
+    keeper: Callable[[Settings, Past, socket.socket, Meter], int]
     worker: Callable[[Settings, int, socket.socket, Meter], int]
 
 
@@ -73,6 +77,7 @@ class Supervisor:
         self._listening = False
         self._accept_at = 0.0
         self._keeper = Slot("keeper", row=1) if settings.cache.enabled else None
+        self._past = Past(device=_device_of(settings.cache.directory))
         self._workers = [Slot(f"worker {n}", row=n + 2) for n in range(settings.workers)]
         self._board = Board.create(rows=2 + settings.workers)
         self._meter = self._board.meter(0)
@@ -86,6 +91,7 @@ class Supervisor:
         self._exit_code: int | None = None  # not None: stopping
         self._stopped_at = math.inf
         self._kill_at = math.inf
+        self._leave_at = math.inf
         self._hurried = False
         self._keeper_draining = False
 
@@ -97,7 +103,6 @@ class Supervisor:
         """Serve until a stop; the exit code."""
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        self._meter.set(START_TIME, time.time())
         signals = self._signals = Signals()
         try:
             self._selector.register(signals.sock, selectors.EVENT_READ, signals)
@@ -111,7 +116,9 @@ class Supervisor:
         self._open_at = now + KEEPER_WAIT_SECONDS
         while True:
             self._reap(now)
-            if self._exit_code is not None and not self._running():
+            if self._exit_code is not None and (not self._running() or now >= self._leave_at):
+                for slot in self._running():
+                    log.error("%s (process %d) cannot be killed; it is left", slot.name, slot.pid)
                 return self._exit_code
             self._keep_up(now)
             self._watch(now)
@@ -154,9 +161,11 @@ class Supervisor:
             case Ready():
                 slot.ready = True
                 if slot is self._keeper and self._exit_code is None:
-                    self._opened = True
+                    self._opened, self._past = True, self._past.serves()
                     for worker in self._workers:
                         self._link(worker, now)
+            case Waiting():
+                self._opened = True
             case ConnectionClosed(total):
                 slot.closed = max(slot.closed, total)
             case LinkLost(serial):
@@ -251,16 +260,14 @@ class Supervisor:
     def _enter(self, slot: Slot, control: socket.socket) -> int:
         meter = self._board.meter(slot.row)
         if slot is self._keeper:
-            return self._entries.keeper(self._settings, control, meter)
+            return self._entries.keeper(self._settings, self._past, control, meter)
         return self._entries.worker(self._settings, self._workers.index(slot), control, meter)
 
     def _link(self, worker: Slot, now: float) -> None:
         """Connect a worker with the keeper, if both are there."""
         worker.linked_at, worker.link_wanted = now, False
-        if self._keeper is None or not self._keeper.ready:
+        if self._keeper is None or not self._keeper.ready or worker.control is None:
             return  # the keeper's Ready comes back to this
-        if worker.pid is None or worker.control is None:
-            return  # so does the start of its successor
         try:
             near, far = socket_pair()
         except OSError as error:
@@ -268,7 +275,7 @@ class Supervisor:
             worker.link_wanted = True
             return
         worker.link += 1
-        if not self._keeper.send(WorkerLink(self._workers.index(worker), worker.pid), near):
+        if not self._keeper.send(WorkerLink(self._workers.index(worker)), near):
             near.close()
         if not worker.send(KeeperLink(worker.link), far):
             far.close()
@@ -295,6 +302,7 @@ class Supervisor:
                     *(slot.name, pid, reason, after),
                 )
             if slot is self._keeper:
+                self._past = self._past.died(status, now)
                 self._opened = True  # whoever comes is served without it
 
     def _running(self) -> list[Slot]:
@@ -322,6 +330,7 @@ class Supervisor:
             self._kill_at = math.inf
             for slot in self._running():
                 if slot is not self._keeper or self._keeper_draining:
+                    self._leave_at = now + KILL_SECONDS
                     slot.kill("its time to finish was over")
 
     def _close_all(self) -> None:
@@ -336,7 +345,7 @@ class Supervisor:
     # --- what to wait for ---
 
     def _next_deadline(self, now: float) -> float:
-        deadlines = [self._kill_at]
+        deadlines = [self._kill_at, self._leave_at]
         hang_seconds = self._settings.hang_seconds
         for slot in self._slots:
             if (hangs_at := slot.hangs_at(hang_seconds)) is not None:
@@ -381,3 +390,10 @@ class Supervisor:
             for listener in self._listeners:
                 self._selector.unregister(listener.sock)
             self._listening = False
+
+
+def _device_of(directory: Path) -> int | None:
+    try:
+        return directory.stat().st_dev
+    except OSError:
+        return None  # then no place is the wrong one

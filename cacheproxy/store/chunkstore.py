@@ -4,7 +4,7 @@ A chunk's life, and what may be called in it:
 
     absent      put
     storing     put (waits for the one that stores)
-    stored      open_proven, prove, hold, protect, touch, drop, put (finds it there)
+    stored      open_proven, warm, hold, protect, touch, drop, put (finds it there)
     dying       hold, release, unprotect, put (revives it)           see departures.py
     leaving     put (waits until it is gone, then stores)
 
@@ -21,13 +21,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
+from dataclasses import dataclass
 from itertools import islice
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.eviction import PINNED
 from cacheproxy.core.ledger import Reservation
-from cacheproxy.errors import PinsFullError, StorageError
+from cacheproxy.core.proof import Identity
+from cacheproxy.errors import ChunkLostError, PinsFullError, StorageError
 from cacheproxy.metrics import (
     CACHE_BYTES,
     CACHE_LIMIT_BYTES,
@@ -36,11 +40,10 @@ from cacheproxy.metrics import (
     Meter,
 )
 from cacheproxy.store.intake import Stored
+from cacheproxy.store.layout import ChunkEntry
 from cacheproxy.store.opening import Parts, assemble
-from cacheproxy.store.provenchunks import OpenChunk, ProvenChunks
 from cacheproxy.store.reconcile import Reconciler
 from cacheproxy.store.recordbook import RecordBook
-from cacheproxy.store.survey import Survey
 
 __all__ = ["ChunkStore", "OpenChunk", "Reservation", "Stored"]
 
@@ -52,20 +55,37 @@ SLICE = 256  # chunks dropped before the loop gets its turn
 DROP_SECONDS = 30.0  # the longest wait for dropped chunks to be gone
 
 
-class ChunkStore(RecordBook, ProvenChunks):
+@dataclass(frozen=True, slots=True)
+class OpenChunk:
+    """A chunk's open, proven file; the descriptor belongs to whoever was given this."""
+
+    fd: int
+    identity: Identity
+
+
+class ChunkStore(RecordBook):
     """See the module's description; every method is called on the loop that opened it."""
 
-    def __init__(self, parts: Parts, *, trusting: bool) -> None:
+    def __init__(self, parts: Parts) -> None:
         stock = parts.stock
-        RecordBook.__init__(self, stock.writer)
-        ProvenChunks.__init__(self, stock, parts.zeros, parts.departures, trusting=trusting)
+        super().__init__(stock.writer)
+        self._meter = stock.meter
+        self._files = stock.files
         self._ledger = stock.ledger
+        self._entries = stock.entries
+        self._holds = stock.holds
+        self._proofs = stock.proofs
+        self._threads = stock.threads
+        self._zeros = parts.zeros
+        self._departures = parts.departures
         self._promise = parts.promise
         self._room = parts.room
+        self._watch = parts.watch
+        self.disk = stock.disk
         self._owners = parts.owners
         self._intake = parts.intake
-        self.survey = Survey(stock, parts.departures)
         self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
 
     def __repr__(self) -> str:
         return (
@@ -81,15 +101,19 @@ class ChunkStore(RecordBook, ProvenChunks):
         meter: Meter,
         *,
         on_dying: Callable[[bytes, Hashable], None],
+        rebuild: bool = False,
+        device: int | None = None,
     ) -> ChunkStore:
         """Open the store in `settings.directory`; needs no walk through it.
 
         `on_dying(digest, holder)` is called, once for each holder, when a held chunk is to go.
+        With `rebuild` the index is set aside and made again.  With a `device` the directory must be
+        there, and on that device if it holds no cache yet.
         Raises `ConfigError` if the directory cannot be used, is in use, or the limit is too small;
         `StorageError` if the disk fails at the moment.
         """
-        parts = await assemble(settings, meter, on_dying)
-        store = cls(parts, trusting=settings.verify == "never")
+        parts = await assemble(settings, meter, on_dying, rebuild=rebuild, device=device)
+        store = cls(parts)
         parts.on_change.append(store._changed)
         meter.set(CACHE_LIMIT_BYTES, settings.limit_bytes)
         store._changed()
@@ -97,6 +121,7 @@ class ChunkStore(RecordBook, ProvenChunks):
         store._tasks = [
             asyncio.create_task(parts.room.run(), name="evict"),
             asyncio.create_task(reconciler.run(), name=RECONCILE),
+            asyncio.create_task(parts.watch.run(), name="watch"),
         ]
         for task in store._tasks:
             task.add_done_callback(_tell_failure)
@@ -111,6 +136,7 @@ class ChunkStore(RecordBook, ProvenChunks):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._watch.close()
         await self._threads.idle()
         while leaving := self._departures.all_leaving():
             await asyncio.wait(leaving)
@@ -128,11 +154,6 @@ class ChunkStore(RecordBook, ProvenChunks):
         self._zeros.close()
         self._files.close()
 
-    @property
-    def exact(self) -> bool:
-        """Whether files and index were compared since the start."""
-        return all(task.done() for task in self._tasks if task.get_name() == RECONCILE)
-
     async def reconciled(self) -> None:
         """Wait until files and index say the same, and the ledger is exact."""
         await asyncio.wait([task for task in self._tasks if task.get_name() == RECONCILE])
@@ -146,10 +167,22 @@ class ChunkStore(RecordBook, ProvenChunks):
             self._promise.follow()
             self._room.grant()
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError("the cache is closed")
+        self.disk.check_usable()
+
     def _busy(self, digest: bytes) -> bool:
         return digest in self._intake or self._departures.going(digest)
 
     # --- chunks -----------------------------------------------------------------------------------
+
+    def has(self, digest: bytes) -> bool:
+        """Whether the chunk is stored (and not dying), or all zeros."""
+        return digest in self._zeros or self._entry(digest) is not None
+
+    def _entry(self, digest: bytes) -> ChunkEntry | None:
+        return None if self._departures.going(digest) else self._entries.get(digest)
 
     async def put(
         self,
@@ -174,6 +207,65 @@ class ChunkStore(RecordBook, ProvenChunks):
             data, reservation=reservation, sealed_by=sealed_by, group=group, pinned=pinned
         )
 
+    async def open_proven(self, digest: bytes, size: int) -> OpenChunk:
+        """Open a chunk whose bytes are known to be right; the caller owns the descriptor.
+
+        Without a valid proof the whole file is read and hashed first.  `ChunkLostError` if it is
+        gone, dying or damaged (then it is set aside).  A caller that passes the descriptor on calls
+        `hold` before it awaits anything.
+        """
+        return await self._open(digest, size, self._proofs.known(digest, time.monotonic()))
+
+    async def warm(self, digest: bytes, size: int) -> Identity:
+        """Read a chunk into memory and prove it anew; raises what `open_proven` does."""
+        opened = await self._open(digest, size, None)
+        os.close(opened.fd)
+        return opened.identity
+
+    def open_zero(self, size: int) -> int:
+        """Return a descriptor, owned by the caller, of a sparse file of at least `size` zeros."""
+        return self._zeros.open(size)[0]
+
+    async def _open(self, digest: bytes, size: int, known: Identity | None) -> OpenChunk:
+        self._check_open()
+        if digest in self._zeros:
+            return OpenChunk(*self._zeros.open(size))
+        entry = self._entry(digest)
+        if entry is None:
+            raise ChunkLostError("the chunk is not in the cache")
+        self.protect(digest)
+        try:
+            opened, proven = await self._threads.run(
+                self._open_and_prove, digest, known, discard=_close_opened
+            )
+        except ChunkLostError:
+            if self._entry(digest) == entry:
+                self._entries.remove(digest)
+            raise
+        finally:
+            self.unprotect(digest)
+        if proven:
+            self._proofs.remember(digest, opened.identity, time.monotonic())
+        if not proven and known != opened.identity:
+            os.close(opened.fd)
+            if self._entry(digest) == entry:
+                self._departures.expel(digest, entry.cost)
+            raise ChunkLostError("the chunk is damaged")
+        if opened.identity.size != size or self._departures.going(digest):
+            os.close(opened.fd)
+            raise ChunkLostError("the chunk went meanwhile, or is of another size")
+        return opened
+
+    def _open_and_prove(self, digest: bytes, known: Identity | None) -> tuple[OpenChunk, bool]:
+        """In a thread: open, and hash unless it is the file that is known; tells if it hashed well."""
+        fd, identity = self._files.open_chunk(digest)
+        try:
+            proven = identity != known and self._files.holds_digest(fd, digest)
+        except BaseException:
+            os.close(fd)
+            raise
+        return OpenChunk(fd, identity), proven
+
     async def drop(self, digests: Iterable[bytes]) -> None:
         """Evict these now; those that are held or protected become dying."""
         for number, digest in enumerate(list(digests), 1):
@@ -182,13 +274,6 @@ class ChunkStore(RecordBook, ProvenChunks):
                 await asyncio.sleep(0)
         if leaving := self._departures.all_leaving():
             await asyncio.wait(leaving, timeout=DROP_SECONDS)
-
-    async def empty_quarantine(self) -> int:
-        """Remove what was set aside as damaged; the bytes on disk that are free then."""
-        before = self._ledger.quarantine
-        left = await self._threads.run(self._files.empty_quarantine)
-        self._ledger.adjust(quarantine=left - self._ledger.quarantine)
-        return before - left
 
     # --- pins -------------------------------------------------------------------------------------
 
@@ -241,6 +326,32 @@ class ChunkStore(RecordBook, ProvenChunks):
             yield block
             await asyncio.sleep(0)
 
+    # --- who needs what ---------------------------------------------------------------------------
+
+    def hold(self, digest: bytes, holder: Hashable) -> None:
+        """One more descriptor of a chunk is open at the holder, who may be asked to close it."""
+        if digest not in self._zeros and self._holds.hold(digest, holder):
+            self._departures.held(digest, holder)
+
+    def release(self, digest: bytes, holder: Hashable, count: int = 1) -> None:
+        """The holder has closed so many descriptors of a chunk."""
+        self._holds.release(digest, holder, count)
+        self._departures.freed(digest)
+
+    def forget_holder(self, holder: Hashable) -> None:
+        """The holder is gone, and with it all that it had open."""
+        for digest in self._holds.forget(holder):
+            self._departures.freed(digest)
+
+    def protect(self, digest: bytes) -> None:
+        """Do not evict a chunk; undone by as many `unprotect`."""
+        self._holds.protect(digest)
+
+    def unprotect(self, digest: bytes) -> None:
+        """Undo one `protect`."""
+        self._holds.unprotect(digest)
+        self._departures.freed(digest)
+
     def touch(self, digests: Iterable[bytes]) -> None:
         """Chunks were used; noted in memory and written in batches."""
         self._entries.touch(digests)
@@ -251,8 +362,10 @@ class ChunkStore(RecordBook, ProvenChunks):
         The chunks are charged to the project `owner`, to nobody without one.
 
         `NeverFitsError` if the limit does not allow it, `NoRoomError` if nothing more can be
-        evicted for some seconds.  The caller closes the reservation on every way out.
+        evicted for some seconds, `CacheRefusedError` while the disk takes nothing new.  The caller
+        closes the reservation on every way out.
         """
+        self.disk.check_writable()
         return await self._room.reserve(size, self._owners.number(owner))
 
     async def sync(self) -> None:
@@ -263,3 +376,8 @@ class ChunkStore(RecordBook, ProvenChunks):
 def _tell_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("the cache's task %r broke", task.get_name(), exc_info=error)
+
+
+def _close_opened(job: asyncio.Future[tuple[OpenChunk, bool]]) -> None:
+    if job.exception() is None:
+        os.close(job.result()[0].fd)

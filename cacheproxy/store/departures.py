@@ -15,6 +15,7 @@ holder that never answers leaves its chunk dying, and its bytes counted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Departures:
         self._proofs = stock.proofs
         self._threads = stock.threads
         self._meter = stock.meter
+        self._disk = stock.disk
         self._on_dying = on_dying
         self._loop = asyncio.get_running_loop()
         self._dying: dict[bytes, _Dying] = {}
@@ -136,7 +138,7 @@ class Departures:
                 freed += self._leaving[digest].cost
             else:
                 # It stays, at the young end, so that the next victims are others.
-                log.error("a chunk cannot be evicted: %s", error)
+                self._disk.heard(error)
                 self._entries.touch([digest])
             self._gone(digest)
         self._meter.inc(EVICTED_BYTES, freed)
@@ -144,10 +146,8 @@ class Departures:
 
     def _forget(self, digest: bytes) -> None:
         self._proofs.forget(digest)
-        try:
+        with contextlib.suppress(StorageError):  # heard by the disk; the entry's reader finds out
             self._entries.remove(digest)
-        except StorageError as error:
-            log.error("a removed chunk stays in the index: %s", error)  # noqa: TRY400 -- its reader finds out
 
     def _gone(self, digest: bytes) -> None:
         leaving = self._leaving.pop(digest)
@@ -174,7 +174,7 @@ class Departures:
         error = job.exception()
         if error is not None:
             # The file is still there, and read and refused again whenever somebody asks for it.
-            log.error("a damaged chunk cannot be set aside: %s", error)
+            log.info("a damaged chunk cannot be set aside: %s", error)
         else:
             self._forget(digest)
             self._ledger.adjust(quarantine=job.result() - self._ledger.quarantine)

@@ -16,7 +16,7 @@ from cacheproxy.core.eviction import PINNED, Candidate, Place, Policy
 from cacheproxy.core.ledger import Ledger
 from cacheproxy.errors import StorageError
 from cacheproxy.store.index import IndexFile
-from cacheproxy.store.layout import NOBODY, ChunkEntry, Key, Table
+from cacheproxy.store.layout import NOBODY, ChunkEntry, IndexDamagedError, Key, Table
 from cacheproxy.store.writer import Writer
 
 TOUCHES_MAX = 16_384  # noted uses; more are written early
@@ -57,7 +57,11 @@ class Entries:
     def get(self, digest: bytes) -> ChunkEntry | None:
         """Return what the index says of a chunk, None if it is not listed."""
         packed = self._writer.read(Key(Table.CHUNKS, digest))
-        return None if packed is None else ChunkEntry.unpack(packed)
+        try:
+            return None if packed is None else ChunkEntry.unpack(packed)
+        except IndexDamagedError as error:
+            self._file.met(error)
+            raise
 
     def note_written(self, digest: bytes, new: Newcomer, cost: int) -> None:
         """List a chunk whose bytes a claim has already brought into the ledger.

@@ -17,20 +17,31 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cacheproxy.core.proof import Identity
-from cacheproxy.errors import ChunkLostError, DiskFullError, StorageError
-from cacheproxy.store.digest import DIGEST_BYTES
+from cacheproxy.errors import (
+    NO_SPACE,
+    ChunkLostError,
+    DiskFullError,
+    ReadOnlyDiskError,
+    StorageError,
+)
+from cacheproxy.store.digest import DIGEST_BYTES, Hashing
 from cacheproxy.store.quarantine import Quarantine
 from cacheproxy.store.tree import PREFIXES, Tree, temporary_name
 
 CHUNK_BYTES_MAX = 4 << 20  # the largest chunk there is; a larger file is none of ours or damaged
 
 _CHUNK_NAME = re.compile(r"[0-9a-f]{64}")
+_READ_BYTES = 1 << 20
 _BLOCK = 512  # the unit of st_blocks, on every Linux file system
 
 
 def storage_error(error: OSError, doing: str) -> StorageError:
     """Translate what the disk said; the message names no path."""
-    kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT) else StorageError
+    kind = StorageError
+    if error.errno in NO_SPACE:
+        kind = DiskFullError
+    elif error.errno == errno.EROFS:
+        kind = ReadOnlyDiskError
     return kind(f"{doing}: {error.strerror}")
 
 
@@ -65,7 +76,9 @@ class ChunkFiles:
 
     def __init__(self, tree: Tree) -> None:
         self.fresh = tree.fresh  # made just now: there are no files that the index might not know
-        self._tree = tree
+        # Told in the thread that met it; the chunk itself is taken for damaged.
+        self.on_unreadable: Callable[[StorageError], None] = lambda _: None
+        self.tree = tree
         self._unnamed = tree.unnamed_files
         self._chunks = self._staging = -1
         try:
@@ -83,13 +96,13 @@ class ChunkFiles:
     # --- opening ----------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, directory: Path) -> ChunkFiles:
+    def open(cls, directory: Path, device: int | None = None) -> ChunkFiles:
         """Lock the directory and make the tree where it is missing.
 
         Raises `ConfigError` if it cannot be written, is of another version, or is in use;
         `StorageError` if the disk fails at the moment.
         """
-        tree = Tree.take(directory)
+        tree = Tree.take(directory, device)
         try:
             return cls(tree)
         except OSError as error:
@@ -99,7 +112,7 @@ class ChunkFiles:
     def close(self) -> None:
         """Give the directory up."""
         self._close_directories()
-        self._tree.release()
+        self.tree.release()
 
     def _close_directories(self) -> None:
         for fd in (self._chunks, self._staging):
@@ -109,7 +122,7 @@ class ChunkFiles:
     @property
     def index_path(self) -> Path:
         """Where the index lives."""
-        return self._tree.index
+        return self.tree.index
 
     def set_index_aside(self, bytes_max: int) -> None:
         """Move a damaged index into quarantine, which keeps at most `bytes_max`."""
@@ -123,7 +136,7 @@ class ChunkFiles:
     def overhead(self) -> int:
         """Return the bytes on disk of the directories and the marker, without the index file."""
         with translated("looking at the cache directory"), self._lock:
-            fixed = sum(_cost(path.stat()) for path in self._tree.fixed)
+            fixed = sum(_cost(path.stat()) for path in self.tree.fixed)
             return fixed + self.directories
 
     def quarantined(self) -> int:
@@ -232,6 +245,20 @@ class ChunkFiles:
             raise ChunkLostError("the chunk's file is no regular file")
         return fd, Identity.of(status)
 
+    def holds_digest(self, fd: int, digest: bytes) -> bool:
+        """Read and hash an open chunk file; False too for one that is too long or unreadable."""
+        hashing, position = Hashing(), 0
+        try:
+            while data := os.pread(fd, _READ_BYTES, position):
+                hashing.update(data)
+                position += len(data)
+                if position > CHUNK_BYTES_MAX:
+                    return False
+        except OSError as error:
+            self.on_unreadable(storage_error(error, "reading a chunk"))
+            return False  # the disk cannot give these bytes back: damaged, whatever the reason
+        return hashing.digest() == digest
+
     def unlink(self, digests: list[bytes]) -> list[StorageError | None]:
         """Remove chunk files, one after the other; a file that is gone already counts as removed."""
         outcome: list[StorageError | None] = []
@@ -252,14 +279,8 @@ class ChunkFiles:
         The quarantine keeps at most `bytes_max`; a file that is gone already is no error.
         """
         with translated("setting a damaged chunk aside"), self._lock:
-            self._quarantine.take(self._tree.chunks / _path(digest), digest.hex())
+            self._quarantine.take(self.tree.chunks / _path(digest), digest.hex())
             self._quarantine.trim(bytes_max)
-            return self._quarantine.cost
-
-    def empty_quarantine(self) -> int:
-        """Remove all of the quarantine; returns its bytes on disk then (what cannot be removed)."""
-        with self._lock:
-            self._quarantine.trim(0)
             return self._quarantine.cost
 
     def found(self, prefix: int) -> list[Found]:
@@ -267,7 +288,7 @@ class ChunkFiles:
         listed: list[Found] = []
         with translated("listing chunks"):
             try:
-                names = [path.name for path in (self._tree.chunks / f"{prefix:02x}").iterdir()]
+                names = [path.name for path in (self.tree.chunks / f"{prefix:02x}").iterdir()]
             except FileNotFoundError:
                 return listed
             for name in names:
@@ -294,7 +315,7 @@ class ChunkFiles:
             try:
                 writable, path = self._make_empty()
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno not in NO_SPACE:
                     raise
                 # What is stored can be served from a full disk, and so can zeros.
                 writable, path = os.memfd_create("zeros", os.MFD_CLOEXEC), None
@@ -309,7 +330,7 @@ class ChunkFiles:
             return fd, Identity.of(os.fstat(fd))  # after unlinking, which sets the ctime
 
     def _make_empty(self) -> tuple[int, Path]:
-        path = self._tree.staging / temporary_name()
+        path = self.tree.staging / temporary_name()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         return os.open(path, flags, 0o600), path
 

@@ -8,12 +8,21 @@ writes.  Reads are short: each has a transaction of its own, copies out, and is 
 
 from __future__ import annotations
 
+import errno
+import struct
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import lmdb
 
-from cacheproxy.errors import ConfigError, DiskFullError, StorageError
+from cacheproxy.errors import (
+    NO_SPACE,
+    ConfigError,
+    DiskFullError,
+    ReadOnlyDiskError,
+    StorageError,
+)
 from cacheproxy.store.census import Census
 from cacheproxy.store.layout import (
     NOBODY,
@@ -22,6 +31,7 @@ from cacheproxy.store.layout import (
     Changes,
     ChunkEntry,
     IndexDamagedError,
+    IndexLostError,
     Key,
     Sum,
     Table,
@@ -40,8 +50,9 @@ _BLOCK = 512
 class _Translated:
     """Lets out `StorageError` instead of LMDB's errors; a class, because every look-up enters it."""
 
-    def __init__(self, doing: str) -> None:
+    def __init__(self, doing: str, on_error: Callable[[StorageError], None]) -> None:
         self._doing = doing
+        self._on_error = on_error
 
     def __enter__(self) -> None:
         pass
@@ -49,27 +60,33 @@ class _Translated:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: object
     ) -> None:
-        if not isinstance(error, lmdb.Error):
+        if error is None:
             return
-        if isinstance(error, _FULL):
-            raise DiskFullError(f"{self._doing}: no space") from error
-        damaged = isinstance(error, _DAMAGED)
-        raise (IndexDamagedError if damaged else StorageError)(
-            f"{self._doing}: {type(error).__name__}"
-        ) from error
+        if isinstance(error, IndexDamagedError):
+            self._on_error(error)
+        elif isinstance(error, (lmdb.Error, struct.error)):
+            translated = _kind(error)(f"{self._doing}: {type(error).__name__}")
+            self._on_error(translated)
+            raise translated from error
 
 
-_FULL = (lmdb.MapFullError, lmdb.DiskError)
+def _kind(error: lmdb.Error | struct.error) -> type[StorageError]:
+    if isinstance(error, (struct.error, *_DAMAGED)):
+        return IndexDamagedError
+    if isinstance(error, lmdb.PanicError):
+        return IndexLostError
+    code = getattr(error, "code", 0)  # LMDB's own errors beside the system's
+    if isinstance(error, lmdb.MapFullError) or code in NO_SPACE:
+        return DiskFullError
+    return ReadOnlyDiskError if code == errno.EROFS else StorageError
+
+
 _DAMAGED = (
     lmdb.CorruptedError,
     lmdb.InvalidError,
     lmdb.PageNotFoundError,
-    lmdb.PanicError,
     lmdb.VersionMismatchError,
 )
-_OPENING = _Translated("opening the index")
-_READING = _Translated("reading the index")
-_WRITING = _Translated("writing the index")
 
 
 class IndexFile:
@@ -77,8 +94,13 @@ class IndexFile:
 
     def __init__(self, directory: Path) -> None:
         """Open or make it; `IndexDamagedError` if it has to be made again."""
+        self.on_error: Callable[[StorageError], None] = lambda _: None  # in whatever thread it met
         self._data = directory / "data.mdb"
-        with _OPENING:
+        opening, self._reading, self._writing = (
+            _Translated(f"{doing} the index", self.met)
+            for doing in ("opening", "reading", "writing")
+        )
+        with opening:
             self._env = lmdb.open(
                 str(directory),
                 map_size=MAP_BYTES,
@@ -90,7 +112,7 @@ class IndexFile:
                 readahead=False,
             )
         try:
-            with _OPENING:
+            with opening:
                 self._refuse_truncated()
                 # A reader that died with a transaction open would make the file grow for ever.
                 self._env.reader_check()
@@ -137,6 +159,10 @@ class IndexFile:
         if totals is not None:
             txn.put(place_name(0, 0)[:1], totals, db=self._queues)
 
+    def met(self, error: StorageError) -> None:
+        """Tell of an error that was met in what was read."""
+        self.on_error(error)
+
     def close(self) -> None:
         """Close it; no other thread may be using it."""
         self._env.close()
@@ -145,14 +171,14 @@ class IndexFile:
 
     def get(self, key: Key) -> bytes | None:
         """Return what was committed under a key."""
-        with _READING, self._env.begin() as txn:
+        with self._reading, self._env.begin() as txn:
             value: bytes | None = txn.get(key.name, db=self._tables[key.table])
             return value
 
     def names(self, table: Table, prefix: bytes) -> list[bytes]:
         """Return all names of a table that begin like this."""
         found: list[bytes] = []
-        with _READING, self._env.begin() as txn:
+        with self._reading, self._env.begin() as txn:
             cursor = txn.cursor(db=self._tables[table])
             if cursor.set_range(prefix):
                 for name in cursor.iternext(keys=True, values=False):
@@ -163,7 +189,7 @@ class IndexFile:
 
     def names_after(self, table: Table, after: bytes, count: int) -> list[bytes]:
         """Return the first `count` names of a table, in order, behind the name `after`."""
-        with _READING, self._env.begin() as txn:
+        with self._reading, self._env.begin() as txn:
             cursor = txn.cursor(db=self._tables[table])
             if not cursor.set_range(after + b"\0"):
                 return []
@@ -171,7 +197,7 @@ class IndexFile:
 
     def count(self, table: Table) -> int:
         """Return how many rows a table has."""
-        with _READING, self._env.begin() as txn:
+        with self._reading, self._env.begin() as txn:
             return int(txn.stat(self._tables[table])["entries"])
 
     def oldest(
@@ -184,7 +210,7 @@ class IndexFile:
         prefix = b"" if owner == NOBODY else owner_name(owner)
         table = self._order if owner == NOBODY else self._owned
         rows: list[tuple[int, bytes]] = []
-        with _READING, self._env.begin() as txn:
+        with self._reading, self._env.begin() as txn:
             cursor = txn.cursor(db=table)
             if cursor.set_range(prefix + place_name(queue, after + 1)):
                 for name, digest in cursor:
@@ -197,7 +223,7 @@ class IndexFile:
     def last_stamp(self) -> int:
         """Return the youngest stamp of any queue; 0 if there is none."""
         last = 0
-        with _READING, self._env.begin() as txn:
+        with self._reading, self._env.begin() as txn:
             cursor = txn.cursor(db=self._order)
             positioned: bool = cursor.last()
             while positioned:
@@ -209,7 +235,7 @@ class IndexFile:
 
     def census(self) -> Census:
         """Return how much `chunks` holds, by queue and by owner."""
-        with _READING, self._env.begin() as txn:
+        with self._reading, self._env.begin() as txn:
             return Census(
                 {name[0]: Sum.unpack(packed) for name, packed in txn.cursor(db=self._queues)},
                 {
@@ -221,7 +247,7 @@ class IndexFile:
     def owner_numbers(self) -> set[int]:
         """Return every owner's number, also of those that have no chunk now."""
         numbers = set(self.census().owners)
-        with _READING, self._env.begin() as txn:
+        with self._reading, self._env.begin() as txn:
             for _, number in txn.cursor(db=self._tables[Table.PROJECTS]):
                 numbers.add(owner_number(number))
         return numbers
@@ -233,7 +259,7 @@ class IndexFile:
 
         With the store's state among them, the commit itself survives a power cut.
         """
-        with _WRITING:
+        with self._writing:
             with self._env.begin(write=True) as txn:
                 delta = Census({}, {})
                 for key, value in changes.items():

@@ -49,6 +49,7 @@ class Intake:
         self._meter = stock.meter
         self._files = stock.files
         self._writer = stock.writer
+        self._disk = stock.disk
         self._ledger = stock.ledger
         self._entries = stock.entries
         self._proofs = stock.proofs
@@ -117,11 +118,13 @@ class Intake:
     def _check_open(self) -> None:
         if self._closed:
             raise StorageError("the cache is closed")
+        self._disk.check_usable()
 
     async def _store(
         self, digest: bytes, new: Newcomer, data: bytes | memoryview, reservation: Reservation
     ) -> None:
         self._check_open()
+        self._disk.check_writable()
         if self._writer.full:
             raise StorageError("the index does not take changes")
         claim = reservation.claim(len(data))

@@ -48,6 +48,10 @@ class IndexDamagedError(StorageError):
     """The index cannot be read: it is set aside at the next start and made again from the files."""
 
 
+class IndexLostError(StorageError):
+    """A failed commit has left LMDB unusable until the index is opened again."""
+
+
 class Table(enum.Enum):
     """The tables that are written by key; the others follow by themselves."""
 

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.eviction import LeastRecentlyUsed
@@ -14,27 +15,30 @@ from cacheproxy.core.ledger import BLOCK_BYTES, Ledger
 from cacheproxy.core.proof import Identity, Proofs
 from cacheproxy.errors import ConfigError
 from cacheproxy.metrics import Meter
+from cacheproxy.store.allowance import CHUNKS_MIN, Allowance
 from cacheproxy.store.departures import Departures
 from cacheproxy.store.digest import zero_digest
+from cacheproxy.store.disk import Disk
 from cacheproxy.store.entries import Entries
-from cacheproxy.store.files import ChunkFiles
+from cacheproxy.store.files import ChunkFiles, translated
 from cacheproxy.store.holds import Holds
 from cacheproxy.store.index import IndexFile
 from cacheproxy.store.intake import Intake
 from cacheproxy.store.layout import STATE, IndexDamagedError, State, Table
 from cacheproxy.store.owners import Owners
+from cacheproxy.store.place import Place
 from cacheproxy.store.promise import Promise
 from cacheproxy.store.quarantine import LIMIT_SHARE
 from cacheproxy.store.room import Room
 from cacheproxy.store.stock import Stock
 from cacheproxy.store.threads import Threads
 from cacheproxy.store.tree import PREFIXES
+from cacheproxy.store.watch import Watch
 from cacheproxy.store.writer import GROWTH_BYTES, Writer
 from cacheproxy.store.zeros import USUAL_SIZES, Zeros
 
 log = logging.getLogger(__name__)
 
-CHUNKS_MIN = 8  # a limit that has no room for so many chunks is refused
 DIRECTORY_GROWTH_BYTES = 1 << 20  # what chunk directories may grow by between two looks
 MARGIN_BYTES = GROWTH_BYTES + DIRECTORY_GROWTH_BYTES
 
@@ -45,6 +49,7 @@ class Parts:
 
     stock: Stock
     zeros: Zeros
+    watch: Watch
     departures: Departures
     promise: Promise
     intake: Intake
@@ -59,6 +64,7 @@ class _Opened:
 
     files: ChunkFiles
     index: IndexFile
+    place: Place
     zeros_file: tuple[int, Identity]
     zeros_known: set[bytes]
     state: State | None  # None: nothing is known
@@ -68,35 +74,63 @@ class _Opened:
     fixed_cost: int
 
 
-def _open(settings: CacheSettings) -> _Opened:
-    """In a thread: lock the directory and open the index, made anew where it is damaged."""
-    files = ChunkFiles.open(settings.directory)
-    try:
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An open index, and what is read of it at once."""
+
+    file: IndexFile
+    zeros: set[bytes]
+    state: State | None
+    listed: int
+    owners: set[int]
+
+    @classmethod
+    def open(cls, path: Path) -> _Read:
+        index = IndexFile(path)
         try:
-            index = IndexFile(files.index_path)
+            zeros = set(index.names(Table.ZEROS, b""))
             state, listed = State.unpack(index.get(STATE)), index.census().total.cost
-        except IndexDamagedError as error:
-            log.error("%s: it is set aside and made again from the chunk files", error)  # noqa: TRY400 -- healed here
-            files.set_index_aside(settings.limit_bytes // LIMIT_SHARE)
-            index = IndexFile(files.index_path)
-            state, listed = None, 0
-        if files.fresh:
-            state = State(0, clean=True)
+            return cls(index, zeros, state, listed, index.owner_numbers())
+        except BaseException:
+            index.close()
+            raise
+
+
+def _open_index(files: ChunkFiles, rebuild: bool, quarantine_bytes_max: int) -> _Read:
+    """Open the index, made anew where it is damaged."""
+    damage = "the index was found damaged"
+    if not rebuild:
         try:
-            usual = {zero_digest(size) for size in USUAL_SIZES}
+            return _Read.open(files.index_path)
+        except IndexDamagedError as error:
+            damage = str(error)
+    log.error("%s: it is set aside and made again from the chunk files", damage)
+    files.set_index_aside(quarantine_bytes_max)
+    return replace(_Read.open(files.index_path), state=None)
+
+
+def _open(settings: CacheSettings, rebuild: bool, device: int | None) -> _Opened:
+    """In a thread: lock the directory and open what is in it."""
+    files = ChunkFiles.open(settings.directory, device)
+    try:
+        index = _open_index(files, rebuild, settings.limit_bytes // LIMIT_SHARE)
+        try:
+            with translated("looking at the cache directory"):
+                place = Place(files.tree)
             return _Opened(
                 files=files,
-                index=index,
-                zeros_known=usual.union(index.names(Table.ZEROS, b"")),
-                state=state,
-                listed=listed,
-                owners=index.owner_numbers(),
+                index=index.file,
+                place=place,
+                zeros_known={zero_digest(size) for size in USUAL_SIZES} | index.zeros,
+                state=State(0, clean=True) if files.fresh else index.state,
+                listed=index.listed,
+                owners=index.owners,
                 index_cost=files.index_cost(),
                 fixed_cost=files.overhead(),
                 zeros_file=files.make_zeros(),
             )
         except BaseException:
-            index.close()
+            index.file.close()
             raise
     except BaseException:
         files.close()
@@ -104,13 +138,18 @@ def _open(settings: CacheSettings) -> _Opened:
 
 
 async def assemble(
-    settings: CacheSettings, meter: Meter, on_dying: Callable[[bytes, Hashable], None]
+    settings: CacheSettings,
+    meter: Meter,
+    on_dying: Callable[[bytes, Hashable], None],
+    *,
+    rebuild: bool,
+    device: int | None,
 ) -> Parts:
     """Build everything; nothing runs yet, and the ledger is ready to be used."""
     threads = Threads()
     opened: _Opened | None = None
     try:
-        opened = await threads.run(_open, settings, discard=_let_go)
+        opened = await threads.run(_open, settings, rebuild, device, discard=_let_go)
         on_change: list[Callable[[], None]] = []
         ledger = _start_ledger(opened, settings, on_change)
         index_cost = opened.index_cost
@@ -121,6 +160,9 @@ async def assemble(
             if growth:
                 ledger.adjust(overhead=growth)
 
+        disk = Disk(meter)
+        threads.on_error = disk.heard
+        opened.index.on_error = opened.files.on_unreadable = disk.heard_elsewhere
         writer = Writer(opened.index, committed)
         policy = LeastRecentlyUsed()
         stock = Stock(
@@ -133,17 +175,20 @@ async def assemble(
             policy=policy,
             threads=threads,
             meter=meter,
+            disk=disk,
         )
         departures = Departures(stock, on_dying)
         zeros = Zeros(writer, opened.zeros_known, *opened.zeros_file)
         room = Room(stock, departures)
         promise = Promise(ledger, writer)
+        allowance = Allowance(ledger, writer, meter, settings)
         return Parts(
             stock=stock,
             zeros=zeros,
             departures=departures,
             promise=promise,
             intake=Intake(stock, zeros, departures, promise),
+            watch=Watch(stock, opened.place, allowance.saw, settings.disk_hang_seconds),
             room=room,
             owners=Owners(writer, opened.owners),
             on_change=on_change,

@@ -49,7 +49,7 @@ class Reconciler:
                 try:
                     await self._directory(prefix)
                 except StorageError as error:
-                    log.warning("cannot reconcile chunks/%02x: %s", prefix, error)
+                    log.info("cannot reconcile chunks/%02x: %s", prefix, error)
                     failed.append(prefix)
                 await asyncio.sleep((loop.time() - began) * PAUSE_SHARE)
             left = failed

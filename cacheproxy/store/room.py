@@ -40,6 +40,7 @@ class Room:
         self._holds = stock.holds
         self._policy = stock.policy
         self._writer = stock.writer
+        self._disk = stock.disk
         self._departures = departures
         self._waiters: deque[_Waiter] = deque()
         self._wake = asyncio.Event()
@@ -122,9 +123,11 @@ class Room:
                 await self._evict()
             except StorageError as error:
                 # The waiters get their NoRoomError; the index is looked at again for the next.
-                log.error("cannot evict: %s", error)  # noqa: TRY400 -- the disk's fault, not ours
+                log.info("cannot evict: %s", error)
 
     async def _evict(self) -> None:
+        if not self._disk.removable:
+            return  # each victim in turn would only fail to go
         if self._wanted() > 0 and not await self._search():
             # Candidates are those committed; what was stored just now may be all there is.
             await self._writer.sync()

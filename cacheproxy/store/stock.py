@@ -8,6 +8,7 @@ from cacheproxy.core.eviction import Policy
 from cacheproxy.core.ledger import Ledger
 from cacheproxy.core.proof import Proofs
 from cacheproxy.metrics import Meter
+from cacheproxy.store.disk import Disk
 from cacheproxy.store.entries import Entries
 from cacheproxy.store.files import ChunkFiles
 from cacheproxy.store.holds import Holds
@@ -28,3 +29,4 @@ class Stock:
     policy: Policy
     threads: Threads
     meter: Meter
+    disk: Disk

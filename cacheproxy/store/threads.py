@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -14,19 +15,42 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Runs work and remembers what runs, so that closing waits for it, whoever else does."""
+    """Runs work and remembers what runs, so that closing waits for it, whoever else does.
+
+    `on_error` is told on the loop whatever work fails with.
+    """
 
     def __init__(self) -> None:
+        self.on_error: Callable[[BaseException], None] = lambda _: None
+        self._since: dict[object, float] = {}  # when what runs now began; changed in the threads
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(THREADS, "cache-io")
         self._jobs: set[asyncio.Future[Any]] = set()
 
     def start(self, work: Callable[..., T], *args: object) -> asyncio.Future[T]:
         """Run work in a thread; not to be cancelled, because a thread cannot be."""
-        job = self._loop.run_in_executor(self._pool, partial(work, *args))
+        job = self._loop.run_in_executor(self._pool, partial(self._timed, work, *args))
         self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
+        job.add_done_callback(self._ended)
         return job
+
+    def _timed(self, work: Callable[..., T], *args: object) -> T:
+        mark = object()
+        self._since[mark] = time.monotonic()
+        try:
+            return work(*args)
+        finally:
+            del self._since[mark]
+
+    def _ended(self, job: asyncio.Future[Any]) -> None:
+        self._jobs.discard(job)
+        error = job.exception()
+        if error is not None:
+            self.on_error(error)
+
+    def running_since(self) -> float | None:
+        """Return when the oldest work that runs now began (of time.monotonic()), if any runs."""
+        return min(tuple(self._since.values()), default=None)
 
     async def run(
         self,

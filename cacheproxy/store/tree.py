@@ -22,7 +22,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from cacheproxy.errors import ConfigError, DiskFullError, StorageError
+from cacheproxy.errors import NO_SPACE, ConfigError, DiskFullError, StorageError
 
 TREE_VERSION = 1
 PREFIXES = 256  # directories under chunks/, each made with its first chunk
@@ -44,6 +44,7 @@ class Tree:
     def __init__(self, directory: Path, marker: int, *, fresh: bool) -> None:
         self.fresh = fresh  # made just now
         self.directory = directory
+        self.marker = directory / _MARKER
         self._marker = marker
         self.chunks, self.quarantine, self.index, self.staging = (
             directory / name for name in _FOLDERS
@@ -56,14 +57,20 @@ class Tree:
         self.unnamed_files = _has_unnamed_files(self.staging)
 
     @classmethod
-    def take(cls, directory: Path) -> Tree:
+    def take(cls, directory: Path, device: int | None = None) -> Tree:
         """Lock the directory and make what is missing.
 
+        With a `device` the directory itself must be there, and on that device unless it holds a
+        cache already: else its file system is most likely not mounted, and another one would be
+        filled.
         Raises `ConfigError` if it cannot be written, is in use, is of another version, or holds
         somebody else's files under our names; `StorageError` if the disk fails at the moment.
         """
         try:
-            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            if device is None:
+                directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            elif directory.stat().st_dev != device and not (directory / _MARKER).exists():
+                raise StorageError(f"[cache] directory {directory} is on another file system now")
             marker = os.open(directory / _MARKER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise cls.translated(directory, error) from error
@@ -84,7 +91,7 @@ class Tree:
     def translated(directory: Path, error: OSError) -> ConfigError | StorageError:
         """Tell what only the operator can mend from what a disk may mend by itself."""
         told = f"[cache] directory {directory} cannot be used ({error.strerror})"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             return DiskFullError(told)
         if error.errno in (errno.EIO, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT):
             return StorageError(told)
@@ -146,7 +153,7 @@ def _has_unnamed_files(staging: Path) -> bool:
     try:
         fd = os.open(staging, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_SPACE:
             return True  # as on any common one; what is stored already can be served meanwhile
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -49,12 +50,23 @@ class Writer:
         self._taken = 0  # changes that were ever taken out of `_waiting`
         self._syncs: list[tuple[int, asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._failing = False
+        self._failing: StorageError | None = None
+        self._flying_since = 0.0
         self._closed = False
 
     def __repr__(self) -> str:
         failing = ", failing" if self._failing else ""
         return f"<Writer {len(self._waiting)} waiting, {len(self._flying)} flying{failing}>"
+
+    @property
+    def failing(self) -> StorageError | None:
+        """What the last commit failed with, None if it succeeded."""
+        return self._failing
+
+    @property
+    def flying_since(self) -> float | None:
+        """When the commit that is in progress began (of time.monotonic()), if one is."""
+        return self._flying_since if self._flying else None
 
     @property
     def full(self) -> bool:
@@ -160,7 +172,7 @@ class Writer:
         if not batch:
             return
         self._taken += len(batch)
-        self._flying = batch
+        self._flying, self._flying_since = batch, time.monotonic()
         commit = self._loop.run_in_executor(self._thread, self._file.apply, batch)
         commit.add_done_callback(self._committed)
 
@@ -170,7 +182,7 @@ class Writer:
             self._failed(error)
             return
         if self._failing:
-            self._failing = False
+            self._failing = None
             log.warning("the index takes changes again")
         self._flying = {}
         self._on_committed(commit.result())
@@ -189,8 +201,8 @@ class Writer:
         if not isinstance(error, StorageError):
             error = StorageError(f"writing the index: {type(error).__name__}")
         if not self._failing:
-            self._failing = True
             log.error("%s; trying again every %s s", error, RETRY_SECONDS)
+        self._failing = error
         self._waiting = {**self._flying, **self._waiting}
         self._flying = {}
         self._waiting_bytes = sum(_weight(key, value) for key, value in self._waiting.items())

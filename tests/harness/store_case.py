@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cacheproxy.config import CacheSettings
+from cacheproxy.core.health import State
 from cacheproxy.metrics import (
     CACHE_BYTES,
     CACHE_LIMIT_BYTES,
@@ -83,6 +83,14 @@ class StoreCase:
         while not probe():
             self.changed.clear()
             await self.changed.wait()
+
+    async def becomes(self, state: State = State.NORMAL) -> None:
+        """Wait until the disk is in this state."""
+        changed = asyncio.Event()
+        self.store.disk.listen(changed.set)
+        while self.store.disk.state is not state:
+            changed.clear()
+            await changed.wait()
 
     async def put(self, data: bytes) -> Stored:
         """Reserve and put one chunk."""
@@ -161,6 +169,7 @@ class StoreCase:
         for task in store._tasks:
             task.cancel()
         await asyncio.gather(*store._tasks, return_exceptions=True)
+        await store._watch.close()
         await store._threads.idle()
         store._entries._touched.clear()
         await store._entries.flush()
@@ -170,12 +179,16 @@ class StoreCase:
         store._files.close()
 
 
-async def open_case(directory: Path, *, limit: int = LIMIT, **more: Any) -> StoreCase:
+async def open_case(
+    directory: Path, *, limit: int = LIMIT, proof_seconds: float = 3600.0
+) -> StoreCase:
     """Open a store; the caller closes or crashes it."""
     board = Board.create(1)
     dying: list[tuple[bytes, Hashable]] = []
     changed = asyncio.Event()
-    settings = CacheSettings(directory=directory, limit_bytes=limit, chunk_bytes=CHUNK, **more)
+    settings = CacheSettings(
+        directory=directory, limit_bytes=limit, chunk_bytes=CHUNK, proof_seconds=proof_seconds
+    )
 
     def on_dying(digest: bytes, holder: Hashable) -> None:
         dying.append((digest, holder))
@@ -192,9 +205,11 @@ async def open_case(directory: Path, *, limit: int = LIMIT, **more: Any) -> Stor
 
 
 @asynccontextmanager
-async def opened(directory: Path, *, limit: int = LIMIT, **more: Any) -> AsyncIterator[StoreCase]:
+async def opened(
+    directory: Path, *, limit: int = LIMIT, proof_seconds: float = 3600.0
+) -> AsyncIterator[StoreCase]:
     """Open a store, and close it at the end."""
-    case = await open_case(directory, limit=limit, **more)
+    case = await open_case(directory, limit=limit, proof_seconds=proof_seconds)
     try:
         yield case
     finally:

@@ -25,6 +25,7 @@ from cacheproxy.metrics import CONNECTIONS, Meter
 from cacheproxy.processes import listeners
 from cacheproxy.processes.channel import Channel
 from cacheproxy.processes.control import Control
+from cacheproxy.processes.past import Past
 from cacheproxy.processes.supervisor import Entries, Supervisor
 from harness.waiting import until
 
@@ -69,7 +70,7 @@ class Worker:
         self.control.close()
         return 0
 
-    def linked(self, sock: socket.socket, _: object) -> None:
+    def linked(self, sock: socket.socket, _: int | None) -> None:
         if self.link is not None:
             self.link.close()
         self.links += 1
@@ -131,7 +132,7 @@ async def run_keeper(control_socket: socket.socket, behaviour: Behaviour) -> int
     stop = asyncio.Event()
     channels: list[Channel] = []
 
-    def linked(sock: socket.socket, _: object) -> None:
+    def linked(sock: socket.socket, _: int | None) -> None:
         channel = Channel(
             sock,
             lambda _data, _fds: channel.send(str(os.getpid()).encode()),
@@ -163,7 +164,7 @@ def main() -> int:
         **options,
     )
 
-    def keeper(_settings: Settings, control: socket.socket, _meter: Meter) -> int:
+    def keeper(_settings: Settings, _past: Past, control: socket.socket, _meter: Meter) -> int:
         if behaviour.bad_config_while and Path(behaviour.bad_config_while).exists():
             raise ConfigError("[cache] image_cache_size: too small for this disk")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,4 +1,0 @@
-"""What the command line and the daemon say to each other, and where they meet.
-
-Light on purpose: both sides import this.
-"""
