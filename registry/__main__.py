@@ -11,7 +11,7 @@ from typing import Any
 
 import uvloop
 
-from registry.app import serve, sync_database
+from registry.app import renew_changes, serve, sync_database
 from registry.config import Settings, load_settings
 from registry.domain.errors import RegistryError
 from registry.errors import ConfigError
@@ -61,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_parser(
         "sync", help="create the tables, or bring them to this program's version"
     ).set_defaults(run=_sync)
+    actions.add_parser(
+        "restored", help="after restoring a backup: tell the proxies that the past has changed"
+    ).set_defaults(run=_restored)
     return parser
 
 
@@ -75,6 +78,11 @@ async def _sync(settings: Settings) -> None:
     else:
         was = state.current or "empty"
         sys.stdout.write(f"the database is at revision {state.newest} now (it was {was})\n")
+
+
+async def _restored(settings: Settings) -> None:
+    await renew_changes(settings)
+    sys.stdout.write("the feed of changes begins anew; proxies will look at all their images\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

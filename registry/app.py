@@ -17,18 +17,21 @@ from backends.base import ReadStore
 from backends.opening import SCHEMES, open_store
 from backends.options import DataDirectory, FilesystemOptions, HttpOptions, StoreOptions
 from registry.config import Settings
+from registry.db.changes import renew_feed
 from registry.db.database import Database
 from registry.db.schema import SchemaState, schema_state, upgrade_schema
 from registry.domain.limits import Limits
 from registry.domain.schemas import Formats, image_schema
 from registry.domain.validation import ImageValidator
 from registry.errors import ConfigError
+from registry.service.changes import ChangeFeed
 from registry.service.digests import Hashing
 from registry.service.downloads import Downloads
 from registry.service.images import Images
 from registry.service.manifests import Manifests
 from registry.service.stores import Stores
 from registry.service.uploads import Uploads
+from registry.web.changes import ChangeHandlers
 from registry.web.discovery import DiscoveryHandlers
 from registry.web.identity import everybody
 from registry.web.image_data import ImageDataHandlers
@@ -57,15 +60,19 @@ async def sync_database(settings: Settings) -> SchemaState:
         await database.aclose()
 
 
+async def renew_changes(settings: Settings) -> None:
+    """Begin the feed of changes anew: what was told before may be untrue of a restored database."""
+    async with _opened_database(settings) as database, database.write() as connection:
+        await renew_feed(connection)
+
+
 @asynccontextmanager
 async def open_application(
     settings: Settings, progress: Progress
 ) -> AsyncIterator[web.Application]:
     """Build the application on a database that is up to date, and close it all behind."""
     async with AsyncExitStack() as stack:
-        database = await asyncio.to_thread(Database, settings.database)
-        stack.push_async_callback(database.aclose)
-        await _require_schema(database)
+        database = await stack.enter_async_context(_opened_database(settings))
         for directory in settings.data_directories:
             await asyncio.to_thread(
                 _require_directory,
@@ -80,6 +87,8 @@ async def open_application(
         images = Images(database, stores, ImageValidator(image_schema(formats)), limits)
         hashing = Hashing(settings.hash_algorithm, settings.manifest_chunk_bytes)
         uploads = Uploads(database, stores, limits, hashing)
+        feed = await stack.enter_async_context(_watched(ChangeFeed(database)))
+        progress.at_closing(feed.close)
         yield build_application(
             progress,
             everybody,
@@ -88,8 +97,31 @@ async def open_application(
                 ImageHandlers(images),
                 ImageDataHandlers(uploads, Downloads(database, stores)),
                 ManifestHandlers(Manifests(database)),
+                ChangeHandlers(feed),
             ),
         )
+
+
+@asynccontextmanager
+async def _opened_database(settings: Settings) -> AsyncIterator[Database]:
+    database = await asyncio.to_thread(Database, settings.database)
+    try:
+        await _require_schema(database)
+        yield database
+    finally:
+        await database.aclose()
+
+
+@asynccontextmanager
+async def _watched(feed: ChangeFeed) -> AsyncIterator[ChangeFeed]:
+    watching = asyncio.create_task(feed.watch())
+    try:
+        yield feed
+    finally:
+        watching.cancel()
+        await asyncio.wait({watching})
+        if not watching.cancelled():
+            watching.result()  # it ends by itself only by a fault
 
 
 @asynccontextmanager

@@ -6,8 +6,9 @@ SQLite runs in WAL mode: readers never wait; writers queue, from the start of th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Database:
         )
         sa.event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
         sa.event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+        self._wrote = asyncio.Event()
         self._writing = self._engine.execution_options(registry_writes=True)
 
     def __repr__(self) -> str:
@@ -63,8 +65,21 @@ class Database:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Connection]:
         """Run a transaction that may change rows: committed at the end, undone by any exception."""
-        async with _translated(), self._writing.begin() as connection:
-            yield connection
+        try:
+            async with _translated(), self._writing.begin() as connection:
+                yield connection
+        finally:
+            self._wrote.set()
+
+    async def wait_for_write(self, seconds: float) -> None:
+        """Wait until a `write` has ended since the last such wait, `seconds` at most.
+
+        For one task: it learns of this process's own changes at once, and polls for others'.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wrote.wait()
+        self._wrote.clear()
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from registry.db.changes import add_change
 from registry.db.database import Connection
 from registry.db.tables import (
     image_locations,
@@ -21,6 +22,7 @@ from registry.db.tables import (
     image_tags,
     images,
 )
+from registry.domain.changes import kind_of
 from registry.domain.errors import ConflictError
 from registry.domain.fields import CHANGEABLE
 from registry.domain.image import Image, ImageLocation, Visibility
@@ -71,7 +73,10 @@ async def move_image(
     moment: datetime,
     **values: Any,
 ) -> bool:
-    """Change an image's status, and `values` with it; False if it is not (any more) in `now`."""
+    """Change an image's status, and `values` with it; False if it is not (any more) in `now`.
+
+    What that means for its data is told in the feed of changes.
+    """
     require_transition(now, then)
     if then is Status.QUEUED:
         values = {"size": None, "virtual_size": None, **values}
@@ -80,7 +85,12 @@ async def move_image(
         .where(images.c.id == image_id, images.c.status == now, ~images.c.deleted)
         .values(status=then, updated_at=moment, **values)
     )
-    return answer.rowcount == 1
+    if answer.rowcount != 1:
+        return False
+    kind = kind_of(now, then)
+    if kind is not None:
+        await add_change(connection, image_id, kind)
+    return True
 
 
 async def add_location(connection: Connection, image_id: str, location: ImageLocation) -> None:

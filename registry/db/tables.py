@@ -65,6 +65,21 @@ image_locations = sa.Table(
     sa.Index("ix_image_locations_image_id", "image_id"),
 )
 
+change_feed = sa.Table(
+    "change_feed",  # one row
+    METADATA,
+    sa.Column("epoch", sa.String(32), primary_key=True),
+    sa.Column("last", sa.BigInteger, nullable=False),
+)
+
+image_changes = sa.Table(
+    "image_changes",
+    METADATA,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("image_id", sa.String(36), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+)
+
 image_manifest_pages = sa.Table(
     "image_manifest_pages",
     METADATA,

@@ -10,6 +10,8 @@ from registry.domain.identity import Identity
 from registry.domain.image import Image, Visibility
 from registry.domain.status import Status
 
+SERVICE_ROLE = "service"  # Keystone's, of the users that services act as
+
 
 def owns(identity: Identity, image: Image) -> bool:
     """Tell whether the image belongs to the caller's project."""
@@ -45,6 +47,12 @@ def require_readable(identity: Identity, image: Image | None, image_id: str) -> 
             "The requested image has been deactivated. Image data download is forbidden."
         )
     return image
+
+
+def require_changes(identity: Identity) -> None:
+    """Refuse the feed of changes, which names images of every project, to all but services."""
+    if not (identity.is_admin or SERVICE_ROLE in identity.roles):
+        raise ForbiddenError("The feed of changes is for services and administrators.")
 
 
 def require_visibility(identity: Identity, visibility: Visibility) -> None:

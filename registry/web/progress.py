@@ -6,6 +6,7 @@ aiohttp's own shutdown stops reading at once, which would starve uploads.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -19,6 +20,7 @@ class Progress:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closing = False
+        self._at_closing: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         return f"Progress({self._count} requests)"
@@ -45,9 +47,15 @@ class Progress:
         if self._closing:
             response.force_close()
 
+    def at_closing(self, release: Callable[[], None]) -> None:
+        """Have `release` called once stopping, to end requests that only wait."""
+        self._at_closing.append(release)
+
     async def settle(self, seconds: float) -> int:
         """Wait until no request is in progress; return how many still are after `seconds`."""
         self._closing = True
+        for release in self._at_closing:
+            release()
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()

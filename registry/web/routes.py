@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from registry.web.bodies import JSON_BODY_BYTES_MAX
+from registry.web.changes import ChangeHandlers
 from registry.web.discovery import VERSIONS, DiscoveryHandlers
 from registry.web.errors import answer_errors
 from registry.web.identity import Identify, identifying
@@ -29,6 +30,7 @@ class Handlers:
     images: ImageHandlers
     data: ImageDataHandlers
     manifests: ManifestHandlers
+    changes: ChangeHandlers
 
 
 def build_application(
@@ -61,6 +63,7 @@ def build_application(
             web.put(_IMAGE + "/file", data.upload, expect_handler=promise_nothing),
             web.get(_IMAGE + "/download-right", data.right),
             web.get(_IMAGE + "/manifest", handlers.manifests.manifest),
+            web.get(_V2 + "/cacheproxy/changes", handlers.changes.changes, allow_head=False),
             web.route("*", r"/{unversioned:(?!v2(\.\d+)?(/|$)).*}", discovery.choices),
         ]
     )

@@ -6,10 +6,11 @@ import http.client
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -61,6 +62,19 @@ def test_sync_twice(configuration: Path) -> None:
     assert (first.returncode, again.returncode) == (0, 0)
     assert re.fullmatch(r"the database is at revision \w+ now \(it was empty\)\n", first.stdout)
     assert re.fullmatch(r"the database is at revision \w+ already\n", again.stdout)
+
+
+def test_a_restored_database_begins_a_new_epoch(configuration: Path, tmp_path: Path) -> None:
+    def epoch() -> str:
+        with closing(sqlite3.connect(tmp_path / "registry.sqlite")) as connection:
+            return str(connection.execute("SELECT epoch FROM change_feed").fetchone()[0])
+
+    assert "db sync" in complaint(configuration, "db", "restored")
+    run("--config-file", str(configuration), "db", "sync")
+    before = epoch()
+    answer = run("--config-file", str(configuration), "db", "restored")
+    assert (answer.returncode, "proxies" in answer.stdout) == (0, True)
+    assert epoch() != before
 
 
 def complaint(configuration: Path, *command: str) -> str:
@@ -175,5 +189,10 @@ def test_what_was_stored_outlives_a_kill(configuration: Path, tmp_path: Path) ->
     again = start()
     assert api.download(image).body == DATA
     assert [file.name for file in (tmp_path / "images").iterdir()] == [image]
+    assert api.show(unfinished)["os_manifest"] is None
+    with closing(sqlite3.connect(tmp_path / "registry.sqlite")) as connection:
+        owners = connection.execute("SELECT image_id FROM image_manifest_pages").fetchall()
+        told = connection.execute("SELECT image_id, kind FROM image_changes").fetchall()
+    assert (owners, told) == ([(image,)], [(image, "data")])
     api.delete(unfinished)
     again.stop()
