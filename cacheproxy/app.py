@@ -12,6 +12,7 @@ import socket
 
 from cacheproxy.config import Settings
 from cacheproxy.metrics import Meter
+from cacheproxy.processes.orders import WorkerLink
 from cacheproxy.processes.past import Past
 
 
@@ -36,18 +37,30 @@ def run_worker(settings: Settings, number: int, control: socket.socket, meter: M
 async def _keeper(
     settings: Settings, past: Past, control_socket: socket.socket, meter: Meter
 ) -> int:
+    from cacheproxy.admin.address import default_socket
+    from cacheproxy.admin.results import Processes, Worker
     from cacheproxy.fill.content import Contents
     from cacheproxy.fill.flights import Flights
+    from cacheproxy.inspection import Daemon, Inspection
+    from cacheproxy.metrics import CHILD_STARTS
+    from cacheproxy.operations import Operations
+    from cacheproxy.processes.admin import AdminServer
     from cacheproxy.processes.control import Control
     from cacheproxy.processes.keeper import Keeper, dying
     from cacheproxy.processes.storelife import open_store, use_store
     from cacheproxy.upstream import Upstream
+    from cacheproxy.version import version
 
     cache = settings.cache
     stop = asyncio.Event()
+    running = await asyncio.to_thread(version)
+
+    def linked(sock: socket.socket, worker: WorkerLink | None) -> None:
+        keeper.connect(sock, worker)  # only a keeper that is ready is given links
+
     control = Control(
         control_socket,
-        on_link=lambda sock, _: keeper.connect(sock),  # only to a keeper that is ready
+        on_link=linked,
         on_drain=stop.set,
         on_lost=stop.set,
     )
@@ -57,13 +70,31 @@ async def _keeper(
         return os.EX_TEMPFAIL
     upstream = Upstream(settings.upstream, meter)
     contents = Contents(store, cache.chunk_bytes, settings.upstream.trust_upstream_hashes)
-    keeper = Keeper(store, Flights(contents, store, upstream, cache, meter), cache)
+    flights = Flights(contents, store, upstream, cache, meter)
+    keeper = Keeper(store, flights, cache)
+
+    def processes() -> Processes:
+        return Processes(
+            supervisor_pid=os.getppid(),
+            keeper_pid=os.getpid(),
+            workers=[Worker(number=each.worker, pid=each.pid) for each in keeper.workers()],
+            keeper_starts=int(meter.total(CHILD_STARTS, "keeper")),
+            worker_starts=int(meter.total(CHILD_STARTS, "worker")),
+        )
+
+    daemon = Daemon(running, str(cache.directory), processes)
+    inspection = Inspection(flights, store, meter, daemon)
+    operations = Operations(inspection, flights, store, upstream, cache)
+    admin = AdminServer(settings.admin_socket or default_socket(cache.directory), operations)
     keeper.start()
     control.ready()
+    admin.start()
     code = await use_store(store, stop)
     if code != 0:
         keeper.cut()
         return code
+    await admin.close()
+    await operations.close()
     await keeper.close()
     await store.close()
     await upstream.close()
@@ -99,6 +130,7 @@ async def _worker(
     try:
         await worker.run(control_socket, api, metrics)
     finally:
+        images.close()
         await permissions.close()
         await upstream.close()
     return 0

@@ -39,6 +39,7 @@ class CacheSettings:
     fills_max: int = 64  # fills at once; more wait their turn
     window_chunks: int = 16  # chunks leased ahead of a reader
     keeper_wait_seconds: float = 5.0  # a worker's longest wait for a sign of life of the keeper
+    verify: Literal["disk-read", "always", "never"] = "disk-read"  # see chunkread.py
     proof_seconds: float = 3600.0  # how long a proof is believed
     hot_files_max: int = 512  # open chunk files per worker
     bypass_rereads_max: int = 4  # whole-image re-reads at once, sources without ranges
@@ -79,6 +80,7 @@ class Settings:
     hang_seconds: float = 10.0  # a child without a heartbeat for so long is killed
     drain_seconds: float = 30.0  # how long a stop waits for responses in progress
     connections_max: int = 8192  # open at once, all workers together; more wait to be accepted
+    admin_socket: Path | None = None  # None: admin.sock in the cache's directory
     cache: CacheSettings = CacheSettings()
     metrics: MetricsSettings = MetricsSettings()
     service_user: ServiceUserSettings = ServiceUserSettings()

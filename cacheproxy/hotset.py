@@ -1,8 +1,8 @@
 """The worker's bounded set of open, proven chunk files, and who is sending from them.
 
 Lifetime of a file: *added* (its descriptor came from the keeper) → leased and released any number
-of times → *closed*, because the set is full, the keeper said that the chunk is dying, its proof
-is too old, or the file is not what was proven.  A leased file is closed when its last lease ends.
+of times → *closed*, because the set is full, the keeper said that the chunk is dying, or the file
+is not what was proven.  A leased file is closed when its last lease ends.
 Each descriptor that was added is reported closed exactly once, so that the keeper knows when an
 evicted chunk's bytes are free.
 """
@@ -10,7 +10,6 @@ evicted chunk's bytes are free.
 from __future__ import annotations
 
 import os
-import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ class HotFile:
     fd: int
     size: int
     identity: Identity
-    proven_at: float
+    proven_at: float  # time.monotonic(), which is the same in all processes
     leases: int = 0
     dying: bool = False
 
@@ -42,16 +41,12 @@ class HotSet:
     def __init__(
         self,
         files_max: int,
-        proof_seconds: float,
         meter: Meter,
         on_closed: Callable[[bytes], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files_max = files_max
-        self._proof_seconds = proof_seconds
         self._meter = meter
         self._on_closed = on_closed
-        self._clock = clock
         self._files: dict[bytes, HotFile] = {}
         self._idle: OrderedDict[bytes, None] = OrderedDict()  # without leases, oldest first
         self._leaving: set[HotFile] = set()  # dying, but still leased
@@ -60,10 +55,12 @@ class HotSet:
         leases = sum(file.leases for file in (*self._files.values(), *self._leaving))
         return f"<HotSet {len(self._files)} files, {len(self._leaving)} leaving, {leases} leases>"
 
-    def add(self, digest: bytes, fd: int, size: int, identity: Identity) -> HotFile:
+    def add(
+        self, digest: bytes, fd: int, size: int, identity: Identity, proven_at: float
+    ) -> HotFile:
         """Take over a proven descriptor and lease it; a file of the same digest gives way."""
         self.expel(digest)
-        file = HotFile(digest, fd, size, identity, self._clock())
+        file = HotFile(digest, fd, size, identity, proven_at)
         self._files[digest] = file
         self._meter.add(HOT_FILES, 1)
         self._lease(file)
@@ -71,20 +68,15 @@ class HotSet:
         return file
 
     def lease(self, digest: bytes) -> HotFile | None:
-        """Lease a file for sending, if it is here with a proof that is young enough."""
+        """Lease a file for sending, if it is here."""
         file = self._files.get(digest)
-        if file is None:
-            return None
-        if self._clock() - file.proven_at > self._proof_seconds:
-            self.expel(digest)
-            return None
-        self._lease(file)
+        if file is not None:
+            self._lease(file)
         return file
 
     def has(self, digest: bytes) -> bool:
         """Whether `lease` would give a file."""
-        file = self._files.get(digest)
-        return file is not None and self._clock() - file.proven_at <= self._proof_seconds
+        return digest in self._files
 
     def release(self, file: HotFile) -> None:
         """End a lease."""

@@ -7,6 +7,7 @@ let a comment stand behind the value, as operators write it: `image_cache_size =
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -226,6 +227,27 @@ class Directory(Kind):
         if not text.startswith("/") or "\n" in text or "\0" in text:
             raise ValueError(text)
         return Path(text)
+
+
+class SocketPath(Kind):
+    """An absolute path of a unix socket, or nothing; its name is bounded, its directory is not."""
+
+    name_bytes_max = 80
+
+    @property
+    def accepts(self) -> str:
+        return f"an absolute path, its last part of at most {self.name_bytes_max} bytes, or nothing"
+
+    def read(self, text: str) -> Path | None:
+        if not text:
+            return None
+        path = Directory().read(text)
+        if not 0 < len(os.fsencode(path.name)) <= self.name_bytes_max:
+            raise ValueError(text)
+        return path
+
+    def show(self, value: Path | None) -> str:
+        return str(value or "")
 
 
 class ServiceUrl(Kind):

@@ -150,6 +150,10 @@ VERIFY_FAILURES = Counter(
     "cacheproxy_verify_failures_total",
     "Chunks or whole images whose bytes did not match their digest or hash.",
 )
+CHUNKS_MISSING = Counter(
+    "cacheproxy_chunks_missing_total",
+    "Chunks whose files somebody else had removed, noticed when they were wanted.",
+)
 EVICTED_BYTES = Counter(
     "cacheproxy_evicted_bytes_total",
     "Bytes of chunks evicted to make room.",
@@ -164,6 +168,11 @@ CHILD_STARTS = Counter(
     "Starts of child processes; more than one keeper, or than the workers configured: restarts.",
     label="kind",
     values=CHILD_KINDS,
+)
+START_TIME = Gauge(
+    "cacheproxy_start_time_seconds",
+    "When the daemon was started, in seconds since 1970.",
+    unit="seconds",
 )
 CACHE_BYTES = Gauge(
     "cacheproxy_cache_bytes",
@@ -324,6 +333,10 @@ class Meter:
         first = histogram.cells[labels]
         self._row[first + bisect_left(histogram.bounds, seconds)] += 1
         self._row[first + histogram.cells_each - 1] += seconds
+
+    def total(self, metric: Metric, *labels: str) -> float:
+        """Return the figure of all processes together; of all label values where none is told."""
+        return self._board.total(metric, labels)
 
     def render(self) -> bytes:
         """Print the figures of all processes together."""

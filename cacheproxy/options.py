@@ -38,6 +38,7 @@ from cacheproxy.kinds import (
     ServiceUrl,
     Size,
     SizeOf,
+    SocketPath,
     Switch,
     Text,
     Whole,
@@ -112,6 +113,11 @@ SECTIONS = (
                 "connections_max",
                 Whole(1, 1_000_000),
                 "Client connections open at once, all workers together; more wait to be accepted.",
+            ),
+            Option(
+                "admin_socket",
+                SocketPath(),
+                "Where `cacheproxy status` and the other commands reach the daemon. Owner and group may use it. Not set: admin.sock in [cache] directory.",
             ),
         ],
     ),
@@ -227,9 +233,14 @@ SECTIONS = (
                 "After so long without a sign of life of the process that owns the cache, a response goes on from the upstream.",
             ),
             Option(
+                "verify",
+                OneOf(("disk-read", "always", "never")),
+                "When a cached chunk is hashed and compared with its digest. disk-read: whenever any of it must come from the disk, at its first read after a start, and when its last time is longer ago than proof_seconds; what is in memory since is sent as it is. What another program has the system read from a damaged disk can be taken for it. always: each time it is sent, from the very memory that was hashed; a short range costs the hash of its whole chunk. never: not at all, only size and times of its file must be as they were; for file systems that check what they read themselves. Whatever this says, bytes are hashed when they are fetched.",
+            ),
+            Option(
                 "proof_seconds",
                 Seconds(1, 31_536_000),
-                "How long a chunk that was read and hashed may be sent without being hashed again.",
+                "With verify = disk-read: how long a chunk that was read and hashed may be sent from memory without being hashed again.",
             ),
             Option(
                 "hot_files_max",

@@ -8,7 +8,6 @@ others stopped.  Only bytes that failed their proof end it: those are never pape
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -17,11 +16,10 @@ from typing import Protocol
 
 from backends.spans import Span
 from cacheproxy.bypass import Bypass
-from cacheproxy.chunkread import PIECE_BYTES, NotResidentError, read_resident, read_waiting
+from cacheproxy.chunkread import ChunkReader, Piece
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.geometry import Grid
-from cacheproxy.core.proof import Identity
 from cacheproxy.errors import (
     CacheRefusedError,
     ChunkLostError,
@@ -36,10 +34,7 @@ from cacheproxy.metrics import SERVED_BYTES, Meter
 
 IMAGES_MAX = 1024  # remembered proven images
 DIGESTS_PER_HOT_FILE = 4  # remembered digests for each file that the hot set may hold
-WARM_SECONDS = 1.0  # how long pages that were just hashed are taken for the ones that are read
 REOPENS_MAX = 3  # damaged or vanished chunks met by one reader before it goes round the cache
-
-Piece = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +87,8 @@ class Keeper(Protocol):
     def read(self, facts: ImageFacts, span: Span, headers: Headers) -> Reader:
         """Begin a reader."""
 
-    async def warm(self, digest: bytes, size: int) -> Identity | None:
-        """Have a chunk read and hashed again; which file that is, None: it is lost."""
+    async def doubt(self, digest: bytes, size: int) -> None:
+        """Have a chunk read and hashed again, and set aside if it is damaged."""
 
     def touch(self, digest: bytes) -> None:
         """Note a use of a chunk that the keeper was not asked for."""
@@ -118,12 +113,17 @@ class Images:
         meter: Meter,
     ) -> None:
         self.keeper = keeper
+        self.chunks = ChunkReader(settings)
         self.bypass = bypass
         self.meter = meter
         self._upstream = upstream
         self._known: OrderedDict[str, tuple[Image, Grid]] = OrderedDict()
         self._digests: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._digests_max = settings.hot_files_max * DIGESTS_PER_HOT_FILE
+
+    def close(self) -> None:
+        """Read no more; downloads have ended."""
+        self.chunks.close()
 
     async def find(self, image_id: str, headers: Headers) -> Image | None:
         """Find an image for a caller who may download it; None if it is not for the cache."""
@@ -290,7 +290,8 @@ class Download:
                     self._leftovers = True
                 chunk = self._grid.chunk(index)
                 part = chunk.clip(Span(self._position, self._span.stop))
-                async with aclosing(self._send(file, part, chunk.start)) as pieces:
+                within = Span(part.start - chunk.start, part.stop - chunk.start)
+                async with aclosing(self._send(file, within)) as pieces:
                     async for piece in pieces:
                         self._count(piece, "fill" if fetched else "cache")
                         yield piece
@@ -309,43 +310,16 @@ class Download:
             raise ChunkLostError("it was never in the hot set")
         return await self._reader.chunk(index)
 
-    async def _send(self, file: HotFile, part: Span, offset: int) -> AsyncGenerator[Piece]:
-        """Give a part of a chunk from its file, which begins at `offset` of the image."""
+    async def _send(self, file: HotFile, part: Span) -> AsyncGenerator[Piece]:
+        """Give a part of a chunk from its file."""
         try:
-            async with aclosing(self._proven(file, part, offset)) as pieces:
+            async with aclosing(self._images.chunks.pieces(file, part)) as pieces:
                 async for piece in pieces:
                     yield piece
         except ChunkLostError:
             self._images.keeper.hot.expel(file.digest)
+            await self._images.keeper.doubt(file.digest, file.size)
             raise
-        except OSError as error:
-            self._images.keeper.hot.expel(file.digest)
-            raise ChunkLostError(f"reading a chunk: {error.strerror}") from error
-
-    async def _proven(self, file: HotFile, part: Span, offset: int) -> AsyncGenerator[Piece]:
-        if not file.intact():
-            raise ChunkLostError("the chunk file is not what was proven")
-        position, warm_until = part.start, 0.0
-        while position < part.stop:
-            size = min(PIECE_BYTES, part.stop - position)
-            try:
-                piece: Piece = read_resident(file.fd, size, position - offset)
-            except NotResidentError:
-                # From the disk only what the keeper has just read and hashed again.
-                if time.monotonic() >= warm_until:
-                    await self._warm(file)
-                    warm_until = time.monotonic() + WARM_SECONDS
-                piece = await read_waiting(file.fd, size, position - offset)
-            if not piece:
-                raise ChunkLostError("the chunk file is shorter than proven")
-            position += len(piece)
-            yield piece
-
-    async def _warm(self, file: HotFile) -> None:
-        """Have this very file read and hashed again."""
-        proven = await self._images.keeper.warm(file.digest, file.size)
-        if proven != file.identity or not file.intact():
-            raise ChunkLostError("the chunk is damaged, gone, or another file by now")
 
     # --- round the cache --------------------------------------------------------------------------
 

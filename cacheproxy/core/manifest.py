@@ -38,6 +38,12 @@ def private_id(image_id: str) -> str:
     return f"image:{image_id}"
 
 
+def private_image(key: str) -> str | None:
+    """Return the image that a content's key makes it private to, None if it is not."""
+    kind, _, image_id = key.rpartition("/")[0].partition(":")
+    return image_id if kind == "image" else None
+
+
 def content_key(content: str, chunk_bytes: int) -> str:
     """Name a manifest: the same content cut differently is another one."""
     return f"{content}/{chunk_bytes}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -49,6 +49,13 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
         )
 
 
+class Proof(NamedTuple):
+    """Which file it was, and when."""
+
+    identity: Identity
+    at: float  # seconds of the caller's clock
+
+
 class Proofs:
     """The proofs of the latest chunks; the clock is the caller's, in seconds."""
 
@@ -60,7 +67,7 @@ class Proofs:
     def __len__(self) -> int:
         return len(self._packed)
 
-    def remember(self, digest: bytes, identity: Identity, now: float) -> None:
+    def remember(self, digest: bytes, identity: Identity, at: float) -> None:
         """The file with this identity was written from, or read and hashed to, its digest."""
         self._packed[digest] = _PACKED.pack(
             identity.device,
@@ -68,14 +75,14 @@ class Proofs:
             identity.size,
             identity.mtime_ns,
             identity.ctime_ns,
-            now,
+            at,
         )
         self._packed.move_to_end(digest)
         if len(self._packed) > self._entries_max:
             self._packed.popitem(last=False)
 
-    def known(self, digest: bytes, now: float) -> Identity | None:
-        """Return the identity that was proven, None if there is none young enough."""
+    def known(self, digest: bytes, now: float) -> Proof | None:
+        """Return the proof of a chunk, None if there is none young enough."""
         packed = self._packed.get(digest)
         if packed is None:
             return None
@@ -84,7 +91,7 @@ class Proofs:
             del self._packed[digest]
             return None
         self._packed.move_to_end(digest)
-        return Identity(*fields)
+        return Proof(Identity(*fields), when)
 
     def forget(self, digest: bytes) -> None:
         """The file is gone or damaged."""

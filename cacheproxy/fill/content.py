@@ -18,7 +18,7 @@ class Content:
     `proven`: its whole matched the hash of an image, so its manifest is the truth for every byte.
     `ranged`: whether its source can do ranges, once that showed.
     `landed` notes when a chunk arrived (a tick of the process, not a time), so that a reader can
-    tell what was there before it came.
+    tell what was there before it came; `arrived_bytes` counts them all.
     """
 
     def __init__(self, key: str, grid: Grid, store: ChunkStore, *, proven: bool) -> None:
@@ -27,6 +27,7 @@ class Content:
         self.proven = proven
         self.ranged: bool | None = None
         self.landed: dict[int, int] = {}
+        self.arrived_bytes = 0
         self._store = store
         self.manifest = Manifest(grid, lambda page: store.manifest_page(self.key, page))
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -93,7 +94,9 @@ class Fill:
         self.facts = facts
         self.content = content
         self.failure: ProxyError | None = None
+        self.began = time.monotonic()
         self._learning = not content.proven
+        self._arrived_before = content.arrived_bytes
         self._ports = ports
         self._on_proven = on_proven
         self._demands: list[Demand] = []
@@ -118,6 +121,25 @@ class Fill:
     def __repr__(self) -> str:
         state = "ended" if self._ended else f"{len(self._legs)} legs, {len(self._demands)} demands"
         return f"<Fill {self.content.key}: {state}>"
+
+    # --- for whoever looks on --------------------------------------------------------------------
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the image is to come, not only what readers want of a proven one."""
+        return self._learning and self._completing()
+
+    @property
+    def readers(self) -> int:
+        """How many wait for chunks of it."""
+        return len(self._demands)
+
+    @property
+    def there_bytes(self) -> int:
+        """Return what is there of the image; of a proven content only what this fill brought."""
+        if self._learning:
+            return min(len(self._there) * self.content.grid.chunk_bytes, self.content.grid.size)
+        return self.content.arrived_bytes - self._arrived_before
 
     # --- for readers ----------------------------------------------------------------------------
 
@@ -484,6 +506,7 @@ class Fill:
             self._ports.shared(self, stored.digest)
         if not was_there:
             content.landed[index] = self._ports.tick()
+            content.arrived_bytes += len(buffer)
             leg.progressed = True
         leg.landed.add(index)
         self._waiters.wake(index)

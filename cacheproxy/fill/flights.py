@@ -101,9 +101,27 @@ class Flights:
         self._fills: dict[str, tuple[Fill, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._strikes = Strikes()
+        self._begun = 0
 
     def __repr__(self) -> str:
         return f"<Flights {[fill for fill, _ in self._fills.values()]}>"
+
+    def in_progress(self) -> list[Fill]:
+        """Return the fills that run now, the oldest first."""
+        return [fill for fill, _ in self._fills.values()]
+
+    def filling(self, key: str) -> Fill | None:
+        """Return the fill of a content that runs now."""
+        fill, _ = self._fills.get(key, (None, None))
+        return fill
+
+    def calm(self) -> int | None:
+        """Return how many fills there have ever been, None while one runs."""
+        return None if self._fills else self._begun
+
+    def uses(self, key: str) -> bool:
+        """Whether anybody reads or fills a content."""
+        return key in self._in_use or key in self._fills
 
     async def admit(self, facts: ImageFacts) -> Content:
         """Find the content to read for an image; waits while a failed fill of it is put away.
@@ -143,6 +161,7 @@ class Flights:
             if len(self._fills) >= self._settings.fills_max:
                 raise NoRoomError("too many fills at once")
             fill = Fill(facts, content, self._ports, self._proven)
+            self._begun += 1
             task = asyncio.create_task(self._fly(fill), name=f"fill {content.key}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

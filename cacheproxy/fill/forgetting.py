@@ -2,35 +2,40 @@
 
 What a manifest lists may be more than memory should hold, so it is looked at in blocks, and for
 each block all other manifests are read once, page by page, the loop having its turn in between.
-A content that comes to be while this runs is not seen: its fill protects what it needs, and what is
-dropped all the same is fetched again.
+A content that comes to be while this runs may be missed: its fill protects what it needs, and what
+is dropped all the same is fetched again.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
 from cacheproxy.core.manifest import DIGEST_BYTES, PAGE_DIGESTS
 from cacheproxy.store.recordbook import RecordBook
 
-BLOCK_DIGESTS = 64 * PAGE_DIGESTS  # held at once: some 8 MiB
+BLOCK_DIGESTS = 64 * PAGE_DIGESTS  # held at once: some 10 MiB
 _UNKNOWN = bytes(DIGEST_BYTES)
 
 
-async def listed(book: RecordBook, contents: Collection[str]) -> AsyncIterator[set[bytes]]:
-    """Give the digests that these contents list, in blocks of about `BLOCK_DIGESTS`."""
-    block: set[bytes] = set()
+async def listed(
+    book: RecordBook, contents: Collection[str], wanted: Callable[[bytes], bool] = bool
+) -> AsyncIterator[Mapping[bytes, str]]:
+    """Give the digests that contents list, each with one of them, in bounded blocks.
+
+    `wanted` chooses among them; every digest is, by default.
+    """
+    block: dict[bytes, str] = {}
     for key in contents:
         record = book.content(key)
         if record is None:
             continue
         async for page in book.manifest_pages(key, record):
-            block.update(digests_of(page))
-            block.discard(_UNKNOWN)
+            for digest in digests_of(page):
+                if digest != _UNKNOWN and digest not in block and wanted(digest):
+                    block[digest] = key
             if len(block) >= BLOCK_DIGESTS:
                 yield block
-                block = set()
+                block = {}
     if block:
         yield block
 
@@ -40,20 +45,21 @@ async def unlisted(
 ) -> set[bytes]:
     """Return those of the digests that no content lists, apart from the contents `besides`."""
     left = set(digests)
+    if not left:
+        return left
     async for key, record in book.contents():
         if key in besides:
             continue
-        if not left:
-            break
         async for page in book.manifest_pages(key, record):
             left.difference_update(digests_of(page))
-        await asyncio.sleep(0)
     return left
 
 
-async def unshared(book: RecordBook, contents: Collection[str]) -> AsyncIterator[set[bytes]]:
-    """Give the digests that these contents list and no other one does, in blocks."""
-    async for block in listed(book, contents):
+async def unshared(
+    book: RecordBook, contents: Collection[str], wanted: Callable[[bytes], bool] = bool
+) -> AsyncIterator[set[bytes]]:
+    """Give the wanted digests that these contents list and no other one does, in blocks."""
+    async for block in listed(book, contents, wanted):
         yield await unlisted(book, block, besides=contents)
 
 

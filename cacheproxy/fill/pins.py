@@ -50,6 +50,12 @@ class Pins:
     def __repr__(self) -> str:
         return f"<Pins {len(self._records)} images>"
 
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, image_id: str) -> bool:
+        return image_id in self._records
+
     def wants(self, image_id: str, key: str) -> bool:
         """Whether chunks that come in for this image, as this content, are to be pinned."""
         return image_id in self._records or key in self._keys

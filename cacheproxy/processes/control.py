@@ -43,14 +43,14 @@ class Control:
     """The child's side; belongs to the loop that runs while it is started.
 
     `on_connection(sock, kind)` and `on_link(sock, worker)` own the socket that they are given
-    (not blocking); `worker` is the number of the worker at the other end, None in a worker.
+    (not blocking); `worker` tells of the worker at the other end, None in a worker.
     """
 
     def __init__(  # noqa: PLR0913  (one callback for each kind of order)
         self,
         sock: socket.socket,
         *,
-        on_link: Callable[[socket.socket, int | None], None],
+        on_link: Callable[[socket.socket, WorkerLink | None], None],
         on_drain: Callable[[], None],
         on_lost: Callable[[], None],
         on_connection: Callable[[socket.socket, ConnectionKind], None] | None = None,
@@ -138,7 +138,7 @@ class Control:
             case KeeperLink(serial), [sock]:
                 self._link_serial = serial
                 self._on_link(sock, None)
-            case WorkerLink(worker), [sock]:
+            case WorkerLink() as worker, [sock]:
                 self._on_link(sock, worker)
             case Drain(), []:
                 self._on_drain()

@@ -26,7 +26,7 @@ from cacheproxy.errors import (
 from cacheproxy.fill.delivery import DISK_SECONDS_MAX, Delivery
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
-from cacheproxy.processes import messages
+from cacheproxy.processes import messages, orders
 from cacheproxy.processes.channel import Channel, ChannelFullError
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
@@ -55,9 +55,9 @@ class Keeper:
         loop = asyncio.get_running_loop()
         self._beating = loop.call_later(messages.ALIVE_SECONDS, self.start)
 
-    def connect(self, sock: socket.socket) -> None:
+    def connect(self, sock: socket.socket, worker: orders.WorkerLink | None) -> None:
         """Serve a worker's new link."""
-        link = WorkerLink(self, sock)
+        link = WorkerLink(self, sock, worker)
         self._links.add(link)
         if not self._usable:
             link.send(messages.Disk(self._usable))
@@ -81,6 +81,11 @@ class Keeper:
         for link in tuple(self._links):
             link.close()
 
+    def workers(self) -> list[orders.WorkerLink]:
+        """Return the workers whose links stand, by number."""
+        linked = [link.worker for link in self._links if link.worker is not None]
+        return sorted(linked, key=lambda worker: worker.worker)
+
     def disconnected(self, link: WorkerLink) -> None:
         """A worker is gone."""
         self._links.discard(link)
@@ -101,7 +106,10 @@ class Keeper:
 class WorkerLink:
     """The keeper's end of the link to one worker; it is also what holds the descriptors sent."""
 
-    def __init__(self, keeper: Keeper, sock: socket.socket) -> None:
+    def __init__(
+        self, keeper: Keeper, sock: socket.socket, worker: orders.WorkerLink | None
+    ) -> None:
+        self.worker = worker  # None: nobody told who it is
         self._keeper = keeper
         self._readers: dict[int, asyncio.Task[None]] = {}
         self._deliveries: dict[int, Delivery] = {}
@@ -179,8 +187,8 @@ class WorkerLink:
                         self.send(messages.Dying(digest))
             case messages.Touch():
                 store.touch(message.digests)
-            case messages.Warm():
-                _ = self._spawn(self._warm(message))
+            case messages.Doubt():
+                _ = self._spawn(self._settle(message))
             case _:
                 pass  # about a reader that has ended
 
@@ -196,17 +204,16 @@ class WorkerLink:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _warm(self, message: messages.Warm) -> None:
-        proven = None
+    async def _settle(self, message: messages.Doubt) -> None:
         try:
             async with asyncio.timeout(DISK_SECONDS_MAX):
-                proven = await self._keeper.store.warm(message.digest, message.size)
+                await self._keeper.store.prove(message.digest, message.size)
         except (StorageError, TimeoutError) as error:
             log.info("a chunk cannot be read again: %s", error)
         except Exception:
             log.exception("reading a chunk again broke")
         finally:
-            self.send(messages.Warmed(message.request, proven))
+            self.send(messages.Settled(message.request))
 
     async def _read(self, message: messages.Open) -> None:
         """One reader's life."""
@@ -240,7 +247,15 @@ class WorkerLink:
             sent = False
             try:
                 self.send(
-                    messages.Chunk(message.reader, index, digest, size, fetched, opened.identity),
+                    messages.Chunk(
+                        message.reader,
+                        index,
+                        digest,
+                        size,
+                        fetched,
+                        opened.identity,
+                        opened.proven_at,
+                    ),
                     (opened.fd,),
                 )
                 sent = True

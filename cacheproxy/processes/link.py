@@ -20,7 +20,6 @@ from backends.spans import Span
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.geometry import Grid
-from cacheproxy.core.proof import Identity
 from cacheproxy.errors import (
     CacheRefusedError,
     DistrustedError,
@@ -152,15 +151,13 @@ class KeeperLink:
 
     def __init__(self, settings: CacheSettings, meter: Meter) -> None:
         self._settings = settings
-        self.hot = HotSet(
-            settings.hot_files_max, settings.proof_seconds, meter, on_closed=self._file_closed
-        )
+        self.hot = HotSet(settings.hot_files_max, meter, on_closed=self._file_closed)
         self.on_lost: Callable[[], None] = lambda: None
         self._channel: Channel | None = None
         self._numbers = itertools.count(1)
         self._readers: dict[int, tuple[LinkReader, ImageFacts]] = {}
         self._described: dict[int, asyncio.Future[messages.Described]] = {}
-        self._warmed: dict[int, asyncio.Future[messages.Warmed]] = {}
+        self._doubted: dict[int, asyncio.Future[messages.Settled]] = {}
         self.outstanding = 0  # chunks granted that have not arrived
         self._heard_at = 0.0
         self._usable = True  # whether the keeper uses the cache's disk
@@ -194,7 +191,7 @@ class KeeperLink:
             self.on_lost()
 
     def _drop(self, why: str) -> None:
-        """Wake everybody who waits; open files stay usable until their proof is too old."""
+        """Wake everybody who waits; open files stay usable."""
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
@@ -205,8 +202,8 @@ class KeeperLink:
             reader.failed(KeeperError(why))
         for described in self._described.values():
             _give_up(described, why)
-        for warmed in self._warmed.values():
-            _give_up(warmed, why)
+        for doubted in self._doubted.values():
+            _give_up(doubted, why)
 
     def _ask(self, message: messages.FromWorker) -> None:
         """Say something that needs the disk."""
@@ -253,16 +250,16 @@ class KeeperLink:
         finally:
             del self._described[number]
 
-    async def warm(self, digest: bytes, size: int) -> Identity | None:
-        """Have a chunk read and hashed again; which file that is, None: it is gone or damaged."""
+    async def doubt(self, digest: bytes, size: int) -> None:
+        """Have a chunk read and hashed again, and set aside if it is damaged."""
         number = next(self._numbers)
-        answer: asyncio.Future[messages.Warmed] = asyncio.get_running_loop().create_future()
-        self._warmed[number] = answer
+        answer: asyncio.Future[messages.Settled] = asyncio.get_running_loop().create_future()
+        self._doubted[number] = answer
         try:
-            self._ask(messages.Warm(number, digest, size))
-            return (await self.alive(answer)).proven
+            self._ask(messages.Doubt(number, digest, size))
+            _ = await self.alive(answer)
         finally:
-            del self._warmed[number]
+            del self._doubted[number]
 
     def read(self, facts: ImageFacts, span: Span, headers: Headers) -> LinkReader:
         """Begin a reader; `close` it in any case."""
@@ -326,8 +323,8 @@ class KeeperLink:
                 self._readers[message.reader][0].failed(failure)
             case messages.Described():
                 _answer(self._described.get(message.request), message)
-            case messages.Warmed():
-                _answer(self._warmed.get(message.request), message)
+            case messages.Settled():
+                _answer(self._doubted.get(message.request), message)
             case messages.Dying():
                 self.hot.expel(message.digest)
             case messages.Disk():
@@ -345,7 +342,7 @@ class KeeperLink:
             self._wake_all("the cache's disk is not used at present")
 
     def _chunk(self, message: messages.Chunk, fd: int) -> None:
-        file = self.hot.add(message.digest, fd, message.size, message.identity)
+        file = self.hot.add(message.digest, fd, message.size, message.identity, message.proven_at)
         entry = self._readers.get(message.reader)
         if entry is None:
             self.hot.release(file)

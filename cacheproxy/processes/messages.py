@@ -72,8 +72,8 @@ class Touch(Message, frozen=True):
     digests: list[bytes]
 
 
-class Warm(Message, frozen=True):
-    """Read and hash this chunk again: its pages are not in memory, or its proof is old."""
+class Doubt(Message, frozen=True):
+    """This chunk's bytes, or its file, were not what they should be: read and hash it again."""
 
     request: int
     digest: bytes
@@ -118,6 +118,7 @@ class Chunk(Message, frozen=True):
     size: int
     fetched: bool
     identity: Identity
+    proven_at: float  # time.monotonic(), which is the same in all processes
 
 
 FailureKind = Literal["source", "storage", "proof"]
@@ -136,14 +137,10 @@ class Dying(Message, frozen=True):
     digest: bytes
 
 
-class Warmed(Message, frozen=True):
-    """`proven` is the file whose bytes are right now; None: the chunk is lost.
-
-    A worker that holds another file of the same digest holds one that was set aside meanwhile.
-    """
+class Settled(Message, frozen=True):
+    """The chunk was read and hashed again, and set aside if it is damaged."""
 
     request: int
-    proven: Identity | None
 
 
 class Disk(Message, frozen=True):
@@ -159,8 +156,8 @@ class Alive(Message, frozen=True):
     """The keeper's loop turns; sent every second."""
 
 
-FromWorker = Describe | Open | Grant | Close | Return | Hold | Touch | Warm
-FromKeeper = Described | Opened | Refused | Chunk | Failed | Dying | Warmed | Disk | Alive
+FromWorker = Describe | Open | Grant | Close | Return | Hold | Touch | Doubt
+FromKeeper = Described | Opened | Refused | Chunk | Failed | Dying | Settled | Disk | Alive
 
 ALIVE_SECONDS = 1.0
 

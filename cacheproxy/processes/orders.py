@@ -34,6 +34,7 @@ class WorkerLink(Order, frozen=True, tag="worker-link"):
     """To the keeper, with its end of a new link to a worker; a former link of that one is void."""
 
     worker: int
+    pid: int  # the worker's process
 
 
 class Drain(Order, frozen=True, tag="drain"):

@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from cacheproxy.config import Settings
-from cacheproxy.metrics import CHILD_STARTS, Board, Meter
+from cacheproxy.metrics import CHILD_STARTS, START_TIME, Board, Meter
 from cacheproxy.processes.birth import become, fork
 from cacheproxy.processes.listeners import Listener
 from cacheproxy.processes.orders import (
@@ -103,6 +103,7 @@ class Supervisor:
         """Serve until a stop; the exit code."""
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._meter.set(START_TIME, time.time())
         signals = self._signals = Signals()
         try:
             self._selector.register(signals.sock, selectors.EVENT_READ, signals)
@@ -266,8 +267,10 @@ class Supervisor:
     def _link(self, worker: Slot, now: float) -> None:
         """Connect a worker with the keeper, if both are there."""
         worker.linked_at, worker.link_wanted = now, False
-        if self._keeper is None or not self._keeper.ready or worker.control is None:
+        if self._keeper is None or not self._keeper.ready:
             return  # the keeper's Ready comes back to this
+        if worker.pid is None or worker.control is None:
+            return  # so does the start of its successor
         try:
             near, far = socket_pair()
         except OSError as error:
@@ -275,7 +278,7 @@ class Supervisor:
             worker.link_wanted = True
             return
         worker.link += 1
-        if not self._keeper.send(WorkerLink(self._workers.index(worker)), near):
+        if not self._keeper.send(WorkerLink(self._workers.index(worker), worker.pid), near):
             near.close()
         if not worker.send(KeeperLink(worker.link), far):
             far.close()

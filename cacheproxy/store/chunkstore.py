@@ -4,7 +4,7 @@ A chunk's life, and what may be called in it:
 
     absent      put
     storing     put (waits for the one that stores)
-    stored      open_proven, warm, hold, protect, touch, drop, put (finds it there)
+    stored      open_proven, prove, hold, protect, touch, drop, put (finds it there)
     dying       hold, release, unprotect, put (revives it)           see departures.py
     leaving     put (waits until it is gone, then stores)
 
@@ -21,17 +21,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import time
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
-from dataclasses import dataclass
 from itertools import islice
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.eviction import PINNED
 from cacheproxy.core.ledger import Reservation
-from cacheproxy.core.proof import Identity
-from cacheproxy.errors import ChunkLostError, PinsFullError, StorageError
+from cacheproxy.errors import PinsFullError, StorageError
 from cacheproxy.metrics import (
     CACHE_BYTES,
     CACHE_LIMIT_BYTES,
@@ -40,10 +36,11 @@ from cacheproxy.metrics import (
     Meter,
 )
 from cacheproxy.store.intake import Stored
-from cacheproxy.store.layout import ChunkEntry
 from cacheproxy.store.opening import Parts, assemble
+from cacheproxy.store.provenchunks import OpenChunk, ProvenChunks
 from cacheproxy.store.reconcile import Reconciler
 from cacheproxy.store.recordbook import RecordBook
+from cacheproxy.store.survey import Survey
 
 __all__ = ["ChunkStore", "OpenChunk", "Reservation", "Stored"]
 
@@ -55,37 +52,21 @@ SLICE = 256  # chunks dropped before the loop gets its turn
 DROP_SECONDS = 30.0  # the longest wait for dropped chunks to be gone
 
 
-@dataclass(frozen=True, slots=True)
-class OpenChunk:
-    """A chunk's open, proven file; the descriptor belongs to whoever was given this."""
-
-    fd: int
-    identity: Identity
-
-
-class ChunkStore(RecordBook):
+class ChunkStore(RecordBook, ProvenChunks):
     """See the module's description; every method is called on the loop that opened it."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, *, trusting: bool) -> None:
         stock = parts.stock
-        super().__init__(stock.writer)
-        self._meter = stock.meter
-        self._files = stock.files
+        RecordBook.__init__(self, stock.writer)
+        ProvenChunks.__init__(self, stock, parts.zeros, parts.departures, trusting=trusting)
         self._ledger = stock.ledger
-        self._entries = stock.entries
-        self._holds = stock.holds
-        self._proofs = stock.proofs
-        self._threads = stock.threads
-        self._zeros = parts.zeros
-        self._departures = parts.departures
         self._promise = parts.promise
         self._room = parts.room
         self._watch = parts.watch
-        self.disk = stock.disk
         self._owners = parts.owners
         self._intake = parts.intake
+        self.survey = Survey(stock, parts.departures)
         self._tasks: list[asyncio.Task[None]] = []
-        self._closed = False
 
     def __repr__(self) -> str:
         return (
@@ -113,7 +94,7 @@ class ChunkStore(RecordBook):
         `StorageError` if the disk fails at the moment.
         """
         parts = await assemble(settings, meter, on_dying, rebuild=rebuild, device=device)
-        store = cls(parts)
+        store = cls(parts, trusting=settings.verify == "never")
         parts.on_change.append(store._changed)
         meter.set(CACHE_LIMIT_BYTES, settings.limit_bytes)
         store._changed()
@@ -154,6 +135,11 @@ class ChunkStore(RecordBook):
         self._zeros.close()
         self._files.close()
 
+    @property
+    def exact(self) -> bool:
+        """Whether files and index were compared since the start."""
+        return all(task.done() for task in self._tasks if task.get_name() == RECONCILE)
+
     async def reconciled(self) -> None:
         """Wait until files and index say the same, and the ledger is exact."""
         await asyncio.wait([task for task in self._tasks if task.get_name() == RECONCILE])
@@ -167,22 +153,10 @@ class ChunkStore(RecordBook):
             self._promise.follow()
             self._room.grant()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StorageError("the cache is closed")
-        self.disk.check_usable()
-
     def _busy(self, digest: bytes) -> bool:
         return digest in self._intake or self._departures.going(digest)
 
     # --- chunks -----------------------------------------------------------------------------------
-
-    def has(self, digest: bytes) -> bool:
-        """Whether the chunk is stored (and not dying), or all zeros."""
-        return digest in self._zeros or self._entry(digest) is not None
-
-    def _entry(self, digest: bytes) -> ChunkEntry | None:
-        return None if self._departures.going(digest) else self._entries.get(digest)
 
     async def put(
         self,
@@ -207,65 +181,6 @@ class ChunkStore(RecordBook):
             data, reservation=reservation, sealed_by=sealed_by, group=group, pinned=pinned
         )
 
-    async def open_proven(self, digest: bytes, size: int) -> OpenChunk:
-        """Open a chunk whose bytes are known to be right; the caller owns the descriptor.
-
-        Without a valid proof the whole file is read and hashed first.  `ChunkLostError` if it is
-        gone, dying or damaged (then it is set aside).  A caller that passes the descriptor on calls
-        `hold` before it awaits anything.
-        """
-        return await self._open(digest, size, self._proofs.known(digest, time.monotonic()))
-
-    async def warm(self, digest: bytes, size: int) -> Identity:
-        """Read a chunk into memory and prove it anew; raises what `open_proven` does."""
-        opened = await self._open(digest, size, None)
-        os.close(opened.fd)
-        return opened.identity
-
-    def open_zero(self, size: int) -> int:
-        """Return a descriptor, owned by the caller, of a sparse file of at least `size` zeros."""
-        return self._zeros.open(size)[0]
-
-    async def _open(self, digest: bytes, size: int, known: Identity | None) -> OpenChunk:
-        self._check_open()
-        if digest in self._zeros:
-            return OpenChunk(*self._zeros.open(size))
-        entry = self._entry(digest)
-        if entry is None:
-            raise ChunkLostError("the chunk is not in the cache")
-        self.protect(digest)
-        try:
-            opened, proven = await self._threads.run(
-                self._open_and_prove, digest, known, discard=_close_opened
-            )
-        except ChunkLostError:
-            if self._entry(digest) == entry:
-                self._entries.remove(digest)
-            raise
-        finally:
-            self.unprotect(digest)
-        if proven:
-            self._proofs.remember(digest, opened.identity, time.monotonic())
-        if not proven and known != opened.identity:
-            os.close(opened.fd)
-            if self._entry(digest) == entry:
-                self._departures.expel(digest, entry.cost)
-            raise ChunkLostError("the chunk is damaged")
-        if opened.identity.size != size or self._departures.going(digest):
-            os.close(opened.fd)
-            raise ChunkLostError("the chunk went meanwhile, or is of another size")
-        return opened
-
-    def _open_and_prove(self, digest: bytes, known: Identity | None) -> tuple[OpenChunk, bool]:
-        """In a thread: open, and hash unless it is the file that is known; tells if it hashed well."""
-        fd, identity = self._files.open_chunk(digest)
-        try:
-            proven = identity != known and self._files.holds_digest(fd, digest)
-        except BaseException:
-            os.close(fd)
-            raise
-        return OpenChunk(fd, identity), proven
-
     async def drop(self, digests: Iterable[bytes]) -> None:
         """Evict these now; those that are held or protected become dying."""
         for number, digest in enumerate(list(digests), 1):
@@ -274,6 +189,13 @@ class ChunkStore(RecordBook):
                 await asyncio.sleep(0)
         if leaving := self._departures.all_leaving():
             await asyncio.wait(leaving, timeout=DROP_SECONDS)
+
+    async def empty_quarantine(self) -> int:
+        """Remove what was set aside as damaged; the bytes on disk that are free then."""
+        before = self._ledger.quarantine
+        left = await self._threads.run(self._files.empty_quarantine)
+        self._ledger.adjust(quarantine=left - self._ledger.quarantine)
+        return before - left
 
     # --- pins -------------------------------------------------------------------------------------
 
@@ -326,32 +248,6 @@ class ChunkStore(RecordBook):
             yield block
             await asyncio.sleep(0)
 
-    # --- who needs what ---------------------------------------------------------------------------
-
-    def hold(self, digest: bytes, holder: Hashable) -> None:
-        """One more descriptor of a chunk is open at the holder, who may be asked to close it."""
-        if digest not in self._zeros and self._holds.hold(digest, holder):
-            self._departures.held(digest, holder)
-
-    def release(self, digest: bytes, holder: Hashable, count: int = 1) -> None:
-        """The holder has closed so many descriptors of a chunk."""
-        self._holds.release(digest, holder, count)
-        self._departures.freed(digest)
-
-    def forget_holder(self, holder: Hashable) -> None:
-        """The holder is gone, and with it all that it had open."""
-        for digest in self._holds.forget(holder):
-            self._departures.freed(digest)
-
-    def protect(self, digest: bytes) -> None:
-        """Do not evict a chunk; undone by as many `unprotect`."""
-        self._holds.protect(digest)
-
-    def unprotect(self, digest: bytes) -> None:
-        """Undo one `protect`."""
-        self._holds.unprotect(digest)
-        self._departures.freed(digest)
-
     def touch(self, digests: Iterable[bytes]) -> None:
         """Chunks were used; noted in memory and written in batches."""
         self._entries.touch(digests)
@@ -376,8 +272,3 @@ class ChunkStore(RecordBook):
 def _tell_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.critical("the cache's task %r broke", task.get_name(), exc_info=error)
-
-
-def _close_opened(job: asyncio.Future[tuple[OpenChunk, bool]]) -> None:
-    if job.exception() is None:
-        os.close(job.result()[0].fd)

@@ -22,6 +22,7 @@ from cacheproxy.errors import (
     StorageError,
 )
 from cacheproxy.metrics import DISK_PROBE_FAILURES, DISK_STATE, DISK_TRANSITIONS, Meter
+from cacheproxy.store.files import storage_error
 from cacheproxy.store.layout import IndexDamagedError, IndexLostError
 
 log = logging.getLogger(__name__)
@@ -125,6 +126,10 @@ class Disk:
     def heard_elsewhere(self, error: BaseException) -> None:
         """Something has failed in a thread."""
         self._loop.call_soon_threadsafe(self.heard, error)
+
+    def unreadable(self, error: OSError) -> None:
+        """A chunk could not be read, in a thread; the chunk itself is taken for damaged."""
+        self.heard_elsewhere(storage_error(error, "reading a chunk"))
 
     def failed(self, fault: Fault, detail: str = "") -> None:
         """Something that was no probe failed so."""

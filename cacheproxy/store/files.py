@@ -24,14 +24,13 @@ from cacheproxy.errors import (
     ReadOnlyDiskError,
     StorageError,
 )
-from cacheproxy.store.digest import DIGEST_BYTES, Hashing
+from cacheproxy.store.digest import DIGEST_BYTES
 from cacheproxy.store.quarantine import Quarantine
 from cacheproxy.store.tree import PREFIXES, Tree, temporary_name
 
 CHUNK_BYTES_MAX = 4 << 20  # the largest chunk there is; a larger file is none of ours or damaged
 
 _CHUNK_NAME = re.compile(r"[0-9a-f]{64}")
-_READ_BYTES = 1 << 20
 _BLOCK = 512  # the unit of st_blocks, on every Linux file system
 
 
@@ -76,8 +75,6 @@ class ChunkFiles:
 
     def __init__(self, tree: Tree) -> None:
         self.fresh = tree.fresh  # made just now: there are no files that the index might not know
-        # Told in the thread that met it; the chunk itself is taken for damaged.
-        self.on_unreadable: Callable[[StorageError], None] = lambda _: None
         self.tree = tree
         self._unnamed = tree.unnamed_files
         self._chunks = self._staging = -1
@@ -245,20 +242,6 @@ class ChunkFiles:
             raise ChunkLostError("the chunk's file is no regular file")
         return fd, Identity.of(status)
 
-    def holds_digest(self, fd: int, digest: bytes) -> bool:
-        """Read and hash an open chunk file; False too for one that is too long or unreadable."""
-        hashing, position = Hashing(), 0
-        try:
-            while data := os.pread(fd, _READ_BYTES, position):
-                hashing.update(data)
-                position += len(data)
-                if position > CHUNK_BYTES_MAX:
-                    return False
-        except OSError as error:
-            self.on_unreadable(storage_error(error, "reading a chunk"))
-            return False  # the disk cannot give these bytes back: damaged, whatever the reason
-        return hashing.digest() == digest
-
     def unlink(self, digests: list[bytes]) -> list[StorageError | None]:
         """Remove chunk files, one after the other; a file that is gone already counts as removed."""
         outcome: list[StorageError | None] = []
@@ -281,6 +264,12 @@ class ChunkFiles:
         with translated("setting a damaged chunk aside"), self._lock:
             self._quarantine.take(self.tree.chunks / _path(digest), digest.hex())
             self._quarantine.trim(bytes_max)
+            return self._quarantine.cost
+
+    def empty_quarantine(self) -> int:
+        """Remove all of the quarantine; returns its bytes on disk then (what cannot be removed)."""
+        with self._lock:
+            self._quarantine.trim(0)
             return self._quarantine.cost
 
     def found(self, prefix: int) -> list[Found]:

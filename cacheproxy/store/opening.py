@@ -162,7 +162,7 @@ async def assemble(
 
         disk = Disk(meter)
         threads.on_error = disk.heard
-        opened.index.on_error = opened.files.on_unreadable = disk.heard_elsewhere
+        opened.index.on_error = disk.heard_elsewhere
         writer = Writer(opened.index, committed)
         policy = LeastRecentlyUsed()
         stock = Stock(

@@ -18,11 +18,12 @@ from uuid import uuid4
 from aiohttp import web
 
 from backends.spans import MultipleRangesError, RangeNotSatisfiableError, Span, parse_range
+from cacheproxy.chunkread import Piece
 from cacheproxy.connections import STALL_SECONDS_MAX
 from cacheproxy.errors import ProofFailedError, ProxyError, UpstreamAnswerError
 from cacheproxy.headers import Headers
 from cacheproxy.metrics import FILE_REQUESTS, REQUESTS, SERVED_BYTES, TIME_TO_FIRST_BYTE, Meter
-from cacheproxy.serve import Download, Image, Images, Piece
+from cacheproxy.serve import Download, Image, Images
 from cacheproxy.web.errors import error_response, reset, response_for
 from cacheproxy.web.passthrough import SENT_BYTES
 

@@ -76,7 +76,7 @@ MAY_BLOCK = (
     MayBlock(
         "os.preadv",
         "cacheproxy/chunkread.py",
-        frozenset({"read_resident"}),
+        frozenset({"read_now"}),
         "RWF_NOWAIT: it never waits for a disk",
     ),
     MayBlock(

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,16 +180,12 @@ class StoreCase:
         store._files.close()
 
 
-async def open_case(
-    directory: Path, *, limit: int = LIMIT, proof_seconds: float = 3600.0
-) -> StoreCase:
+async def open_case(directory: Path, *, limit: int = LIMIT, **more: Any) -> StoreCase:
     """Open a store; the caller closes or crashes it."""
     board = Board.create(1)
     dying: list[tuple[bytes, Hashable]] = []
     changed = asyncio.Event()
-    settings = CacheSettings(
-        directory=directory, limit_bytes=limit, chunk_bytes=CHUNK, proof_seconds=proof_seconds
-    )
+    settings = CacheSettings(directory=directory, limit_bytes=limit, chunk_bytes=CHUNK, **more)
 
     def on_dying(digest: bytes, holder: Hashable) -> None:
         dying.append((digest, holder))
@@ -205,11 +202,9 @@ async def open_case(
 
 
 @asynccontextmanager
-async def opened(
-    directory: Path, *, limit: int = LIMIT, proof_seconds: float = 3600.0
-) -> AsyncIterator[StoreCase]:
+async def opened(directory: Path, *, limit: int = LIMIT, **more: Any) -> AsyncIterator[StoreCase]:
     """Open a store, and close it at the end."""
-    case = await open_case(directory, limit=limit, proof_seconds=proof_seconds)
+    case = await open_case(directory, limit=limit, **more)
     try:
         yield case
     finally:

@@ -23,6 +23,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cacheproxy.config": ("cacheproxy.errors", *VOCABULARY),
     "cacheproxy.metrics": ("cacheproxy.errors",),
     "cacheproxy.logs": ("cacheproxy.errors",),
+    "cacheproxy.admin": ("cacheproxy.errors",),
     "cacheproxy.core": VOCABULARY,
     "cacheproxy.store": ("cacheproxy.core", *NOUNS, *VOCABULARY),
     "cacheproxy.fill": ("cacheproxy.core", "cacheproxy.store", "backends", *NOUNS),

@@ -70,7 +70,7 @@ class Worker:
         self.control.close()
         return 0
 
-    def linked(self, sock: socket.socket, _: int | None) -> None:
+    def linked(self, sock: socket.socket, _: object) -> None:
         if self.link is not None:
             self.link.close()
         self.links += 1
@@ -132,7 +132,7 @@ async def run_keeper(control_socket: socket.socket, behaviour: Behaviour) -> int
     stop = asyncio.Event()
     channels: list[Channel] = []
 
-    def linked(sock: socket.socket, _: int | None) -> None:
+    def linked(sock: socket.socket, _: object) -> None:
         channel = Channel(
             sock,
             lambda _data, _fds: channel.send(str(os.getpid()).encode()),

@@ -122,10 +122,10 @@ async def test_a_connection_is_handed_over(child: Child, kind: str) -> None:
 
 async def test_links_tell_who_is_at_the_other_end_and_are_named_when_lost(child: Child) -> None:
     ends = socket_pair()
-    child.say(WorkerLink(3), ends[0])
+    child.say(WorkerLink(3, 77), ends[0])
     child.say(KeeperLink(7), ends[1])
     first, second = await child.order(), await child.order()
-    assert (first[0], first[2]) == ("link", 3)
+    assert (first[0], first[2]) == ("link", WorkerLink(3, 77))
     assert (second[0], second[2]) == ("link", None)
     child.control.link_lost()
     assert await child.report() == LinkLost(7)

@@ -13,20 +13,19 @@ from cacheproxy.metrics import HOT_FILES, LEASES, Board
 
 
 class Case:
-    """A hot set of two files with a clock that the test moves."""
+    """A hot set of two files."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.now = 0.0
         self.closed: list[bytes] = []
         self.board = Board.create(1)
-        self.hot = HotSet(2, 10.0, self.board.meter(0), self.closed.append, lambda: self.now)
+        self.hot = HotSet(2, self.board.meter(0), self.closed.append)
 
     def add(self, name: str) -> HotFile:
         path = self.path / name
         path.write_text(name)
         fd = os.open(path, os.O_RDONLY)
-        return self.hot.add(name.encode(), fd, len(name), Identity.of(os.fstat(fd)))
+        return self.hot.add(name.encode(), fd, len(name), Identity.of(os.fstat(fd)), 0.0)
 
     def counts(self) -> tuple[float, float]:
         return self.board.total(HOT_FILES), self.board.total(LEASES)
@@ -85,16 +84,6 @@ def test_a_file_of_the_same_digest_takes_the_place_and_both_are_returned(case: C
     case.hot.release(second)
     case.hot.clear()
     assert case.closed == [b"a", b"a"]
-
-
-def test_a_proof_grows_old(case: Case) -> None:
-    case.hot.release(case.add("a"))
-    case.now = 10.0
-    assert case.hot.has(b"a")
-    case.now = 10.1
-    assert not case.hot.has(b"a")
-    assert case.hot.lease(b"a") is None
-    assert case.closed == [b"a"]
 
 
 def test_a_file_that_was_written_is_not_intact(case: Case) -> None:

@@ -14,24 +14,24 @@ IDENTITY = Identity(1, 2, 3, 4, 5)
 
 def test_a_proof_is_known_until_it_is_too_old() -> None:
     proofs = Proofs(seconds=10)
-    proofs.remember(b"d", IDENTITY, now=100)
-    assert proofs.known(b"d", now=109.9) == IDENTITY
+    proofs.remember(b"d", IDENTITY, at=100)
+    assert proofs.known(b"d", now=109.9) == (IDENTITY, 100)
     assert proofs.known(b"d", now=110) is None
     assert len(proofs) == 0
 
 
 def test_a_new_proof_takes_the_place_of_the_old() -> None:
     proofs = Proofs(seconds=10)
-    proofs.remember(b"d", IDENTITY, now=100)
+    proofs.remember(b"d", IDENTITY, at=100)
     other = Identity(1, 2, 3, 4, 6)
-    proofs.remember(b"d", other, now=105)
-    assert proofs.known(b"d", now=112) == other
+    proofs.remember(b"d", other, at=105)
+    assert proofs.known(b"d", now=112) == (other, 105)
     assert len(proofs) == 1
 
 
 def test_a_forgotten_proof_is_not_known() -> None:
     proofs = Proofs(seconds=10)
-    proofs.remember(b"d", IDENTITY, now=100)
+    proofs.remember(b"d", IDENTITY, at=100)
     proofs.forget(b"d")
     proofs.forget(b"never was")
     assert proofs.known(b"d", now=100) is None
@@ -39,10 +39,10 @@ def test_a_forgotten_proof_is_not_known() -> None:
 
 def test_the_least_recently_used_proof_goes_first() -> None:
     proofs = Proofs(seconds=10, entries_max=2)
-    proofs.remember(b"a", IDENTITY, now=0)
-    proofs.remember(b"b", IDENTITY, now=0)
+    proofs.remember(b"a", IDENTITY, at=0)
+    proofs.remember(b"b", IDENTITY, at=0)
     assert proofs.known(b"a", now=0) is not None
-    proofs.remember(b"c", IDENTITY, now=0)
+    proofs.remember(b"c", IDENTITY, at=0)
     assert [proofs.known(name, now=0) is not None for name in (b"a", b"b", b"c")] == [
         True,
         False,

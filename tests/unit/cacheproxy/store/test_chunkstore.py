@@ -83,7 +83,7 @@ async def test_zeros_are_not_stored(case: StoreCase, size: int) -> None:
     assert case.files() == set()
     case.store.hold(stored.digest, "worker")
     await case.store.drop([stored.digest])
-    await case.store.warm(stored.digest, size)
+    await case.store.prove(stored.digest, size)
     assert case.store.has(stored.digest)
     assert case.dying == []
 
@@ -98,12 +98,12 @@ async def test_zeros_of_any_size_are_known_after_a_restart(tmp_path: Path) -> No
 
 
 async def test_the_file_of_zeros_is_open_to_the_caller(case: StoreCase) -> None:
-    fd = case.store.open_zero(4 << 20)
+    zeros = await case.store.open_proven(zero_digest(4 << 20), 4 << 20)
     try:
-        assert os.pread(fd, 5 << 20, 0) == bytes(4 << 20)
-        assert os.fstat(fd).st_blocks == 0
+        assert os.pread(zeros.fd, 5 << 20, 0) == bytes(4 << 20)
+        assert os.fstat(zeros.fd).st_blocks == 0
     finally:
-        os.close(fd)
+        os.close(zeros.fd)
 
 
 async def test_bytes_that_are_not_what_they_should_be_are_refused(case: StoreCase) -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from cacheproxy.core.proof import Identity
 from cacheproxy.errors import ChunkLostError
-from cacheproxy.metrics import EVICTED_BYTES, VERIFY_FAILURES
+from cacheproxy.metrics import CHUNKS_MISSING, EVICTED_BYTES, VERIFY_FAILURES
 from cacheproxy.store import quarantine
 from cacheproxy.store.digest import digest_of
+from harness.damage import rot
 from harness.store_case import CHUNK, StoreCase, chunk, opened
 
 DATA = chunk(1)
@@ -98,20 +99,30 @@ async def test_a_file_that_is_gone_is_only_lost(case: StoreCase) -> None:
         await case.store.open_proven(DIGEST, CHUNK)
     assert not case.store.has(DIGEST)
     assert case.total(VERIFY_FAILURES) == 0
+    assert case.total(CHUNKS_MISSING) == 1
     assert case.quarantined() == []
     assert (await case.put(DATA)).new
 
 
-async def test_warming_finds_damage_that_no_look_at_the_file_shows(case: StoreCase) -> None:
+async def test_proving_finds_damage_that_no_look_at_the_file_shows(case: StoreCase) -> None:
     await case.put(DATA)
-    flip(case.path(DIGEST))
     # As if the disk had changed the bytes below the file system: the proof still fits the file.
+    rot(case.path(DIGEST))
     identity = Identity.of(case.path(DIGEST).stat())
     case.store._proofs.remember(DIGEST, identity, time.monotonic())
     assert await case.read(DIGEST) != DATA
     with pytest.raises(ChunkLostError):
-        await case.store.warm(DIGEST, CHUNK)
+        await case.store.prove(DIGEST, CHUNK)
     assert not case.store.has(DIGEST)
+    assert case.total(VERIFY_FAILURES) == 1
+
+
+async def test_a_file_longer_than_any_chunk_is_not_read(case: StoreCase) -> None:
+    await case.put(DATA)
+    os.truncate(case.path(DIGEST), 1 << 40)
+    with pytest.raises(ChunkLostError):
+        await case.store.open_proven(DIGEST, CHUNK)
+    await case.settled()
     assert case.total(VERIFY_FAILURES) == 1
 
 

@@ -1,0 +1,255 @@
+"""What the daemon tells: the results of the admin commands, as they are printed with `--json`.
+
+Sizes are bytes of image data unless a name says `disk`: those are bytes on disk.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Knowledge = Literal["published", "proven", "learning"]
+"""Why a content's bytes are believed: its catalog published their digests; they matched the
+image's hash; not yet."""
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of everything told."""
+
+
+# --- status -------------------------------------------------------------------------------------
+
+
+class Worker(Told, frozen=True, kw_only=True):
+    """A process that answers requests."""
+
+    number: int
+    pid: int
+
+
+class Processes(Told, frozen=True, kw_only=True):
+    """The daemon's processes that are alive and connected."""
+
+    supervisor_pid: int
+    keeper_pid: int
+    workers: list[Worker]
+    keeper_starts: int  # more than one: it was started again
+    worker_starts: int
+
+
+class Space(Told, frozen=True, kw_only=True):
+    """Bytes on disk that the limit covers."""
+
+    limit_bytes: int
+    used_bytes: int  # all that follows but what is reserved
+    chunk_bytes: int
+    quarantine_bytes: int
+    unknown_bytes: int  # what may exist beside the index, until all of it was looked at
+    overhead_bytes: int  # index and directories
+    reserved_bytes: int  # for fills in progress
+    reconciled: bool  # files and index were compared since the start
+
+
+class Counts(Told, frozen=True, kw_only=True):
+    """How much is known."""
+
+    chunks: int
+    contents: int
+    images: int
+    pinned: int
+
+
+class Requests(Told, frozen=True, kw_only=True):
+    """Requests for image data since the daemon's start."""
+
+    hit: int
+    partial: int
+    miss: int
+    bypass: int
+    refused: int
+    error: int
+    hit_ratio: float | None  # of those that the cache had a part in; None: there were none
+    served_bytes: int
+    cached_byte_ratio: float | None  # the share of the bytes that came from the disk
+
+
+class FillInProgress(Told, frozen=True, kw_only=True):
+    """A fill: an image on its way into the cache."""
+
+    image: str
+    size_bytes: int
+    there_bytes: int  # of the image; while parts of a known image are fetched, what came by now
+    whole: bool  # all of the image is to come
+    readers: int
+    seconds: float
+
+
+class StatusResult(Told, frozen=True, kw_only=True):
+    """`cacheproxy status`."""
+
+    version: str
+    directory: str
+    uptime_seconds: float
+    processes: Processes
+    space: Space
+    counts: Counts
+    requests: Requests
+    fills_in_progress: int
+    fills: list[FillInProgress]  # the first of them
+
+
+# --- images -------------------------------------------------------------------------------------
+
+
+class ImageRow(Told, frozen=True, kw_only=True):
+    """One image of `cacheproxy list`."""
+
+    image: str
+    size_bytes: int
+    cached_bytes: int
+    knowledge: Knowledge
+    pinned: bool
+    filling: bool
+
+
+class ListResult(Told, frozen=True, kw_only=True):
+    """The end of a list."""
+
+    images: int  # rows that came before
+
+
+class Range(Told, frozen=True, kw_only=True):
+    """A part of an image, in bytes: from `start` to before `stop`."""
+
+    start: int
+    stop: int
+
+
+class Cached(Told, frozen=True, kw_only=True):
+    """What of an image is in the cache."""
+
+    cached_bytes: int
+    chunks: int
+    chunk_count: int
+    ranges: list[Range]  # the first of them
+    range_count: int
+    cells: list[float]  # the share that is there, of equal parts of the image
+
+
+class ShowResult(Told, frozen=True, kw_only=True):
+    """`cacheproxy show IMAGE`."""
+
+    image: str
+    size_bytes: int
+    checksum: str | None
+    hash_algo: str | None
+    hash_value: str | None
+    content: str
+    chunk_bytes: int
+    knowledge: Knowledge
+    pinned: bool
+    same_content: list[str]  # other images with the same content; the first of them
+    cached: Cached
+    fill: FillInProgress | None
+
+
+# --- changes ------------------------------------------------------------------------------------
+
+
+class PinResult(Told, frozen=True, kw_only=True):
+    """`cacheproxy pin IMAGE` and `unpin IMAGE`."""
+
+    image: str
+    pinned: bool
+    changed: bool  # False: it was so already
+
+
+class Outcome(Told, frozen=True, kw_only=True):
+    """What became of one image of several."""
+
+    image: str
+    error: str | None = None  # None: it went well
+
+
+class Evicted(Outcome, frozen=True, kw_only=True):
+    """What evicting did to an image."""
+
+    dropped_chunks: int = 0
+    dropped_disk_bytes: int = 0
+    held_chunks: int = 0  # dropped, but responses send from them; their bytes follow
+    held_disk_bytes: int = 0
+    shared_chunks: int = 0  # stay, because other images have them too
+    shared_disk_bytes: int = 0
+    busy_chunks: int = 0  # stay, because a fill in progress needs them
+
+
+class EvictResult(Told, frozen=True, kw_only=True):
+    """`cacheproxy evict IMAGE...`."""
+
+    images: list[Evicted]
+
+
+class Prefetched(Outcome, frozen=True, kw_only=True):
+    """What prefetching did to an image."""
+
+    size_bytes: int = 0
+    cached_bytes: int = 0  # at the end
+    fetched_bytes: int = 0  # came meanwhile, for whomever
+    seconds: float = 0.0
+
+
+class PrefetchResult(Told, frozen=True, kw_only=True):
+    """`cacheproxy prefetch IMAGE...`; without waiting, what was begun."""
+
+    waited: bool
+    images: list[Prefetched]
+
+
+class VerifyResult(Told, frozen=True, kw_only=True):
+    """`cacheproxy verify [IMAGE...]`."""
+
+    images: list[Outcome]  # those that were named
+    chunks: int  # read and hashed
+    read_bytes: int
+    damaged_chunks: int  # set aside; they are fetched again when somebody wants them
+    damaged: list[str]  # the digests of the first of them
+    unreadable_chunks: int  # the disk gave an error or no answer; they stay
+    seconds: float
+
+
+class GcResult(Told, frozen=True, kw_only=True):
+    """`cacheproxy gc`."""
+
+    images: int  # records removed: their content is not known any more
+    contents: int  # records removed: no image has them, and no fill
+    chunks: int  # dropped: no content lists them
+    chunk_disk_bytes: int
+    quarantine_disk_bytes: int  # removed from there
+
+
+# --- progress -----------------------------------------------------------------------------------
+
+Phase = Literal["look", "fetch", "prove", "hash"]
+
+
+class Progress(Told, frozen=True, kw_only=True):
+    """How far a command is with one image, or with all of the cache where `image` is empty."""
+
+    image: str
+    phase: Phase
+    done_bytes: int
+    total_bytes: int
+
+
+# --- failure ------------------------------------------------------------------------------------
+
+ErrorCode = Literal[
+    "protocol",  # not a request of this version
+    "busy",  # too many clients at once
+    "unknown-image",  # nothing is known of it
+    "refused",  # it would break a promise: a pin, a fill in progress, a limit
+    "upstream",  # the Glance behind the proxy did not give it
+    "storage",  # the cache's disk
+    "failed",  # anything else; the daemon's log tells more
+]

@@ -1,0 +1,249 @@
+"""The use case of an operator who looks: how the daemon is, which images it has, and what of them.
+
+Knows no sockets.  Whatever takes long gives the loop its turn, and sees what comes and goes meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass
+
+from cacheproxy.admin.results import (
+    Cached,
+    Counts,
+    ErrorCode,
+    FillInProgress,
+    ImageRow,
+    Knowledge,
+    Processes,
+    Range,
+    Requests,
+    ShowResult,
+    Space,
+    StatusResult,
+)
+from cacheproxy.core.chunkmap import ChunkMap
+from cacheproxy.core.geometry import Grid
+from cacheproxy.core.manifest import PAGE_DIGESTS, content_key, private_id, private_image
+from cacheproxy.core.records import ContentRecord
+from cacheproxy.errors import ProxyError
+from cacheproxy.fill.fill import Fill
+from cacheproxy.fill.flights import Flights
+from cacheproxy.fill.forgetting import digests_of
+from cacheproxy.metrics import REQUESTS, RESULTS, SERVED_BYTES, START_TIME, Meter
+from cacheproxy.store.chunkstore import ChunkStore
+
+FILLS_TOLD_MAX = 50
+SAME_CONTENT_TOLD_MAX = 20
+ROWS = 64  # images told of at once
+
+
+class OperationError(ProxyError):
+    """A command cannot be carried out; `code` says why to programs, the message to people."""
+
+    def __init__(self, code: ErrorCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An image that the cache has something of, or had."""
+
+    image_id: str
+    key: str  # of its content
+    content: ContentRecord
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """Why its bytes are believed."""
+        if self.content.published:
+            return "published"
+        return "proven" if self.content.proven else "learning"
+
+    @property
+    def grid(self) -> Grid:
+        """How it is cut."""
+        return Grid(self.content.size, self.content.chunk_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """What a keeper knows of the program that it belongs to."""
+
+    version: str
+    directory: str  # of the cache
+    processes: Callable[[], Processes]
+
+
+class Inspection:
+    """Looks at one keeper; used on its loop."""
+
+    def __init__(
+        self,
+        flights: Flights,
+        store: ChunkStore,
+        meter: Meter,
+        daemon: Daemon,
+    ) -> None:
+        self._flights = flights
+        self._contents = flights.contents
+        self._store = store
+        self._meter = meter
+        self._daemon = daemon
+
+    # --- status -----------------------------------------------------------------------------------
+
+    def status(self) -> StatusResult:
+        """Tell how the daemon is."""
+        figures = self._store.survey.figures()
+        images, contents = self._store.records()
+        fills = self._flights.in_progress()
+        return StatusResult(
+            version=self._daemon.version,
+            directory=self._daemon.directory,
+            uptime_seconds=max(0.0, time.time() - self._meter.total(START_TIME)),
+            processes=self._daemon.processes(),
+            space=Space(
+                limit_bytes=figures.limit,
+                used_bytes=figures.used,
+                chunk_bytes=figures.chunks,
+                quarantine_bytes=figures.quarantine,
+                unknown_bytes=figures.unknown,
+                overhead_bytes=figures.overhead,
+                reserved_bytes=figures.reserved,
+                reconciled=self._store.exact,
+            ),
+            counts=Counts(
+                chunks=figures.chunk_count,
+                contents=contents,
+                images=images,
+                pinned=len(self._flights.pins),
+            ),
+            requests=self._requests(),
+            fills_in_progress=len(fills),
+            fills=[told(fill) for fill in fills[:FILLS_TOLD_MAX]],
+        )
+
+    def _requests(self) -> Requests:
+        counts = {result: int(self._meter.total(REQUESTS, result)) for result in RESULTS}
+        answered = counts["hit"] + counts["partial"] + counts["miss"]
+        served = self._meter.total(SERVED_BYTES)
+        cached = self._meter.total(SERVED_BYTES, "cache")
+        return Requests(
+            **counts,
+            hit_ratio=counts["hit"] / answered if answered else None,
+            served_bytes=int(served),
+            cached_byte_ratio=cached / served if served else None,
+        )
+
+    # --- images -----------------------------------------------------------------------------------
+
+    def known(self, image_id: str) -> Known:
+        """Find an image; OperationError if nothing is known of it."""
+        record = self._store.image(image_id)
+        private = content_key(private_id(image_id), self._contents.chunk_bytes)
+        for key in (private,) if record is None else (record.content, private):
+            content = self._store.content(key)
+            if content is not None:
+                return Known(image_id, key, content)
+        raise OperationError("unknown-image", f"nothing is known of image {image_id}")
+
+    async def all_known(self) -> AsyncIterator[Known]:
+        """Give all images, those bound to a content first."""
+        async for image_id, record in self._store.images():
+            content = self._store.content(record.content)
+            if content is not None:
+                yield Known(image_id, record.content, content)
+        async for key, content in self._store.contents():
+            private = private_image(key)
+            if private is not None and self._store.image(private) is None:
+                yield Known(private, key, content)
+
+    async def rows(self) -> AsyncGenerator[list[ImageRow]]:
+        """Give a row for each image, some at a time."""
+        rows: list[ImageRow] = []
+        async for known in self.all_known():
+            rows.append(
+                ImageRow(
+                    image=known.image_id,
+                    size_bytes=known.content.size,
+                    cached_bytes=(await self.chunk_map(known)).present_bytes,
+                    knowledge=known.knowledge,
+                    pinned=known.image_id in self._flights.pins,
+                    filling=self._flights.filling(known.key) is not None,
+                )
+            )
+            if len(rows) == ROWS:
+                yield rows
+                rows = []
+        if rows:
+            yield rows
+
+    async def show(self, image_id: str) -> ShowResult:
+        """Tell all about an image; OperationError if nothing is known of it."""
+        known = self.known(image_id)
+        record = self._store.image(image_id)
+        there = await self.chunk_map(known)
+        fill = self._flights.filling(known.key)
+        return ShowResult(
+            image=image_id,
+            size_bytes=known.content.size,
+            checksum=None if record is None else record.checksum,
+            hash_algo=None if record is None else record.hash_algo,
+            hash_value=None if record is None else record.hash_value,
+            content=known.key,
+            chunk_bytes=known.content.chunk_bytes,
+            knowledge=known.knowledge,
+            pinned=image_id in self._flights.pins,
+            same_content=await self._same_content(known),
+            cached=Cached(
+                cached_bytes=there.present_bytes,
+                chunks=there.present,
+                chunk_count=known.grid.count,
+                ranges=[Range(start=start, stop=stop) for start, stop in there.ranges],
+                range_count=there.range_count,
+                cells=there.cells,
+            ),
+            fill=None if fill is None else told(fill),
+        )
+
+    async def chunk_map(self, known: Known) -> ChunkMap:
+        """Look which chunks of an image are there, as far as it is known which they are."""
+        there = ChunkMap(known.grid)
+        left = known.grid.count
+        page = 0
+        while left:
+            packed = self._store.manifest_page(known.key, page)
+            count = min(left, PAGE_DIGESTS)
+            digests = digests_of(packed) if packed is not None else []
+            for digest in digests[:count]:
+                there.take(self._store.has(digest))
+            for _ in range(count - len(digests)):
+                there.take(False)
+            left, page = left - count, page + 1
+            await asyncio.sleep(0)
+        return there
+
+    async def _same_content(self, known: Known) -> list[str]:
+        found: list[str] = []
+        async for image_id, record in self._store.images():
+            if record.content == known.key and image_id != known.image_id:
+                found.append(image_id)
+                if len(found) == SAME_CONTENT_TOLD_MAX:
+                    break
+        return found
+
+
+def told(fill: Fill) -> FillInProgress:
+    """Describe a fill."""
+    return FillInProgress(
+        image=fill.facts.image_id,
+        size_bytes=fill.facts.size,
+        there_bytes=fill.there_bytes,
+        whole=fill.whole,
+        readers=fill.readers,
+        seconds=time.monotonic() - fill.began,
+    )

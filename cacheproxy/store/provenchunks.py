@@ -1,0 +1,168 @@
+"""Opening chunk files that hold what their digests say."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from cacheproxy.core.proof import Identity, Proof
+from cacheproxy.errors import ChunkLostError, StorageError
+from cacheproxy.metrics import CHUNKS_MISSING
+from cacheproxy.store.departures import Departures
+from cacheproxy.store.files import CHUNK_BYTES_MAX
+from cacheproxy.store.layout import ChunkEntry
+from cacheproxy.store.proving import read_proven
+from cacheproxy.store.stock import Stock
+from cacheproxy.store.zeros import Zeros
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChunk:
+    """A chunk's open, proven file; the descriptor belongs to whoever was given this."""
+
+    fd: int
+    identity: Identity
+    proven_at: float  # time.monotonic()
+
+
+class ProvenChunks:
+    """Finds, opens and proves chunks, and keeps those that somebody needs; used on one loop.
+
+    `trusting`: a file of the right size that nobody wrote to since it was first opened is believed
+    without being hashed.
+    """
+
+    def __init__(
+        self, stock: Stock, zeros: Zeros, departures: Departures, *, trusting: bool
+    ) -> None:
+        self._files = stock.files
+        self._entries = stock.entries
+        self._holds = stock.holds
+        self._proofs = stock.proofs
+        self._threads = stock.threads
+        self._meter = stock.meter
+        self.disk = stock.disk
+        self._zeros = zeros
+        self._departures = departures
+        self._trusting = trusting
+        self._closed = False
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError("the cache is closed")
+        self.disk.check_usable()
+
+    def has(self, digest: bytes) -> bool:
+        """Whether the chunk is stored (and not dying), or all zeros."""
+        return digest in self._zeros or self._entry(digest) is not None
+
+    def _entry(self, digest: bytes) -> ChunkEntry | None:
+        return None if self._departures.going(digest) else self._entries.get(digest)
+
+    # --- opening ----------------------------------------------------------------------------------
+
+    async def open_proven(self, digest: bytes, size: int) -> OpenChunk:
+        """Open a chunk whose bytes are known to be right; the caller owns the descriptor.
+
+        Without a valid proof the whole file is read and hashed first.  `ChunkLostError` if it is
+        gone, dying or damaged (then it is set aside).  A caller that passes the descriptor on calls
+        `hold` before it awaits anything.
+        """
+        known = self._proofs.known(digest, time.monotonic())
+        return await self._open(digest, size, known, trusting=self._trusting)
+
+    async def prove(self, digest: bytes, size: int) -> None:
+        """Read and hash a chunk whatever is known of it; raises what `open_proven` does."""
+        opened = await self._open(digest, size, None, trusting=False)
+        os.close(opened.fd)
+
+    async def _open(
+        self, digest: bytes, size: int, known: Proof | None, *, trusting: bool
+    ) -> OpenChunk:
+        self._check_open()
+        if digest in self._zeros:
+            return OpenChunk(*self._zeros.open(size), time.monotonic())
+        entry = self._entry(digest)
+        if entry is None:
+            raise ChunkLostError("the chunk is not in the cache")
+        self.protect(digest)
+        try:
+            opened = await self._threads.run(
+                self._open_and_prove, digest, size, known, trusting, discard=_close_opened
+            )
+        except ChunkLostError:
+            if self._entry(digest) == entry:
+                self._entries.remove(digest)
+                self._meter.inc(CHUNKS_MISSING)
+            raise
+        finally:
+            self.unprotect(digest)
+        if opened is None:
+            if self._entry(digest) == entry:
+                self._departures.expel(digest, entry.cost)
+            raise ChunkLostError("the chunk is damaged")
+        if opened.identity.size != size or self._departures.going(digest):
+            os.close(opened.fd)
+            raise ChunkLostError("the chunk went meanwhile, or is of another size")
+        if known is None or known.at != opened.proven_at:
+            self._proofs.remember(digest, opened.identity, opened.proven_at)
+        return opened
+
+    def _open_and_prove(
+        self, digest: bytes, size: int, known: Proof | None, trusting: bool
+    ) -> OpenChunk | None:
+        """In a thread: open a chunk, and hash it unless it is the file that is known.
+
+        None if it is damaged.
+        """
+        began = time.monotonic()
+        fd, identity = self._files.open_chunk(digest)
+        try:
+            if known is not None and identity == known.identity:
+                return OpenChunk(fd, identity, known.at)
+            if trusting and known is None and identity.size == size:
+                return OpenChunk(fd, identity, began)
+            if (
+                0 < identity.size <= CHUNK_BYTES_MAX
+                and read_proven(fd, digest, identity.size, self.disk.unreadable) is not None
+            ):
+                return OpenChunk(fd, identity, began)
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        return None
+
+    # --- who needs what ---------------------------------------------------------------------------
+
+    def hold(self, digest: bytes, holder: Hashable) -> None:
+        """One more descriptor of a chunk is open at the holder, who may be asked to close it."""
+        if digest not in self._zeros and self._holds.hold(digest, holder):
+            self._departures.held(digest, holder)
+
+    def release(self, digest: bytes, holder: Hashable, count: int = 1) -> None:
+        """The holder has closed so many descriptors of a chunk."""
+        self._holds.release(digest, holder, count)
+        self._departures.freed(digest)
+
+    def forget_holder(self, holder: Hashable) -> None:
+        """The holder is gone, and with it all that it had open."""
+        for digest in self._holds.forget(holder):
+            self._departures.freed(digest)
+
+    def protect(self, digest: bytes) -> None:
+        """Do not evict a chunk; undone by as many `unprotect`."""
+        self._holds.protect(digest)
+
+    def unprotect(self, digest: bytes) -> None:
+        """Undo one `protect`."""
+        self._holds.unprotect(digest)
+        self._departures.freed(digest)
+
+
+def _close_opened(job: asyncio.Future[OpenChunk | None]) -> None:
+    if job.exception() is None and (opened := job.result()) is not None:
+        os.close(opened.fd)

@@ -1,0 +1,82 @@
+"""What a store tells of itself to whoever asks how it is; nothing is changed here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from cacheproxy.core.eviction import PINNED
+from cacheproxy.store.departures import Departures
+from cacheproxy.store.layout import Table
+from cacheproxy.store.stock import Stock
+
+WALK_NAMES = 1024  # chunks listed before the loop gets its turn
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Bytes on disk, as in the ledger (see core/ledger.py)."""
+
+    limit: int
+    used: int
+    chunks: int
+    quarantine: int
+    unknown: int
+    overhead: int
+    reserved: int
+    chunk_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a chunk stands: its bytes on disk, and whether it can be evicted at once."""
+
+    cost: int  # 0: not listed (all-zero chunks never are)
+    going: bool  # evicted already, but its file is not gone yet
+    protected: bool  # a fill in progress needs it
+    pinned: bool
+
+
+class Survey:
+    """Figures of one store; used on its loop."""
+
+    def __init__(self, stock: Stock, departures: Departures) -> None:
+        self._ledger = stock.ledger
+        self._entries = stock.entries
+        self._holds = stock.holds
+        self._writer = stock.writer
+        self._departures = departures
+
+    def figures(self) -> Figures:
+        """Return the sums."""
+        ledger = self._ledger
+        chunk_count, _ = self._entries.census.total
+        return Figures(
+            limit=ledger.limit,
+            used=ledger.used,
+            chunks=ledger.chunks,
+            quarantine=ledger.quarantine,
+            unknown=ledger.unknown,
+            overhead=ledger.overhead,
+            reserved=ledger.reserved,
+            chunk_count=chunk_count,
+        )
+
+    def standing(self, digest: bytes) -> Standing:
+        """Return how a chunk stands."""
+        entry = self._entries.get(digest)
+        return Standing(
+            cost=0 if entry is None else entry.cost,
+            going=self._departures.going(digest),
+            protected=self._holds.protected(digest),
+            pinned=entry is not None and entry.place.queue == PINNED,
+        )
+
+    async def chunks(self) -> AsyncIterator[list[bytes]]:
+        """Give the digests of all listed chunks, in slices; they come and go meanwhile."""
+        after = b""
+        while names := self._writer.names_after(Table.CHUNKS, after, WALK_NAMES):
+            yield names
+            after = names[-1]
+            await asyncio.sleep(0)
