@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,11 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """Note which chunks are read and hashed."""
     seen: list[bytes] = []
 
-    def noting(fd: int, digest: bytes, size: int) -> bytearray | None:
+    def noting(
+        fd: int, digest: bytes, size: int, on_error: Callable[[OSError], None]
+    ) -> bytearray | None:
         seen.append(digest)
-        return read_proven(fd, digest, size)
+        return read_proven(fd, digest, size, on_error)
 
     monkeypatch.setattr(provenchunks, "read_proven", noting)
     return seen
