@@ -11,6 +11,8 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+", re.ASCII)
 _MD5_DIGITS = 32
 _ALGORITHM_CHARACTERS_MAX = 64  # Glance's columns
 _HASH_DIGITS_MAX = 128
+_OWNER_CHARACTERS_MAX = 255
+_MANIFEST_CHARACTERS_MAX = 128  # twice what the name of a manifest takes
 
 
 class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,8 @@ class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
     checksum: str | None  # MD5, lower-case hex
     hash_algo: str | None  # lower case, as hashlib names it; None together with the value
     hash_value: str | None  # lower-case hex
+    owner: str | None = None  # the project that its chunks are charged to
+    manifest: str | None = None  # `os_manifest`: the name of a published manifest, if it is one
 
 
 def image_facts(image_id: str, record: object) -> ImageFacts | None:
@@ -48,7 +52,15 @@ def image_facts(image_id: str, record: object) -> ImageFacts | None:
         checksum=checksum,
         hash_algo=algorithm and algorithm.lower(),
         hash_value=value,
+        owner=_text(record.get("owner"), _OWNER_CHARACTERS_MAX),
+        manifest=_text(record.get("os_manifest"), _MANIFEST_CHARACTERS_MAX),
     )
+
+
+def _text(value: object, characters_max: int) -> str | None:
+    if isinstance(value, str) and 0 < len(value) <= characters_max:
+        return value
+    return None
 
 
 def _hex(value: object) -> str | None:

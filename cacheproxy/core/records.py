@@ -1,7 +1,8 @@
 """What the index remembers of images and contents, packed and versioned.  Pure.
 
 A record of another version, or one that cannot be read, is None: the index is a cache, and what it
-cannot say is learnt again.
+cannot say is learnt again.  Fields are only ever added, behind the others and with a default, so
+that records of before stay readable.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class ImageRecord(Record, frozen=True):
     hash_algo: str | None
     hash_value: str | None
     content: str  # the content's key
+    owner: str | None = None  # the project that its chunks are charged to
 
 
 class PinRecord(Record, frozen=True):
@@ -54,3 +56,4 @@ class ContentRecord(Record, frozen=True):
     chunk_bytes: int
     proven: bool  # the whole matched the hash that names it
     published: bool  # the manifest came from a catalog, not from a fill
+    root: bytes | None = None  # of a published one: the digest of its root document
