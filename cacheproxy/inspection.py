@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 
+from backends.manifest import PAGE_DIGESTS
 from cacheproxy.admin.results import (
     Cached,
     Counts,
@@ -26,7 +27,7 @@ from cacheproxy.admin.results import (
 )
 from cacheproxy.core.chunkmap import ChunkMap
 from cacheproxy.core.geometry import Grid
-from cacheproxy.core.manifest import PAGE_DIGESTS, content_key, private_id, private_image
+from cacheproxy.core.manifest import content_key, private_id, private_image
 from cacheproxy.core.records import ContentRecord
 from cacheproxy.errors import ProxyError
 from cacheproxy.fill.fill import Fill

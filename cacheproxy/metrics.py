@@ -102,6 +102,7 @@ _layout = _Layout()
 RESULTS = ("hit", "partial", "miss", "bypass", "refused", "error")
 SOURCES = ("cache", "fill", "bypass")
 FILL_RESULTS = ("ok", "failed", "mismatch")
+MANIFEST_RESULTS = ("used", "none", "wrong", "failed")
 CHILD_KINDS = ("keeper", "worker")
 DISK_STATES = ("normal", "degraded", "bypass")
 
@@ -140,6 +141,18 @@ UPSTREAM_REQUESTS = Counter(
 UPSTREAM_BYTES = Counter(
     "cacheproxy_upstream_bytes_total",
     "Image data received from the upstream.",
+    unit="bytes",
+)
+MANIFESTS = Counter(
+    "cacheproxy_manifests_total",
+    "Published manifests asked for: used, none to be had, contradicting the image or themselves, "
+    "or not received. Images without one are learnt as they are fetched.",
+    label="result",
+    values=MANIFEST_RESULTS,
+)
+MANIFEST_BYTES = Counter(
+    "cacheproxy_manifest_bytes_total",
+    "Published manifests received from the upstream.",
     unit="bytes",
 )
 FLIGHTS_JOINED = Counter(

@@ -224,7 +224,8 @@ class Operations:
             facts = await self._source.show(image_id, headers)
         if facts is None:
             raise OperationError("upstream", await self._why_not(image_id, headers))
-        content = await self._flights.admit(facts)
+        credential = Credential(image_id, headers)
+        content = await self._flights.admit(facts, credential)
         before = await self._cached(image_id, facts)
         arrived = content.arrived_bytes
 
@@ -247,7 +248,7 @@ class Operations:
             facts=facts,
             content=content,
             span=content.grid.whole,
-            credential=Credential(image_id, headers),
+            credential=credential,
             deliver=None,
         )
         delivery.grant(content.grid.count)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,7 +39,7 @@ REOPENS_MAX = 3  # damaged or vanished chunks met by one reader before it goes r
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image that can be served; `proven`: its bytes matched its hash as a whole."""
+    """An image that can be served; `proven`: by its hash as a whole, or a published manifest."""
 
     facts: ImageFacts
     proven: bool
@@ -50,11 +50,11 @@ class Description(Protocol):
 
     @property
     def facts(self) -> ImageFacts | None:
-        """The record, None if the image is not proven."""
+        """The record, None if nothing is known."""
 
     @property
     def proven(self) -> bool:
-        """Whether the whole matched its hash."""
+        """Whether the whole matched its hash, or its catalog has published its manifest."""
 
 
 class Reader(Protocol):
@@ -83,6 +83,9 @@ class Keeper(Protocol):
 
     async def describe(self, image_id: str) -> Description:
         """Ask what is known of an image."""
+
+    async def adopt(self, facts: ImageFacts, headers: Headers) -> Description:
+        """Have an image proven by its published manifest, if it can be."""
 
     def read(self, facts: ImageFacts, span: Span, headers: Headers) -> Reader:
         """Begin a reader."""
@@ -139,7 +142,14 @@ class Images:
             if description.facts is not None:
                 return Image(description.facts, description.proven)
         facts = await self._upstream.show(image_id, headers)
-        return None if facts is None else Image(facts, proven=False)
+        if facts is None:
+            return None
+        proven = False
+        if facts.manifest is not None:
+            # Before anything is said of the image: proven ones are answered with their tag.
+            with suppress(KeeperError):
+                proven = (await self.keeper.adopt(facts, headers)).proven
+        return Image(facts, proven)
 
     def remember(self, image: Image, grid: Grid, index: int, digest: bytes) -> None:
         """Note a chunk of a proven image, so that the next reader of it need not ask."""

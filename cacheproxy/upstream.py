@@ -25,7 +25,13 @@ from cacheproxy.errors import (
     UpstreamUnreachableError,
 )
 from cacheproxy.headers import Headers, end_to_end, relayed
-from cacheproxy.metrics import PERMISSION_QUESTIONS, UPSTREAM_BYTES, UPSTREAM_REQUESTS, Meter
+from cacheproxy.metrics import (
+    MANIFEST_BYTES,
+    PERMISSION_QUESTIONS,
+    UPSTREAM_BYTES,
+    UPSTREAM_REQUESTS,
+    Meter,
+)
 
 # Past the end of every image, so that no size is needed: stock Glance checks token, visibility,
 # status and policy, and then answers 416 without touching its store.
@@ -175,6 +181,25 @@ class Upstream:
         except msgspec.DecodeError:
             return None
         return image_facts(image_id, record)
+
+    async def manifest(
+        self, image_id: str, headers: Headers, pages: range | None, bytes_max: int
+    ) -> bytes:
+        """Return pages of an image's published manifest, or with None its root document, unchecked.
+
+        UpstreamAnswerError for any answer but 200, UpstreamLiesError for one of more than
+        `bytes_max`, UpstreamUnreachableError for none.
+        """
+        target = f"{_image(image_id)}/manifest"
+        if pages is not None:
+            target += f"?page={pages.start}&pages={len(pages)}"
+        async with self.exchange("GET", target, end_to_end(headers)) as answer:
+            if answer.status != 200:
+                await _discard(answer)
+                raise UpstreamAnswerError(answer.status, answer.reason)
+            body = await _read(answer, bytes_max)
+        self._meter.inc(MANIFEST_BYTES, len(body))
+        return body
 
     def read(
         self, image_id: str, headers: Headers, span: Span | None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from backends.manifest import DIGEST_BYTES, PAGE_DIGESTS
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.geometry import Grid
 
-DIGEST_BYTES = 32
-PAGE_DIGESTS = 1024
 _UNKNOWN = bytes(DIGEST_BYTES)
 
 # Algorithms of Glance's `hashing_algorithm` that hashlib computes, and the hex digits they give.
@@ -50,28 +49,32 @@ def content_key(content: str, chunk_bytes: int) -> str:
 
 
 class Manifest:
-    """Digests by chunk index; pages are loaded when first asked for and saved when changed."""
+    """Digests by chunk index: those learnt here, and else what `load_page` gives of a page.
+
+    It keeps only what it learnt; whoever loads pages keeps as many in memory as he likes.
+    """
 
     def __init__(self, grid: Grid, load_page: Callable[[int], bytes | None]) -> None:
         self.grid = grid
         self._load_page = load_page
-        self._pages: dict[int, bytearray] = {}
+        self._learnt: dict[int, bytearray] = {}
         self._changed: set[int] = set()
 
-    def _page(self, number: int) -> bytearray:
-        page = self._pages.get(number)
-        if page is None:
-            digests = min(PAGE_DIGESTS, self.grid.count - number * PAGE_DIGESTS)
-            packed = self._load_page(number)
-            if packed is None or len(packed) != digests * DIGEST_BYTES:
-                packed = bytes(digests * DIGEST_BYTES)
-            page = self._pages[number] = bytearray(packed)
-        return page
+    def page(self, number: int) -> bytes | bytearray | None:
+        """Return a page, None while nothing is known of it."""
+        page = self._learnt.get(number) or self._load_page(number)
+        return page if page is not None and len(page) == self._page_bytes(number) else None
+
+    def _page_bytes(self, number: int) -> int:
+        return min(PAGE_DIGESTS, self.grid.count - number * PAGE_DIGESTS) * DIGEST_BYTES
 
     def digest(self, index: int) -> bytes | None:
         """Return a chunk's digest, None while it is unknown."""
         number, place = divmod(index, PAGE_DIGESTS)
-        packed = bytes(self._page(number)[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES])
+        page = self.page(number)
+        if page is None:
+            return None
+        packed = bytes(page[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES])
         return None if packed == _UNKNOWN else packed
 
     def learn(self, index: int, digest: bytes) -> None:
@@ -79,7 +82,11 @@ class Manifest:
         known = self.digest(index)
         if known is None:
             number, place = divmod(index, PAGE_DIGESTS)
-            self._page(number)[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] = digest
+            page = self._learnt.get(number)
+            if page is None:
+                page = bytearray(self.page(number) or self._page_bytes(number))
+                self._learnt[number] = page
+            page[place * DIGEST_BYTES : (place + 1) * DIGEST_BYTES] = digest
             self._changed.add(number)
         elif known != digest:
             raise ValueError(f"chunk {index} has another digest already")
@@ -87,10 +94,10 @@ class Manifest:
     def changed_pages(self) -> Iterator[tuple[int, bytes]]:
         """Give each page that changed since the last call, packed, once."""
         for number in sorted(self._changed):
-            yield number, bytes(self._pages[number])
+            yield number, bytes(self._learnt[number])
         self._changed.clear()
 
     def pages(self) -> Iterator[tuple[int, bytes]]:
         """Give every page, packed."""
         for number in range(-(-self.grid.count // PAGE_DIGESTS)):
-            yield number, bytes(self._page(number))
+            yield number, bytes(self.page(number) or self._page_bytes(number))

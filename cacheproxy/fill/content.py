@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from backends.manifest import PAGE_DIGESTS, ManifestName, ManifestRoot
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.geometry import Grid
 from cacheproxy.core.manifest import Manifest, content_id, content_key, private_id
 from cacheproxy.core.records import ContentRecord, ImageRecord
+from cacheproxy.fill.pages import ManifestPages
 from cacheproxy.store.chunkstore import ChunkStore
 
 
 class Content:
     """A content being read or filled.
 
-    `proven`: its whole matched the hash of an image, so its manifest is the truth for every byte.
+    `proven`: its manifest is the truth for every byte, because its whole matched the hash of an
+    image, or because a catalog published it; of a published one pages may still be to come.
     `ranged`: whether its source can do ranges, once that showed.
     `landed` notes when a chunk arrived (a tick of the process, not a time), so that a reader can
     tell what was there before it came; `arrived_bytes` counts them all.
     """
 
-    def __init__(self, key: str, grid: Grid, store: ChunkStore, *, proven: bool) -> None:
+    def __init__(
+        self, key: str, grid: Grid, store: ChunkStore, pages: ManifestPages, *, proven: bool
+    ) -> None:
         self.key = key
         self.grid = grid
         self.proven = proven
@@ -29,7 +33,8 @@ class Content:
         self.landed: dict[int, int] = {}
         self.arrived_bytes = 0
         self._store = store
-        self.manifest = Manifest(grid, lambda page: store.manifest_page(self.key, page))
+        self._pages = pages
+        self.manifest = Manifest(grid, lambda page: pages.page(self.key, page))
 
     def __repr__(self) -> str:
         return f"<Content {self.key} {self.grid.size} bytes{' proven' if self.proven else ''}>"
@@ -47,15 +52,18 @@ class Content:
         """The whole is right: keep the manifest under the name that its hash gives it."""
         pages = list(self.manifest.pages())
         if key != self.key:
-            self._store.forget_content(self.key)
+            self._pages.forget(self.key)
         self.key, self.proven = key, True
         self._put(pages)
 
     def discard(self) -> None:
         """Forget what was learnt: it was wrong."""
-        self._store.forget_content(self.key)
+        if not self._published():
+            self._pages.forget(self.key)
 
     def _put(self, pages: Iterable[tuple[int, bytes]]) -> None:
+        if self._published():
+            return  # what a catalog says is not replaced by what was learnt
         record = ContentRecord(
             size=self.grid.size,
             chunk_bytes=self.grid.chunk_bytes,
@@ -64,16 +72,21 @@ class Content:
         )
         self._store.put_content(self.key, record)
         for number, packed in pages:
-            self._store.put_manifest_page(self.key, number, packed)
+            self._pages.put(self.key, number, packed)
+
+    def _published(self) -> bool:
+        record = self._store.content(self.key)
+        return record is not None and record.published
 
 
-@dataclass(frozen=True, slots=True)
 class Contents:
     """Finds the content of an image, and binds the two once that is proven."""
 
-    store: ChunkStore
-    chunk_bytes: int
-    trust_upstream_hashes: bool
+    def __init__(self, store: ChunkStore, chunk_bytes: int, trust_upstream_hashes: bool) -> None:
+        self.store = store
+        self.pages = ManifestPages(store)
+        self.chunk_bytes = chunk_bytes
+        self._trust_upstream_hashes = trust_upstream_hashes
 
     def describe(self, image_id: str) -> ImageFacts | None:
         """Return what a proven image's record says."""
@@ -86,6 +99,7 @@ class Contents:
             checksum=record.checksum,
             hash_algo=record.hash_algo,
             hash_value=record.hash_value,
+            owner=record.owner,
         )
 
     def find(self, facts: ImageFacts) -> tuple[str, Grid, bool]:
@@ -99,14 +113,16 @@ class Contents:
             grid = self._proven(record.content, facts.size)
             if grid is not None:
                 return record.content, grid, True
-        claimed = content_id(facts) if self.trust_upstream_hashes else None
+        claimed = content_id(facts) if self._trust_upstream_hashes else None
         key = content_key(claimed or private_id(facts.image_id), self.chunk_bytes)
         if claimed is not None and (known := self.store.content(key)) is not None:
-            if known.proven and known.size == facts.size:
+            grid = self._proven(key, facts.size)
+            if grid is not None and self._whole(key, grid):
                 self.bind(facts, key)
-                return key, Grid(known.size, known.chunk_bytes), True
-            if known.size != facts.size:
-                # One of the two lies; what is known is not to suffer from finding out which.
+                return key, grid, True
+            if known.published or known.size != facts.size:
+                # Of two sizes one is a lie, and what is known is not to suffer from finding out
+                # which; pages that are to come are for those to whom the catalog gives them.
                 key = content_key(private_id(facts.image_id), self.chunk_bytes)
         return key, Grid(facts.size, self.chunk_bytes), False
 
@@ -120,8 +136,36 @@ class Contents:
                 hash_algo=facts.hash_algo,
                 hash_value=facts.hash_value,
                 content=key,
+                owner=facts.owner,
             ),
         )
+
+    def publish(self, facts: ImageFacts, name: ManifestName, root: ManifestRoot) -> bool:
+        """Bind an image to the content whose manifest the catalog has published for it.
+
+        False, and nothing is changed, if equal content is known by another published manifest.
+        """
+        key = content_key(content_id(facts) or private_id(facts.image_id), name.chunk_bytes)
+        known = self.store.content(key)
+        if known is None or not known.published or self.pages.root(key, known) is None:
+            self.pages.publish(key, root)
+            self.store.put_content(
+                key,
+                ContentRecord(
+                    size=facts.size,
+                    chunk_bytes=name.chunk_bytes,
+                    proven=True,
+                    published=True,
+                    root=name.root_digest,
+                ),
+            )
+        elif known.root != name.root_digest:
+            return False
+        learnt = content_key(private_id(facts.image_id), self.chunk_bytes)
+        if learnt != key and self.store.content(learnt) is not None:
+            self.pages.forget(learnt)
+        self.bind(facts, key)
+        return True
 
     def proven_key(self, facts: ImageFacts) -> str:
         """Name the content that a fill of this image has proven."""
@@ -131,7 +175,14 @@ class Contents:
         record = self.store.content(key)
         if record is None or not record.proven or record.size != size:
             return None
+        if record.published and self.pages.root(key, record) is None:
+            return None
         return Grid(size, record.chunk_bytes)
+
+    def _whole(self, key: str, grid: Grid) -> bool:
+        """Whether every page of the manifest is there."""
+        pages = range(-(-grid.count // PAGE_DIGESTS))
+        return all(self.pages.page(key, number) is not None for number in pages)
 
 
 def _same(record: ImageRecord, facts: ImageFacts) -> bool:

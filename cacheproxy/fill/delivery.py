@@ -26,7 +26,8 @@ Deliver = Callable[[int, bytes, OpenChunk, bool], None]
 class Delivery:
     """Delivers the chunks of a span; fetches what is absent, joined with all who want the same.
 
-    With a proven manifest a chunk is delivered once its digest is right.  While the manifest is
+    With a proven manifest a chunk is delivered once its digest is right; of a published one the
+    pages are fetched as the reader gets to them.  While the manifest is
     being learnt, chunks are delivered as they land, but a span that could be taken for the whole
     gets its last chunk only with the proof (`Grid.ends_whole`).  Without `deliver` chunks are only
     brought in.
@@ -79,6 +80,10 @@ class Delivery:
                 await self._join(index).begun()
             while index < self._indexes.stop:
                 await self._permission_to_send(index)
+                if self.content.proven and self.content.manifest.digest(index) is None:
+                    await self._flights.manifests.know(
+                        self.content, index, self._indexes.stop, self._credential
+                    )
                 if not self.content.present(index):
                     # Between this look and the wait nothing can land: no `await` stands there.
                     await self._join(index).landed(index)

@@ -15,6 +15,10 @@ Rules
   it is read once from byte 0, and readers are released as their chunks land.
 * Failure of the source ends the fill and keeps what was learnt; bytes that contradict their hash,
   their length or themselves discard all of it.
+* Bytes that contradict a proven manifest touch nothing: the chunk is refused and asked for again,
+  rather as a reader of another image of equal content.  Who waits for a chunk that no source has
+  right fails with the proof, and is not sent round the cache: the upstream would give him the
+  same wrong bytes, of which we know that they are wrong.
 """
 
 from __future__ import annotations
@@ -23,20 +27,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass
 from functools import partial
 
-from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
-from cacheproxy.core.ledger import allocated
 from cacheproxy.core.plan import longest_fetch
 from cacheproxy.errors import (
     CacheRefusedError,
-    ChunkLostError,
     FillFailedError,
-    InvalidChunkError,
-    NoRoomError,
     ProofFailedError,
     ProxyError,
     StorageError,
@@ -45,40 +42,23 @@ from cacheproxy.errors import (
     UpstreamLiesError,
 )
 from cacheproxy.fill.content import Content
-from cacheproxy.fill.demand import Credential, Demand
+from cacheproxy.fill.demand import Credential, Credentials, Demand
 from cacheproxy.fill.landings import Landings
 from cacheproxy.fill.leg import Leg, Torn
-from cacheproxy.fill.prover import Prover
-from cacheproxy.fill.source import Source
+from cacheproxy.fill.ports import FillPorts
+from cacheproxy.fill.prover import Prover, prove
+from cacheproxy.fill.stowage import Stowage
 from cacheproxy.fill.waiters import Waiters
-from cacheproxy.metrics import VERIFY_FAILURES, Meter
-from cacheproxy.store.chunkstore import ChunkStore, Reservation, Stored
+from cacheproxy.fill.wanted import Wanted
+from cacheproxy.metrics import VERIFY_FAILURES
 
 log = logging.getLogger(__name__)
 
 FIRST_LEG_BYTES = 32 << 20  # the first range of a run; doubled while a run goes on
-READ_AHEAD_CHUNKS = 64  # how far before a reader of a proven content chunks are fetched
-SAVE_EVERY_CHUNKS = 64
 ATTEMPTS_MAX = 5  # failures of the source in a row, without a chunk landing between them
 BACKOFF_SECONDS = 0.1
 BACKOFF_SECONDS_MAX = 2.0
-PROOF_RETRIES_MAX = 3  # chunks damaged on the disk between landing and hashing
-CREDENTIALS_MAX = 64  # kept of readers who have left
-DISK_SECONDS_MAX = 30.0  # the longest wait for the disk to take one chunk
-
-
-@dataclass(frozen=True, slots=True)
-class FillPorts:
-    """What every fill works with."""
-
-    store: ChunkStore
-    source: Source
-    settings: CacheSettings
-    meter: Meter
-    provers: Executor
-    tick: Callable[[], int]
-    shared: Callable[[Fill, bytes], None]  # this fill met a chunk that is stored already
-    pinned: Callable[[Fill], bool]  # whether what this fill brings is to stay
+REFUSALS = (401, 403, 404)  # the upstream's word about one reader's right
 
 
 class Fill:
@@ -99,27 +79,22 @@ class Fill:
         self._arrived_before = content.arrived_bytes
         self._ports = ports
         self._on_proven = on_proven
-        self._demands: list[Demand] = []
-        self._credentials: dict[Credential, None] = {}  # the latest last
-        self._refused: set[Credential] = set()
+        self._wanted = Wanted(content)
+        self._credentials = Credentials()
         self._legs: dict[asyncio.Task[None], Leg] = {}
         self._torn: dict[int, Torn] = {}
         self._leg_bytes = FIRST_LEG_BYTES
         self._attempts = 0
         self._paused = False
+        self._elsewhere: set[bytes] = set()  # chunks that another fill brings
         self._wake = asyncio.Event()
         self._waiters = Waiters()
         self._begun = content.proven
-        self._reservation: Reservation | None = None
-        self._protected: dict[int, bytes] = {}
-        self._fresh: set[bytes] = set()
-        self._learnt = 0
-        self._there: set[int] = set()  # while learning: what has landed, and stays
-        self._complete_to = 0  # every chunk below this is there
         self._ended = False
+        self.stowage = Stowage(facts, content, ports, self._wanted, self._came)
 
     def __repr__(self) -> str:
-        state = "ended" if self._ended else f"{len(self._legs)} legs, {len(self._demands)} demands"
+        state = "ended" if self._ended else f"{len(self._legs)} legs, {self._wanted!r}"
         return f"<Fill {self.content.key}: {state}>"
 
     # --- for whoever looks on --------------------------------------------------------------------
@@ -132,13 +107,14 @@ class Fill:
     @property
     def readers(self) -> int:
         """How many wait for chunks of it."""
-        return len(self._demands)
+        return len(self._wanted.demands)
 
     @property
     def there_bytes(self) -> int:
         """Return what is there of the image; of a proven content only what this fill brought."""
         if self._learning:
-            return min(len(self._there) * self.content.grid.chunk_bytes, self.content.grid.size)
+            grid = self.content.grid
+            return min(self._wanted.there * grid.chunk_bytes, grid.size)
         return self.content.arrived_bytes - self._arrived_before
 
     # --- for readers ----------------------------------------------------------------------------
@@ -152,17 +128,14 @@ class Fill:
     def demand(self, indexes: range, credential: Credential, *, must_prove: bool) -> Demand:
         """Join: ask for chunks with one's own credentials; `leave` when done."""
         demand = Demand(indexes.start, indexes.stop, must_prove, credential)
-        self._demands.append(demand)
-        self._credentials.pop(credential, None)
-        self._credentials[credential] = None
-        if len(self._credentials) > CREDENTIALS_MAX:
-            del self._credentials[next(iter(self._credentials))]
+        self._wanted.demands.append(demand)
+        self._credentials.add(credential)
         self._wake.set()
         return demand
 
     def leave(self, demand: Demand) -> None:
         """The reader is served or gone; its credentials stay until the fill ends."""
-        self._demands.remove(demand)
+        self._wanted.demands.remove(demand)
         self._wake.set()
 
     def expects(self, index: int) -> bool:
@@ -180,10 +153,10 @@ class Fill:
 
         Whoever waits looks whether it is there before and after, without an `await` between.
         """
-        self._check()
+        self._check(index)
         self._wake.set()
         await self._news(index)
-        self._check()
+        self._check(index)
 
     async def proven(self) -> None:
         """Wait for the proof of the whole; raises what the fill failed with."""
@@ -199,23 +172,29 @@ class Fill:
 
     def look_again(self) -> None:
         """A chunk that was there was found damaged or gone: what is there has to be asked anew."""
-        self._there = {index for index in self._there if self.content.present(index)}
-        self._complete_to = 0
-        for demand in self._demands:
-            demand.served = 0
+        self._wanted.look_again()
         self._wake.set()
 
-    def disown(self, digest: bytes) -> None:
-        """Another fill stores the same chunk: it stays, whatever becomes of this fill."""
-        self._fresh.discard(digest)
+    @property
+    def mismatched(self) -> bool:
+        """Whether bytes came that cannot be right, and no others instead."""
+        return isinstance(self.failure, ProofFailedError) or self._wanted.gave_up
 
     def break_off(self, error: ProxyError) -> None:
         """End it with this error, unless it failed already."""
         self._fail(error)
 
-    def _check(self) -> None:
+    def _check(self, index: int | None = None) -> None:
+        if index is not None and self._wanted.came_wrong(index, at_all=self.failure is not None):
+            raise ProofFailedError(f"chunk {index} came wrong each time")
         if self.failure is not None:
             raise self.failure
+
+    def _came(self, index: int) -> None:
+        """A chunk has landed, or was refused."""
+        self._waiters.wake(index)
+        if not self.content.present(index):
+            self._wake.set()
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -224,7 +203,9 @@ class Fill:
         proving: asyncio.Task[None] | None = None
         try:
             if self._learning:
-                await self._begin_learning()
+                await self.stowage.begin_learning()
+                self._begun = True
+                self._waiters.wake(None)
                 proving = asyncio.create_task(self._prove(), name=f"prove {self.content.key}")
             while self._turn():
                 self._wake.clear()
@@ -238,51 +219,19 @@ class Fill:
             self._ended = True
             await self._end([*self._legs, *([proving] if proving else [])])
 
-    async def _begin_learning(self) -> None:
-        """Protect what is there already and reserve room for the rest."""
-        grid, absent = self.content.grid, 0
-        for index in range(grid.count):
-            digest = self.content.manifest.digest(index)
-            if digest is not None and self._ports.store.has(digest):
-                self._protect(index, digest)
-                self._there.add(index)
-            else:
-                absent += len(grid.chunk(index))
-            if index % 1024 == 1023:
-                await asyncio.sleep(0)  # a long manifest must not hold the loop
-        if absent:
-            self._reservation = await self._ports.store.reserve(absent)
-        self._begun = True
-        self._waiters.wake(None)
-
-    def _protect(self, index: int, digest: bytes) -> None:
-        if index not in self._protected:
-            self._protected[index] = digest
-            self._ports.store.protect(digest)
-
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
         """Stop what still runs and give everything back."""
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for leg in self._legs.values():
+            self._release(leg)
         self._legs.clear()
-        for digest in self._protected.values():
-            self._ports.store.unprotect(digest)
-        self._protected.clear()
         self._torn.clear()
         self._credentials.clear()
-        if self._reservation is not None:
-            self._reservation.close()
         try:
-            if isinstance(self.failure, ProofFailedError) and self._learning:
-                self.content.discard()
-                await self._ports.store.drop(self._fresh)
-            elif not self.content.proven:
-                self.content.save()
-        except StorageError as error:
-            log.warning("what a fill of %s learnt is lost: %s", self.content.key, error)
+            await self.stowage.close(discard=isinstance(self.failure, ProofFailedError))
         finally:
-            self._fresh.clear()
             self._waiters.wake_all()
 
     def _fail(self, error: ProxyError) -> None:
@@ -314,13 +263,12 @@ class Fill:
             if leg is None:
                 break
             self._start(leg)
-        return bool(self._legs or self._paused or self._completing())
+        return bool(self._legs or self._paused or self._elsewhere or self._completing())
 
     def _completing(self) -> bool:
         """Whether all of the image is to come, because its proof is wanted."""
         return self._learning and (
-            self._ports.settings.complete_in_background
-            or any(demand.must_prove for demand in self._demands)
+            self._ports.settings.complete_in_background or self._wanted.must_prove
         )
 
     def _legs_max(self) -> int:
@@ -330,61 +278,80 @@ class Fill:
 
     def _next_leg(self) -> Leg | None:
         """Choose the read that serves the first reader whose next chunk is not on its way."""
-        count = self.content.grid.count
-        while self._complete_to in self._there:
-            self._complete_to += 1
-        for demand in self._demands:
-            first, stop = self._first_wanted(demand)
-            if first < stop and not self.expects(first):
+        for demand in self._wanted.demands:
+            first, stop = self._wanted.first(demand)
+            if first < stop and not self.expects(first) and not self._comes_elsewhere(first):
                 return self._leg(first, stop)
-        if self._completing() and not self._legs and self._complete_to < count:
-            first = self._first_absent(self._complete_to, count)
-            return self._leg(first, count)
+        if self._completing() and not self._legs:
+            first, count = self._wanted.first_of_all(), self.content.grid.count
+            if first < count:
+                return self._leg(first, count)
         return None
 
-    def _first_wanted(self, demand: Demand) -> tuple[int, int]:
-        """Return the first absent chunk that a reader wants, and where its wish ends for now."""
-        if not self._learning:
-            stop = min(demand.stop, demand.cursor + READ_AHEAD_CHUNKS)
-            return self._first_absent(demand.cursor, stop), stop
-        # What is learnt stays, so nobody looks at it twice.
-        start = max(demand.served, demand.cursor)
-        if demand.cursor <= self._complete_to:
-            start = max(start, self._complete_to)
-        demand.served = self._first_absent(min(start, demand.stop), demand.stop)
-        return demand.served, demand.stop
+    def _comes_elsewhere(self, index: int) -> bool:
+        """Whether another fill brings the chunk; this one looks again when that is over."""
+        digest = self._claimed_elsewhere(index)
+        if digest is not None and digest not in self._elsewhere:
+            self._elsewhere.add(digest)
+            self._ports.inflight.wait(self, digest, partial(self._came_elsewhere, digest))
+        return digest is not None
 
-    def _first_absent(self, start: int, stop: int) -> int:
-        there = self._there
-        while start < stop and (start in there or self.content.present(start)):
-            start += 1
-        return start
+    def _claimed_elsewhere(self, index: int) -> bytes | None:
+        digest = None if self._learning else self.content.manifest.digest(index)
+        if digest is None or not self._ports.inflight.elsewhere(self, digest):
+            return None
+        return digest
+
+    def _came_elsewhere(self, digest: bytes) -> None:
+        self._elsewhere.discard(digest)
+        self._waiters.wake_all()
+        self._wake.set()
 
     def _leg(self, start: int, stop: int) -> Leg | None:
         chunks_max = max(1, self._leg_bytes // self.content.grid.chunk_bytes)
-        run = longest_fetch(start, stop, chunks_max, self.content.present, self.expects)
+        run = longest_fetch(start, stop, chunks_max, self.content.present, self._not_to_fetch)
         if run is None:
             return None
         if self.content.ranged is False:
-            # Read once from byte 0, so as far as anybody wants.
-            everything = self.content.grid.count
-            wanted = max((demand.stop for demand in self._demands), default=run.stop)
-            return Leg(0, everything if self._learning else wanted)
+            return Leg(0, self._wanted_stop(run.stop))
         return Leg(run.first, run.stop)
 
+    def _wanted_stop(self, stop: int) -> int:
+        """Return how far a source is read that gives everything from byte 0: as far as wanted."""
+        if self._learning:
+            return self.content.grid.count
+        return max(stop, *(demand.stop for demand in self._wanted.demands), 0)
+
+    def _not_to_fetch(self, index: int) -> bool:
+        return (
+            self.expects(index)
+            or self._wanted.came_wrong(index)
+            or self._claimed_elsewhere(index) is not None
+        )
+
     def _start(self, leg: Leg) -> None:
+        if not self._learning and self.content.ranged is not False:
+            digests = map(self.content.manifest.digest, range(leg.first, leg.stop))
+            leg.claims = self._ports.inflight.claim(self, filter(None, digests))
         task = asyncio.create_task(self._fly(leg), name=f"leg {self.content.key}")
         self._legs[task] = leg
         task.add_done_callback(self._landed_leg)
 
     def _landed_leg(self, task: asyncio.Task[None]) -> None:
         leg = self._legs.pop(task, None)
-        if leg is None or task.cancelled():
+        if leg is None:
+            return
+        self._release(leg)
+        if leg.wrong and leg.credential is not None:
+            self._credentials.suspect(leg.credential.image_id)
+        if task.cancelled():
             return
         error = task.exception()
         if error is None:
             self._leg_bytes = min(self._leg_bytes * 2, self._ports.settings.fill_read_bytes_max)
-        elif isinstance(error, UpstreamError) and not isinstance(error, UpstreamLiesError):
+        elif isinstance(error, UpstreamLiesError) and self._learning:
+            self._fail(error)
+        elif isinstance(error, UpstreamError):
             self._retry(leg, error)
         elif isinstance(error, ProxyError):
             self._fail(error)
@@ -393,16 +360,24 @@ class Fill:
             log.error("leg of %s broke", self.content.key, exc_info=error)
         self._wake.set()
 
+    def _release(self, leg: Leg) -> None:
+        """Who waits for what this leg was to bring has to see for himself."""
+        while leg.claims:
+            self._ports.inflight.release(leg.claims.pop())
+
     def _retry(self, leg: Leg, error: UpstreamError) -> None:
         """Go on behind what has arrived, a few times, with somebody's credentials."""
-        if leg.torn is not None and self.content.ranged:
+        lies = isinstance(error, UpstreamLiesError)
+        if lies and leg.credential is not None:
+            self._credentials.suspect(leg.credential.image_id)
+        if leg.torn is not None and self.content.ranged and not lies:
             index, torn = leg.torn
             self._torn[index] = torn
         if isinstance(error, UpstreamAnswerError):
             if error.status == 400 and self.content.ranged is None:
                 self.content.ranged = False  # Glance's answer on a store that cannot do ranges
                 return
-            if error.status in (401, 403, 404):
+            if error.status in REFUSALS:
                 if self._credential() is None:
                     self._fail(error)
                 return
@@ -424,106 +399,44 @@ class Fill:
         self._wake.set()
 
     def _credential(self) -> Credential | None:
-        """Choose whose right is used: a present reader's first, the latest before the earlier."""
-        present = [demand.credential for demand in self._demands]
-        for credential in (*reversed(present), *reversed(self._credentials)):
-            if credential not in self._refused:
-                return credential
-        return None
+        return self._credentials.choose(self._wanted.demands)
 
     # --- legs -------------------------------------------------------------------------------------
 
     async def _fly(self, leg: Leg) -> None:
         content, grid = self.content, self.content.grid
-        credential = self._credential()
+        credential = leg.credential = self._credential()
         if credential is None:
             raise FillFailedError("no reader's credentials are left")
         torn = self._torn.pop(leg.first, None) if content.ranged else None
         span = leg.span(grid, torn) if content.ranged is not False else None
         reading = self._ports.source.read(credential.image_id, credential.headers, span)
-        reservation, borrowed = await self._room_for(leg)
+        reservation, borrowed = await self.stowage.room_for(leg)
         try:
             async with reading as body:
                 if body.size is not None and body.size != grid.size:
                     raise UpstreamLiesError(f"size {body.size}, expected {grid.size}")
                 if span is not None and not body.ranged:
                     content.ranged, torn = False, None
-                    if not self._learning:
-                        return  # room is reserved for other chunks than these: ask once more
-                    leg.first, leg.stop = 0, grid.count
+                    leg.first, leg.stop = 0, self._wanted_stop(leg.stop)
+                    if not borrowed:
+                        reservation.close()
+                        reservation, borrowed = await self.stowage.room_for(leg)
                 content.ranged = body.ranged
                 self._wake.set()
                 async with Landings() as landings:
 
                     async def land(index: int, buffer: bytearray) -> None:
-                        await landings.add(self._land(leg, index, buffer, reservation))
+                        await landings.add(self.stowage.land(leg, index, buffer, reservation))
 
                     await leg.assemble(body, grid, torn, land)
         except UpstreamAnswerError as error:
-            if error.status in (401, 403, 404):
-                self._refused.add(credential)
+            if error.status in REFUSALS:
+                self._credentials.refuse(credential)
             raise
         finally:
             if not borrowed:
                 reservation.close()
-
-    async def _room_for(self, leg: Leg) -> tuple[Reservation, bool]:
-        """Return room for a leg's absent chunks, and whether it is the whole fill's."""
-        if self._reservation is not None:
-            return self._reservation, True
-        grid = self.content.grid
-        absent = sum(
-            allocated(len(grid.chunk(index)))
-            for index in range(leg.first, leg.stop)
-            if not self.content.present(index)
-        )
-        return await self._ports.store.reserve(absent), False
-
-    async def _land(
-        self, leg: Leg, index: int, buffer: bytearray, reservation: Reservation
-    ) -> None:
-        """Hash, store and announce a chunk."""
-        content = self.content
-        known = content.manifest.digest(index)
-        was_there = content.present(index)
-        try:
-            stored = await self._put(memoryview(buffer), reservation, known)
-            if self._learning:
-                content.manifest.learn(index, stored.digest)
-        except (InvalidChunkError, ValueError) as error:
-            raise ProofFailedError(f"chunk {index} is not what it was") from error
-        except TimeoutError as error:
-            raise StorageError("the disk takes no chunk") from error
-        if self._learning:
-            self._protect(index, stored.digest)
-            self._there.add(index)
-            self._learnt += 1
-            if self._learnt % SAVE_EVERY_CHUNKS == 0:
-                content.save()
-        if stored.new:
-            self._fresh.add(stored.digest)
-        else:
-            self._ports.shared(self, stored.digest)
-        if not was_there:
-            content.landed[index] = self._ports.tick()
-            content.arrived_bytes += len(buffer)
-            leg.progressed = True
-        leg.landed.add(index)
-        self._waiters.wake(index)
-
-    async def _put(self, data: memoryview, reservation: Reservation, known: bytes | None) -> Stored:
-        store = self._ports.store
-        async with asyncio.timeout(DISK_SECONDS_MAX):
-            put = partial(store.put, data, sealed_by=known, pinned=self._ports.pinned(self))
-            try:
-                return await put(reservation=reservation)
-            except NoRoomError:
-                # Reserved for what was absent; this chunk was found damaged since.
-                reservation = await store.reserve(len(data))
-                try:
-                    return await put(reservation=reservation)
-                finally:
-                    reservation.close()
 
     # --- proof ------------------------------------------------------------------------------------
 
@@ -552,15 +465,9 @@ class Fill:
             assert digest is not None
             return digest, len(content.grid.chunk(index))
 
-        for _ in range(PROOF_RETRIES_MAX):
-            prover = Prover(self.facts, self._ports.store, self._ports.provers)
-            try:
-                matches = await prover.matches(content.grid.count, chunk)
-            except ChunkLostError:
-                self.look_again()  # quarantined; a leg fetches it again
-                continue
-            if not matches:
-                self._ports.meter.inc(VERIFY_FAILURES)
-                raise ProofFailedError("the image's data does not match its hash")
-            return
-        raise StorageError("chunks are damaged on the disk again and again")
+        ports = self._ports
+        prover = partial(Prover, self.facts, ports.store, ports.provers)
+        matches = await prove(prover, content.grid.count, chunk, self.look_again)
+        if not matches:
+            ports.meter.inc(VERIFY_FAILURES)
+            raise ProofFailedError("the image's data does not match its hash")

@@ -12,18 +12,15 @@ from weakref import WeakValueDictionary
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
-from cacheproxy.errors import (
-    DistrustedError,
-    NeverFitsError,
-    NoRoomError,
-    ProofFailedError,
-    ProxyError,
-)
+from cacheproxy.errors import DistrustedError, NeverFitsError, NoRoomError, ProxyError
 from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.demand import Credential, Demand
-from cacheproxy.fill.fill import Fill, FillPorts
+from cacheproxy.fill.fill import Fill
+from cacheproxy.fill.inflight import InFlight
 from cacheproxy.fill.pins import Pins
-from cacheproxy.fill.source import Source
+from cacheproxy.fill.ports import FillPorts
+from cacheproxy.fill.published import PublishedManifests
+from cacheproxy.fill.source import Glance
 from cacheproxy.metrics import FILL_DURATION, FLIGHTS, FLIGHTS_JOINED, Meter
 from cacheproxy.store.chunkstore import ChunkStore
 
@@ -74,11 +71,12 @@ class Flights:
         self,
         contents: Contents,
         store: ChunkStore,
-        source: Source,
+        glance: Glance,
         settings: CacheSettings,
         meter: Meter,
     ) -> None:
         self.contents = contents
+        self.manifests = PublishedManifests(contents, glance, meter)
         self._store = store
         self._settings = settings
         self._meter = meter
@@ -87,7 +85,9 @@ class Flights:
         self._executor = ThreadPoolExecutor(PROVERS_MAX, thread_name_prefix="prove")
         self._ports = FillPorts(
             store=store,
-            source=source,
+            source=glance,
+            manifests=self.manifests,
+            inflight=InFlight(),
             settings=settings,
             meter=meter,
             provers=self._executor,
@@ -123,24 +123,40 @@ class Flights:
         """Whether anybody reads or fills a content."""
         return key in self._in_use or key in self._fills
 
-    async def admit(self, facts: ImageFacts) -> Content:
+    async def adopt(self, facts: ImageFacts, credential: Credential) -> bool:
+        """Tell whether an image is proven; asks the catalog for its manifest if that may help.
+
+        While the image is being learnt it is not asked: what comes would be fetched twice.
+        """
+        key, _, proven = self.contents.find(facts)
+        if proven or key in self._fills:
+            return proven
+        adopted = await self.manifests.adopt(facts, credential)
+        if adopted:
+            self.pins.look_again()
+        return adopted
+
+    async def admit(self, facts: ImageFacts, credential: Credential) -> Content:
         """Find the content to read for an image; waits while a failed fill of it is put away.
 
         Raises a `CacheRefusedError` if the cache will not hold this image now.
         """
-        if self._strikes.distrusted(facts.image_id):
-            raise DistrustedError(facts.image_id)
-        if facts.size > self._settings.limit_bytes:
-            raise NeverFitsError(f"{facts.size} bytes")
+        await self.adopt(facts, credential)
         while True:
             key, grid, proven = self.contents.find(facts)
+            if not proven and self._strikes.distrusted(facts.image_id):
+                raise DistrustedError(facts.image_id)
+            if not proven and facts.size > self._settings.limit_bytes:
+                raise NeverFitsError(f"{facts.size} bytes")  # to be proven it must all be there
             fill, task = self._fills.get(key, (None, None))
             if fill is None or fill.joinable or task is None:
                 break
             await asyncio.wait([task])
         content = self._in_use.get(key)
         if content is None or content.grid != grid or content.proven != proven:
-            content = self._in_use[key] = Content(key, grid, self._store, proven=proven)
+            content = self._in_use[key] = Content(
+                key, grid, self._store, self.contents.pages, proven=proven
+            )
         return content
 
     def join(
@@ -178,7 +194,7 @@ class Flights:
                 del self._fills[key]
                 self._meter.set(FLIGHTS, len(self._fills))
         result = "ok"
-        if isinstance(fill.failure, ProofFailedError):
+        if fill.mismatched:
             result = "mismatch"
             if not fill.content.proven:
                 self._strikes.count(fill.facts.image_id)
@@ -197,13 +213,13 @@ class Flights:
         self._strikes.clear(facts.image_id)
         self.pins.look_again()
 
-    def _shared(self, by: Fill, digest: bytes) -> None:
+    def _shared(self, by: object, digest: bytes) -> None:
         for fill, _ in self._fills.values():
-            if fill is not by:
-                fill.disown(digest)
+            if fill.stowage is not by:
+                fill.stowage.disown(digest)
 
-    def _pinned(self, by: Fill) -> bool:
-        return self.pins.wants(by.facts.image_id, by.content.key)
+    def _pinned(self, facts: ImageFacts, content: Content) -> bool:
+        return self.pins.wants(facts.image_id, content.key)
 
     def break_off(self, error: ProxyError) -> None:
         """End every fill with this error, keeping what it learnt."""
@@ -220,4 +236,5 @@ class Flights:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.manifests.close()
         await asyncio.to_thread(self._executor.shutdown)

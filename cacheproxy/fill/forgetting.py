@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
-from cacheproxy.core.manifest import DIGEST_BYTES, PAGE_DIGESTS
+from backends.manifest import DIGEST_BYTES, PAGE_DIGESTS
 from cacheproxy.store.recordbook import RecordBook
 
 BLOCK_DIGESTS = 64 * PAGE_DIGESTS  # held at once: some 10 MiB

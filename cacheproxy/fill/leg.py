@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from backends.spans import Span
 from cacheproxy.core.geometry import Grid
 from cacheproxy.errors import UpstreamLiesError
+from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.source import Body
 
 
@@ -28,6 +29,9 @@ class Leg:
     landed: set[int] = field(default_factory=set)
     progressed: bool = False  # whether it brought a chunk that was not there
     torn: tuple[int, Torn] | None = None  # left behind by a read that was cut
+    wrong: int = 0  # chunks that were not what a proven manifest names
+    claims: set[bytes] = field(default_factory=set)  # what other fills leave to this leg
+    credential: Credential | None = None  # with which it reads
 
     def expects(self, index: int) -> bool:
         """Whether this leg will still bring a chunk."""

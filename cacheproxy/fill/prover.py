@@ -10,10 +10,29 @@ from concurrent.futures import Executor
 
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.manifest import content_id
-from cacheproxy.errors import StorageError
+from cacheproxy.errors import ChunkLostError, StorageError
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
+PROOF_RETRIES_MAX = 3  # chunks damaged on the disk between landing and hashing
 _READ_BYTES = 1 << 20
+
+Chunk = Callable[[int], Awaitable[tuple[bytes, int]]]  # waits for one; its digest and size
+
+
+async def prove(
+    prover: Callable[[], Prover], count: int, chunk: Chunk, look_again: Callable[[], None]
+) -> bool:
+    """Compare the whole, of `count` chunks, with the image's hash.
+
+    `look_again` is called when a chunk was found damaged: it is fetched again, and all is hashed
+    anew.  Raises `StorageError` if that happens again and again, or the disk fails.
+    """
+    for _ in range(PROOF_RETRIES_MAX):
+        try:
+            return await prover().matches(count, chunk)
+        except ChunkLostError:
+            look_again()  # quarantined; a leg fetches it again
+    raise StorageError("chunks are damaged on the disk again and again")
 
 
 class Prover:
@@ -35,10 +54,8 @@ class Prover:
             self._hash = hashlib.md5(usedforsecurity=False)
             self._expected = facts.checksum
 
-    async def matches(
-        self, count: int, chunk: Callable[[int], Awaitable[tuple[bytes, int]]]
-    ) -> bool:
-        """Hash `count` chunks; `chunk(i)` waits for one and tells its digest and size.
+    async def matches(self, count: int, chunk: Chunk) -> bool:
+        """Hash `count` chunks and compare.
 
         Raises `ChunkLostError` if a chunk is damaged on disk before it was hashed, `StorageError`
         if the disk fails.

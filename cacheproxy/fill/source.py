@@ -1,4 +1,4 @@
-"""The port to where image data comes from: the Glance behind the proxy, as fills see it.
+"""The ports to where image data and manifests come from: the Glance behind the proxy, as fills see it.
 
 Errors: `UpstreamUnreachableError` (cut, stalled), `UpstreamAnswerError` (no data), and
 `UpstreamLiesError` (an answer that contradicts itself or the question).
@@ -37,3 +37,19 @@ class Source(Protocol):
         self, image_id: str, headers: Headers, span: Span | None
     ) -> AbstractAsyncContextManager[Body]:
         """Ask for a span of an image, or with None for all of it, without `Range`."""
+
+
+class ManifestSource(Protocol):
+    """Reads published manifests with somebody's credentials."""
+
+    async def manifest(
+        self, image_id: str, headers: Headers, pages: range | None, bytes_max: int
+    ) -> bytes:
+        """Ask for pages of an image's manifest, or with None for its root document.
+
+        `UpstreamLiesError` for more than `bytes_max`; whether it is right is for the caller to see.
+        """
+
+
+class Glance(Source, ManifestSource, Protocol):
+    """Both: what is behind the proxy."""

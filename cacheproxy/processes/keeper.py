@@ -161,13 +161,15 @@ class WorkerLink:
             if isinstance(message, messages.Describe):
                 self.send(messages.Described(message.request, None, proven=False))
 
-    def _obey(self, message: messages.FromWorker) -> None:
+    def _obey(self, message: messages.FromWorker) -> None:  # noqa: PLR0912  one case per message
         store = self._keeper.store
         match message:
             case messages.Describe():
                 store.disk.check_usable()
                 facts = self._keeper.flights.contents.describe(message.image_id)
                 self.send(messages.Described(message.request, facts, facts is not None))
+            case messages.Adopt():
+                _ = self._spawn(self._adopt(message))
             case messages.Open():
                 self._grants[message.reader] = 0
                 task = self._readers[message.reader] = self._spawn(self._read(message))
@@ -204,6 +206,20 @@ class WorkerLink:
         task.add_done_callback(self._tasks.discard)
         return task
 
+    async def _adopt(self, message: messages.Adopt) -> None:
+        proven = False
+        try:
+            self._keeper.store.disk.check_usable()
+            proven = await self._keeper.flights.adopt(
+                message.facts, Credential(message.facts.image_id, tuple(message.headers))
+            )
+        except StorageError as error:
+            log.warning("a manifest of %s is not kept: %s", message.facts.image_id, error)
+        except Exception:
+            log.exception("taking over a manifest of %s broke", message.facts.image_id)
+        finally:
+            self.send(messages.Described(message.request, message.facts, proven))
+
     async def _settle(self, message: messages.Doubt) -> None:
         try:
             async with asyncio.timeout(DISK_SECONDS_MAX):
@@ -238,7 +254,8 @@ class WorkerLink:
     async def _deliver(self, message: messages.Open) -> None:
         keeper = self._keeper
         keeper.store.disk.check_usable()
-        content = await keeper.flights.admit(message.facts)
+        credential = Credential(message.facts.image_id, tuple(message.headers))
+        content = await keeper.flights.admit(message.facts, credential)
 
         def deliver(index: int, digest: bytes, opened: OpenChunk, fetched: bool) -> None:
             size = len(content.grid.chunk(index))
@@ -271,7 +288,7 @@ class WorkerLink:
             facts=message.facts,
             content=content,
             span=Span(message.start, message.stop),
-            credential=Credential(message.facts.image_id, tuple(message.headers)),
+            credential=credential,
             deliver=deliver,
         )
         self._deliveries[message.reader] = delivery

@@ -242,13 +242,23 @@ class KeeperLink:
     async def describe(self, image_id: str) -> messages.Described:
         """Ask what is known of an image."""
         number = next(self._numbers)
+        return await self._description(messages.Describe(number, image_id))
+
+    async def adopt(self, facts: ImageFacts, headers: Headers) -> messages.Described:
+        """Have an image proven by its published manifest, if it can be."""
+        number = next(self._numbers)
+        return await self._description(messages.Adopt(number, facts, list(headers)))
+
+    async def _description(
+        self, question: messages.Describe | messages.Adopt
+    ) -> messages.Described:
         answer: asyncio.Future[messages.Described] = asyncio.get_running_loop().create_future()
-        self._described[number] = answer
+        self._described[question.request] = answer
         try:
-            self._ask(messages.Describe(number, image_id))
+            self._ask(question)
             return await self.alive(answer)
         finally:
-            del self._described[number]
+            del self._described[question.request]
 
     async def doubt(self, digest: bytes, size: int) -> None:
         """Have a chunk read and hashed again, and set aside if it is damaged."""

@@ -30,6 +30,17 @@ class Describe(Message, frozen=True):
     image_id: str
 
 
+class Adopt(Message, frozen=True):
+    """Is this image proven, or can it be by the manifest that its record names?
+
+    Answered with `Described`; headers are the caller's own.
+    """
+
+    request: int
+    facts: ImageFacts
+    headers: list[tuple[str, str]]
+
+
 class Open(Message, frozen=True):
     """Begin a reader of the bytes `start <= position < stop`; headers are the caller's own."""
 
@@ -84,7 +95,7 @@ class Doubt(Message, frozen=True):
 
 
 class Described(Message, frozen=True):
-    """`facts` None: nothing; `proven`: the whole matched the image's hash."""
+    """`facts` None: nothing; `proven`: by the image's hash, or a published manifest."""
 
     request: int
     facts: ImageFacts | None
@@ -156,7 +167,7 @@ class Alive(Message, frozen=True):
     """The keeper's loop turns; sent every second."""
 
 
-FromWorker = Describe | Open | Grant | Close | Return | Hold | Touch | Doubt
+FromWorker = Describe | Adopt | Open | Grant | Close | Return | Hold | Touch | Doubt
 FromKeeper = Described | Opened | Refused | Chunk | Failed | Dying | Settled | Disk | Alive
 
 ALIVE_SECONDS = 1.0

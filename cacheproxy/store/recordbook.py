@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from cacheproxy.core.manifest import PAGE_DIGESTS
+from backends.manifest import PAGE_DIGESTS
 from cacheproxy.core.records import ContentRecord, ImageRecord, PinRecord
 from cacheproxy.errors import StorageError
 from cacheproxy.store.layout import KEY_BYTES_MAX, Key, Table, page_name

@@ -7,7 +7,7 @@ import struct
 
 from aiohttp import web
 
-from cacheproxy.errors import BusyError, ProxyError, UpstreamError
+from cacheproxy.errors import BusyError, ProofFailedError, ProxyError, UpstreamError
 
 RETRY_AFTER_SECONDS = 1
 
@@ -26,6 +26,10 @@ def response_for(error: ProxyError) -> web.Response:
     match error:
         case BusyError():
             return error_response(503, str(error))
+        case ProofFailedError():
+            return error_response(
+                502, "the image service sends other bytes than its manifest names"
+            )
         case UpstreamError():
             return error_response(503, "the image service cannot be reached")
         case _:

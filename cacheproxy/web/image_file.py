@@ -130,7 +130,9 @@ class ImageFile:
             async with aclosing(download.pieces()) as pieces:
                 try:
                     first = await anext(pieces)
-                except ProofFailedError:
+                except ProofFailedError as error:
+                    if download.proven:
+                        return self._done(request, response_for(error), "error")
                     reset(request)
                     return web.Response()
                 except UpstreamAnswerError:

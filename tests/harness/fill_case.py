@@ -13,7 +13,7 @@ from typing import Any
 from backends.spans import Span
 from cacheproxy.config import CacheSettings, UpstreamSettings
 from cacheproxy.core.facts import ImageFacts, image_facts
-from cacheproxy.fill.content import Contents
+from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.delivery import Delivery
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
@@ -28,7 +28,7 @@ CHUNK = 256 << 10
 class Reading:
     """A reader in this process: what it was given so far."""
 
-    def __init__(self, case: Case, image: OriginImage, span: Span) -> None:
+    def __init__(self, case: Case, image: OriginImage, span: Span, token: str) -> None:
         self._parts: list[tuple[int, Span]] = []  # open files, and what is ours of each
         self._read = b""
         self.fetched: list[bool] = []
@@ -36,6 +36,7 @@ class Reading:
         self._case = case
         self._image = image
         self._span = span
+        self._token = token
         self.task = asyncio.create_task(self._run())
 
     @property
@@ -56,7 +57,8 @@ class Reading:
 
     async def _deliver(self) -> None:
         facts = facts_of(self._image)
-        content = await self._case.flights.admit(facts)
+        credential = credential_for(self._image, self._token)
+        content = await self._case.flights.admit(facts, credential)
 
         def deliver(index: int, digest: bytes, opened: OpenChunk, fetched: bool) -> None:
             assert len(digest) == 32
@@ -74,7 +76,7 @@ class Reading:
             facts=facts,
             content=content,
             span=self._span,
-            credential=Credential(facts.image_id, (("X-Auth-Token", "t"),)),
+            credential=credential,
             deliver=deliver,
         )
         delivery.grant(content.grid.count)
@@ -91,9 +93,16 @@ class Case:
     settings: CacheSettings
     board: Board
 
-    def read(self, image: OriginImage, start: int = 0, stop: int | None = None) -> Reading:
+    def read(
+        self, image: OriginImage, start: int = 0, stop: int | None = None, *, token: str = "t"
+    ) -> Reading:
         """Begin to read a span of an image."""
-        return Reading(self, image, Span(start, image.record["size"] if stop is None else stop))
+        span = Span(start, image.record["size"] if stop is None else stop)
+        return Reading(self, image, span, token)
+
+    async def admit(self, image: OriginImage) -> Content:
+        """Find the content of an image, as a reader does."""
+        return await self.flights.admit(facts_of(image), credential_for(image))
 
     async def idle(self) -> None:
         """Wait until no fill is in progress, and check that nothing is left of any."""
@@ -107,6 +116,11 @@ class Case:
     def chunk_files(self) -> int:
         """Count the chunk files on the disk."""
         return len([path for path in self.settings.directory.glob("chunks/*/*") if path.is_file()])
+
+
+def credential_for(image: OriginImage, token: str = "t") -> Credential:
+    """Return a reader's credential."""
+    return Credential(image.id, (("X-Auth-Token", token),))
 
 
 def facts_of(image: OriginImage) -> ImageFacts:

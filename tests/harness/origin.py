@@ -7,7 +7,7 @@
         await hold.reached.wait()   # 1000 bytes are on their way, no more will come
         hold.release.set()
 
-It knows `/`, `/versions`, a show, and the data with Glance's own permission question (an
+It knows `/`, `/versions`, a show, a published manifest, and the data with Glance's own permission question (an
 unsatisfiable range: 416).  It counts what it sends.
 """
 
@@ -24,10 +24,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal
 
+from backends.manifest import MEDIA_TYPE
+from harness.publication import Part, Publication, publication
 from harness.raw_origin import Peer, RawOrigin, Request, raw_origin
 
 PIECE_BYTES = 1 << 16
-IMAGE_PATH = re.compile(r"/v2/images/([^/?]+)(/file)?")
+IMAGE_PATH = re.compile(r"/v2/images/([^/?]+)(/file|/manifest)?")
+PAGES = re.compile(r"page=(\d+)&pages=(\d+)")
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 VERSIONS = {"versions": [{"id": "v2.17", "status": "CURRENT", "links": []}]}
 
@@ -79,6 +82,7 @@ class OriginImage:
     holds: list[Hold] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)  # the next answers that get there are reset there
     wrong_at: int | None = None  # the byte at this position is sent wrong
+    wrong_times: int | None = None  # so often, then right; None: always
     surplus: int = 0  # bytes sent, and promised, beyond the size that the record tells (or fewer)
     tokens: set[str] | None = None  # who may download; None: everybody, also without a token
     refusal: int = 403  # for everybody else
@@ -89,6 +93,14 @@ class OriginImage:
     questions: int = 0
     data_requests: list[str | None] = field(default_factory=list)  # the Range of each
     sent_bytes: int = 0  # of data; not those that answer a question
+    publication: Publication | None = None  # answered at `/manifest`
+
+    def publish(self, chunk_bytes: int) -> Publication:
+        """Publish a right manifest, and name it in the record."""
+        content = self.content
+        self.publication = publication(content.size, content.read, chunk_bytes)
+        self.record["os_manifest"] = self.publication.name
+        return self.publication
 
     def hold_at(self, position: int) -> Hold:
         """Hold all answers before the byte at `position`, until released."""
@@ -100,6 +112,13 @@ class OriginImage:
     def sent_size(self) -> int:
         """What this origin takes for the image's size."""
         return self.content.size + self.surplus
+
+    def lied(self, start: int, stop: int) -> None:
+        """Count a wrong byte that was sent with this span."""
+        if self.wrong_times is not None and self.wrong_at in range(start, stop):
+            self.wrong_times -= 1
+            if not self.wrong_times:
+                self.wrong_at = None
 
     def bytes_at(self, start: int, stop: int) -> bytes:
         """Return what is sent of a span, lies included."""
@@ -177,6 +196,8 @@ async def _answer(peer: Peer, request: Request, images: dict[str, OriginImage]) 
         await _send_document(peer, 300 if path == "/" else 200, VERSIONS)
     elif found is None or image is None:
         await _send_refusal(peer, 404)
+    elif found[2] == "/manifest":
+        return await _answer_manifest(peer, request, image)
     elif found[2]:
         return await _answer_data(peer, request, image)
     else:
@@ -203,6 +224,33 @@ async def _answer_data(peer: Peer, request: Request, image: OriginImage) -> bool
         start, stop = 0, image.sent_size
     partial = wanted is not None and image.ranges == "yes"
     return await _send_data(peer, image, start, stop, partial=partial, counted=not question)
+
+
+async def _answer_manifest(peer: Peer, request: Request, image: OriginImage) -> bool:
+    given, query = image.publication, request.target.partition("?")[2]
+    if given is None:
+        await _send_refusal(peer, 404)
+        return True
+    wanted = PAGES.fullmatch(query)
+    assert bool(wanted) == bool(query), query
+    part: Part = "root" if wanted is None else "pages"
+    body = given.body(None, 0) if wanted is None else given.body(int(wanted[1]), int(wanted[2]))
+    if part in given.stalls:
+        given.stalls[part].reached.set()
+        await given.stalls[part].release.wait()
+    if request.one("x-auth-token") in given.refused:
+        await _send_refusal(peer, 403)
+    elif part in given.status:
+        await _send_refusal(peer, given.status[part])
+    else:
+        answer = _head(200, MEDIA_TYPE, f"Content-Length: {len(body)}") + body
+        if given.cuts.get(part, 0) > 0:
+            given.cuts[part] -= 1
+            await peer.send(answer[: len(answer) - len(body) // 2])
+            peer.reset()
+            return False
+        await peer.send(answer)
+    return True
 
 
 def _refusal(request: Request, image: OriginImage, *, question: bool) -> int | None:
@@ -267,6 +315,7 @@ async def _send_data(
         piece = image.bytes_at(position, step)
         if counted:
             image.sent_bytes += len(piece)
+            image.lied(position, step)
         position = step
         chunked = framing == "chunked"
         await peer.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)

@@ -51,6 +51,9 @@ class KeeperFake:
     async def describe(self, image_id: str) -> Description:
         raise KeeperError(image_id)
 
+    async def adopt(self, facts: ImageFacts, headers: Headers) -> Description:
+        raise AssertionError((facts, headers))
+
     def read(self, facts: ImageFacts, span: Span, headers: Headers) -> ReaderFake:
         assert (facts, headers) == (FACTS, [])
         assert span.stop <= FACTS.size

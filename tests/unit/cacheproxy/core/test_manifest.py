@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from backends.manifest import PAGE_DIGESTS
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.geometry import Grid
-from cacheproxy.core.manifest import PAGE_DIGESTS, Manifest, content_id
+from cacheproxy.core.manifest import Manifest, content_id
 
 DIGEST = bytes(range(32))
 COUNT = PAGE_DIGESTS + 3

@@ -11,7 +11,7 @@ import pytest
 from cacheproxy.errors import DistrustedError, FillFailedError, ProofFailedError
 from cacheproxy.fill.fill import ATTEMPTS_MAX
 from cacheproxy.metrics import UPSTREAM_BYTES
-from harness.fill_case import CHUNK, Case, facts_of, started
+from harness.fill_case import CHUNK, Case, started
 from harness.origin import Origin
 
 SIZE = 4 * CHUNK + 1000
@@ -154,7 +154,7 @@ async def test_a_proven_content_is_filled_again_chunk_by_chunk(case: Case) -> No
     image = case.origin.add(DATA)
     assert await case.read(image).task == DATA
     await case.idle()
-    content = await case.flights.admit(facts_of(image))
+    content = await case.admit(image)
     digest = content.manifest.digest(2)
     assert digest is not None
     await case.store.drop([digest])
@@ -188,7 +188,7 @@ async def test_a_leftover_that_was_damaged_is_fetched_again(glance: Origin, tmp_
     async with started(glance, tmp_path / "cache") as case:
         reading = case.read(image, 0, 3 * CHUNK)
         assert await reading.task == DATA[: 3 * CHUNK]
-        digest = (await case.flights.admit(facts_of(image))).manifest.digest(1)
+        digest = (await case.admit(image)).manifest.digest(1)
         assert digest is not None
     hold.release.set()
     path = tmp_path / "cache" / "chunks" / digest.hex()[:2] / digest.hex()
@@ -215,7 +215,7 @@ async def test_a_refill_from_a_source_without_ranges_reads_it_once(case: Case) -
     image = case.origin.add(DATA, ranges="refused")
     assert await case.read(image).task == DATA
     await case.idle()
-    content = await case.flights.admit(facts_of(image))
+    content = await case.admit(image)
     await case.store.drop([content.manifest.digest(index) or b"" for index in (1, 3)])
     assert await case.read(image).task == DATA
     await case.idle()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cacheproxy.core.manifest import PAGE_DIGESTS
+from backends.manifest import PAGE_DIGESTS
 from cacheproxy.core.records import ContentRecord
 from cacheproxy.fill import forgetting
 from cacheproxy.fill.forgetting import unlisted, unshared

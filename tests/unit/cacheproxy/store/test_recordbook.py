@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cacheproxy.core.manifest import PAGE_DIGESTS
+from backends.manifest import PAGE_DIGESTS
 from cacheproxy.core.records import ContentRecord, ImageRecord
 from cacheproxy.store import recordbook
 from harness.store_case import CHUNK, StoreCase, opened
