@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from cacheproxy.errors import ConfigError
 from cacheproxy.metrics import Meter
 from cacheproxy.options import load
 from cacheproxy.processes import listeners
+from cacheproxy.processes.entries import Entries
 from cacheproxy.processes.past import Past
-from cacheproxy.processes.supervisor import Entries, Supervisor
+from cacheproxy.processes.supervisor import Supervisor
+from cacheproxy.reloading import reread
 
 DEFAULT_FILE = Path("/etc/cacheproxy/cacheproxy.conf")
 
@@ -44,6 +47,7 @@ Have Nova use it (nova.conf on the same node):
 
 Several files are merged, later ones over earlier ones; without --config-file it is
 {DEFAULT_FILE}.  docs/cacheproxy.conf.sample explains every option.
+SIGHUP reads the files again: the size of the cache and the share of a project change at once.
 Stop it with Ctrl-C or SIGTERM: responses in progress are finished; a second one breaks them off.
 """
 
@@ -55,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logs.to_stderr("cacheproxy")
     try:
-        return serve(load(arguments.config_file or [DEFAULT_FILE]))
+        return serve(arguments.config_file or [DEFAULT_FILE])
     except ConfigError as error:
         log.error("%s", error)  # noqa: TRY400  (the message says what to do)
         return 1
@@ -63,8 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def serve(settings: Settings) -> int:
+def serve(files: Sequence[Path]) -> int:
     """Serve until stopped; the exit code.  ConfigError if it cannot start."""
+    settings = load(files)
     bound = listeners.bind(settings)
     try:
         if settings.cache.enabled:
@@ -74,7 +79,8 @@ def serve(settings: Settings) -> int:
         for listener in bound:
             listener.sock.close()
         raise
-    return Supervisor(settings, Entries(_keeper, _worker), bound).run()
+    entries = Entries(_keeper, _worker, partial(reread, files))
+    return Supervisor(settings, entries, bound).run()
 
 
 # What children run is imported by them, after the fork: the supervisor stays small, and inherits no

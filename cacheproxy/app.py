@@ -63,6 +63,7 @@ async def _keeper(
         on_link=linked,
         on_drain=stop.set,
         on_lost=stop.set,
+        on_reload=lambda order: keeper.reload(order),  # noqa: PLW0108  (as above)
     )
     control.start()
     store = await open_store(cache, past, meter, stop, on_dying=dying, on_waiting=control.waiting)

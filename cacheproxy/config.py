@@ -31,6 +31,7 @@ class CacheSettings:
     free_bytes_min: int = 1 << 30  # left free for others; the cache shrinks for it
     free_inodes_min: int = 10_000
     disk_hang_seconds: float = 10.0  # a disk that takes longer over anything is gone round
+    project_share: int = 100  # percent of the limit; above it, a project's own chunks go first
     chunk_bytes: int = MIB  # 256 KiB, 1 MiB or 4 MiB
     unproven_ranges: Literal["serve", "wait"] = "serve"
     complete_in_background: bool = True

@@ -174,7 +174,7 @@ SECTIONS = (
             Option(
                 "image_cache_size",
                 Size(MIB),
-                "Hard limit for everything that the cache puts on the disk, in bytes; 10G and 10GiB mean 10737418240.",
+                "Hard limit for everything that the cache puts on the disk, in bytes; 10G and 10GiB mean 10737418240. May be changed while the program runs (SIGHUP).",
                 "limit_bytes",
             ),
             Option(
@@ -191,6 +191,11 @@ SECTIONS = (
                 "disk_hang_seconds",
                 Seconds(1, 300),
                 "A disk that does not finish something within so long is not used until it answers again; clients are served from the upstream.",
+            ),
+            Option(
+                "project_share",
+                Whole(1, 100),
+                "Percent of image_cache_size that one project may fill before its own images go first when room is needed. An image counts for the project that owns it, a piece that several share for whoever brought it in. 100: no difference is made.",
             ),
             Option(
                 "chunk_bytes",

@@ -146,7 +146,7 @@ class Flights:
             key, grid, proven = self.contents.find(facts)
             if not proven and self._strikes.distrusted(facts.image_id):
                 raise DistrustedError(facts.image_id)
-            if not proven and facts.size > self._settings.limit_bytes:
+            if not proven and facts.size > self._store.allowance.limit_bytes:
                 raise NeverFitsError(f"{facts.size} bytes")  # to be proven it must all be there
             fill, task = self._fills.get(key, (None, None))
             if fill is None or fill.joinable or task is None:

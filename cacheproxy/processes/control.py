@@ -27,6 +27,8 @@ from cacheproxy.processes.orders import (
     Purge,
     Purged,
     Ready,
+    Reload,
+    Reloaded,
     Waiting,
     WorkerLink,
     decode_order,
@@ -44,6 +46,7 @@ class Control:
 
     `on_connection(sock, kind)` and `on_link(sock, worker)` own the socket that they are given
     (not blocking); `worker` tells of the worker at the other end, None in a worker.
+    `on_reload(order)` tells whether it took what the order says.
     """
 
     def __init__(  # noqa: PLR0913  (one callback for each kind of order)
@@ -55,6 +58,7 @@ class Control:
         on_lost: Callable[[], None],
         on_connection: Callable[[socket.socket, ConnectionKind], None] | None = None,
         on_purged: Callable[[str], None] = _refuse,
+        on_reload: Callable[[Reload], bool] = lambda _: False,
     ) -> None:
         self._channel = Channel(sock, self._receive, self._lost)
         self._on_link = on_link
@@ -62,6 +66,7 @@ class Control:
         self._on_lost = on_lost
         self._on_connection = on_connection
         self._on_purged = on_purged
+        self._on_reload = on_reload
         self._connections_closed = 0
         self._link_serial = 0
         self._closing = False
@@ -144,6 +149,8 @@ class Control:
                 self._on_drain()
             case Purged(image), []:
                 self._on_purged(image)
+            case Reload() as reload, []:
+                self._send(Reloaded(self._on_reload(reload)))
             case _:
                 for sock in socks:
                     sock.close()

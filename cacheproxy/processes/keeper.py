@@ -17,6 +17,7 @@ from backends.spans import Span
 from cacheproxy.config import CacheSettings
 from cacheproxy.errors import (
     CacheRefusedError,
+    ConfigError,
     DistrustedError,
     NeverFitsError,
     ProofFailedError,
@@ -28,6 +29,7 @@ from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
 from cacheproxy.processes import messages, orders
 from cacheproxy.processes.channel import Channel, ChannelFullError
+from cacheproxy.processes.orders import Reload
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,16 @@ class Keeper:
         """A worker is gone."""
         self._links.discard(link)
         self.store.forget_holder(link)
+
+    def reload(self, order: Reload) -> bool:
+        """Take what the configuration says now; False, and logged, if it cannot be."""
+        try:
+            self.store.allowance.relimit(order.limit_bytes)
+        except ConfigError as error:
+            log.error("nothing is changed: %s", error)  # noqa: TRY400  (the message says what to do)
+            return False
+        self.store.reshare(order.project_share)
+        return True
 
     async def close(self) -> None:
         """End every link and fill; the store is left to its owner."""

@@ -47,6 +47,13 @@ class Purged(Order, frozen=True, tag="purged"):
     image: str
 
 
+class Reload(Order, frozen=True, tag="reload"):
+    """To the keeper: from now on these hold; it answers Reloaded."""
+
+    limit_bytes: int
+    project_share: int
+
+
 class Report(msgspec.Struct, frozen=True, array_like=True):
     """Anything that a child says."""
 
@@ -81,8 +88,14 @@ class Purge(Report, frozen=True, tag="purge"):
     image: str
 
 
-AnyOrder = Connection | KeeperLink | WorkerLink | Drain | Purged
-AnyReport = Heartbeat | Ready | Waiting | ConnectionClosed | LinkLost | Purge
+class Reloaded(Report, frozen=True, tag="reloaded"):
+    """From the keeper: whether it could take what Reload said; if not, it has logged why."""
+
+    taken: bool
+
+
+AnyOrder = Connection | KeeperLink | WorkerLink | Drain | Purged | Reload
+AnyReport = Heartbeat | Ready | Waiting | ConnectionClosed | LinkLost | Purge | Reloaded
 
 encode = msgspec.msgpack.Encoder().encode
 decode_order = msgspec.msgpack.Decoder(AnyOrder).decode

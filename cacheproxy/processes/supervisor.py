@@ -18,14 +18,14 @@ import resource
 import selectors
 import socket
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from cacheproxy.config import Settings
-from cacheproxy.metrics import CHILD_STARTS, START_TIME, Board, Meter
+from cacheproxy.metrics import CHILD_STARTS, START_TIME, Board
 from cacheproxy.processes.birth import become, fork
+from cacheproxy.processes.entries import Entries
 from cacheproxy.processes.listeners import Listener
 from cacheproxy.processes.orders import (
     AnyReport,
@@ -37,11 +37,13 @@ from cacheproxy.processes.orders import (
     Purge,
     Purged,
     Ready,
+    Reloaded,
     Waiting,
     WorkerLink,
 )
 from cacheproxy.processes.packets import socket_pair
 from cacheproxy.processes.past import Past
+from cacheproxy.processes.rereading import Rereading
 from cacheproxy.processes.signals import Signals
 from cacheproxy.processes.slot import Slot
 
@@ -58,20 +60,12 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """What the children run; each returns its exit code (os.EX_CONFIG: it has said what is wrong)."""
-
-    keeper: Callable[[Settings, Past, socket.socket, Meter], int]
-    worker: Callable[[Settings, int, socket.socket, Meter], int]
-
-
 class Supervisor:
     """Runs a node's processes until it is told to stop by SIGTERM or SIGINT."""
 
     def __init__(self, settings: Settings, entries: Entries, listeners: Sequence[Listener]) -> None:
         """Take over the listeners."""
-        self._settings = settings
+        self._config = Rereading(settings, entries.reread)
         self._entries = entries
         self._listeners = list(listeners)
         self._listening = False
@@ -87,7 +81,6 @@ class Supervisor:
         self._open_at = math.inf
         self._announced = False
         self._signals: Signals | None = None
-        self._stops = 0  # requests to stop that were heard
         self._exit_code: int | None = None  # not None: stopping
         self._stopped_at = math.inf
         self._kill_at = math.inf
@@ -149,7 +142,9 @@ class Supervisor:
                     signals.clear()
 
     def _heed(self, signals: Signals, now: float) -> None:
-        asked, self._stops = signals.stops > self._stops, signals.stops
+        asked, reread = signals.take()
+        if reread and self._exit_code is None:
+            self._config.read(self._keeper)
         if asked and self._exit_code is None:
             log.info("stopping")
             self._stop(0, now)
@@ -163,6 +158,7 @@ class Supervisor:
                 slot.ready = True
                 if slot is self._keeper and self._exit_code is None:
                     self._opened, self._past = True, self._past.serves()
+                    self._config.offer(self._keeper)
                     for worker in self._workers:
                         self._link(worker, now)
             case Waiting():
@@ -171,6 +167,8 @@ class Supervisor:
                 slot.closed = max(slot.closed, total)
             case LinkLost(serial):
                 slot.link_wanted = slot.link_wanted or serial == slot.link
+            case Reloaded(taken):
+                self._config.answered(taken=taken)
             case Purge(image):
                 for worker in self._workers:
                     if worker is not slot:
@@ -202,7 +200,7 @@ class Supervisor:
 
     def _serving(self, now: float) -> list[Slot]:
         """Return the workers that can take a connection, the best first."""
-        share = max(1, self._settings.connections_max // len(self._workers))
+        share = max(1, self._config.settings.connections_max // len(self._workers))
         able = [w for w in self._workers if w.ready and not w.backlogged and w.open < share]
         return sorted(able, key=lambda worker: (worker.late(now), worker.open, worker.given))
 
@@ -213,9 +211,9 @@ class Supervisor:
         if now >= self._open_at:
             self._opened = True
         for slot in self._slots:
-            hangs_at = slot.hangs_at(self._settings.hang_seconds)
+            hangs_at = slot.hangs_at(self._config.settings.hang_seconds)
             if hangs_at is not None and now >= hangs_at:
-                slot.kill(f"it gave no sign of life for {self._settings.hang_seconds:g} s")
+                slot.kill(f"it gave no sign of life for {self._config.settings.hang_seconds:g} s")
         if self._exit_code is not None:
             self._keep_stopping(now)
             return
@@ -230,7 +228,7 @@ class Supervisor:
             self._announce()
 
     def _announce(self) -> None:
-        cache = self._settings.cache
+        cache = self._config.settings.cache
         api, metrics = (
             ", ".join(each.url for each in self._listeners if each.kind == kind)
             for kind in ("api", "metrics")
@@ -238,7 +236,7 @@ class Supervisor:
         log.info(
             "ready: images at %s (upstream %s), metrics at %s, cache %s",
             api,
-            self._settings.upstream.url,
+            self._config.settings.upstream.url,
             metrics,
             cache.directory if cache.enabled else "off",
         )
@@ -261,8 +259,10 @@ class Supervisor:
     def _enter(self, slot: Slot, control: socket.socket) -> int:
         meter = self._board.meter(slot.row)
         if slot is self._keeper:
-            return self._entries.keeper(self._settings, self._past, control, meter)
-        return self._entries.worker(self._settings, self._workers.index(slot), control, meter)
+            return self._entries.keeper(self._config.settings, self._past, control, meter)
+        return self._entries.worker(
+            self._config.settings, self._workers.index(slot), control, meter
+        )
 
     def _link(self, worker: Slot, now: float) -> None:
         """Connect a worker with the keeper, if both are there."""
@@ -315,7 +315,7 @@ class Supervisor:
 
     def _stop(self, code: int, now: float) -> None:
         self._exit_code, self._stopped_at = code, now
-        self._kill_at = now + self._settings.drain_seconds + DRAIN_GRACE_SECONDS
+        self._kill_at = now + self._config.settings.drain_seconds + DRAIN_GRACE_SECONDS
         self._stop_listening()
         for listener in self._listeners:
             listener.sock.close()
@@ -349,7 +349,7 @@ class Supervisor:
 
     def _next_deadline(self, now: float) -> float:
         deadlines = [self._kill_at, self._leave_at]
-        hang_seconds = self._settings.hang_seconds
+        hang_seconds = self._config.settings.hang_seconds
         for slot in self._slots:
             if (hangs_at := slot.hangs_at(hang_seconds)) is not None:
                 deadlines.append(hangs_at)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.floors import Floors, Usage
 from cacheproxy.core.health import Fault
 from cacheproxy.core.ledger import BLOCK_BYTES, Ledger
-from cacheproxy.metrics import CACHE_EFFECTIVE_LIMIT_BYTES, Meter
+from cacheproxy.errors import ConfigError
+from cacheproxy.metrics import CACHE_EFFECTIVE_LIMIT_BYTES, CACHE_LIMIT_BYTES, Meter
 from cacheproxy.store.layout import Table
 from cacheproxy.store.place import Space
 from cacheproxy.store.writer import Writer
+
+log = logging.getLogger(__name__)
 
 CHUNKS_MIN = 8  # a limit without room for so many chunks is none to work with
 
@@ -20,15 +24,49 @@ class Allowance:
     """Keeps `ledger.limit`."""
 
     def __init__(
-        self, ledger: Ledger, writer: Writer, meter: Meter, settings: CacheSettings
+        self,
+        ledger: Ledger,
+        writer: Writer,
+        meter: Meter,
+        settings: CacheSettings,
+        *,
+        fixed_cost: int,
     ) -> None:
+        """`fixed_cost`: bytes that are used whatever is stored; ConfigError for too small a limit."""
         self._ledger = ledger
         self._writer = writer
         self._meter = meter
         self._chunk_bytes = settings.chunk_bytes
-        self._limit = settings.limit_bytes
+        self._limit_min = fixed_cost + CHUNKS_MIN * settings.chunk_bytes
+        self.limit_bytes = self._checked(settings.limit_bytes)  # as configured
         self._floors = Floors(settings.free_bytes_min, settings.free_inodes_min)
-        self._use(settings.limit_bytes)
+        self._meter.set(CACHE_LIMIT_BYTES, self.limit_bytes)
+        self._use(self.limit_bytes)
+
+    def relimit(self, limit_bytes: int) -> None:
+        """Change the configured limit; what is too much goes in the background.
+
+        `ConfigError`, and nothing is changed, if it is too small.
+        """
+        lowered = self._ledger.limit < self.limit_bytes
+        self.limit_bytes = self._checked(limit_bytes)
+        self._meter.set(CACHE_LIMIT_BYTES, limit_bytes)
+        log.info("the limit is %d bytes now, %d are used", limit_bytes, self._ledger.used)
+        # What the floors allow now is seen soon; until then no more than they did.
+        self._use(min(limit_bytes, self._ledger.limit) if lowered else limit_bytes)
+        if self._ledger.pinned > self._ledger.pinned_max:
+            log.warning(
+                "%d bytes are pinned, more than the %d that a limit of %d bytes allows:"
+                " unpin images, or raise image_cache_size",
+                *(self._ledger.pinned, max(0, self._ledger.pinned_max), limit_bytes),
+            )
+
+    def _checked(self, limit: int) -> int:
+        if limit < self._limit_min:
+            raise ConfigError(
+                f"[cache] image_cache_size = {limit} is too small: at least {self._limit_min}"
+            )
+        return limit
 
     def saw(self, space: Space) -> Fault | None:
         """This is what the disk has left now; FULL if that leaves no room to work in."""
@@ -41,7 +79,7 @@ class Allowance:
         )
         self._use(
             self._floors.lowered(
-                self._limit, usage, space.free_bytes, space.free_inodes, time.monotonic()
+                self.limit_bytes, usage, space.free_bytes, space.free_inodes, time.monotonic()
             )
         )
         return Fault.FULL if ledger.files_max < CHUNKS_MIN * self._chunk_bytes else None

@@ -30,7 +30,6 @@ from cacheproxy.core.ledger import Reservation
 from cacheproxy.errors import PinsFullError, StorageError
 from cacheproxy.metrics import (
     CACHE_BYTES,
-    CACHE_LIMIT_BYTES,
     PINNED_BYTES,
     RESERVED_BYTES,
     Meter,
@@ -64,6 +63,7 @@ class ChunkStore(RecordBook, ProvenChunks):
         self._room = parts.room
         self._watch = parts.watch
         self._owners = parts.owners
+        self.allowance = parts.allowance
         self._intake = parts.intake
         self.survey = Survey(stock, parts.departures)
         self._tasks: list[asyncio.Task[None]] = []
@@ -96,7 +96,6 @@ class ChunkStore(RecordBook, ProvenChunks):
         parts = await assemble(settings, meter, on_dying, rebuild=rebuild, device=device)
         store = cls(parts, trusting=settings.verify == "never")
         parts.on_change.append(store._changed)
-        meter.set(CACHE_LIMIT_BYTES, settings.limit_bytes)
         store._changed()
         reconciler = Reconciler(parts.stock, store._busy)
         store._tasks = [
@@ -143,6 +142,10 @@ class ChunkStore(RecordBook, ProvenChunks):
     async def reconciled(self) -> None:
         """Wait until files and index say the same, and the ledger is exact."""
         await asyncio.wait([task for task in self._tasks if task.get_name() == RECONCILE])
+
+    def reshare(self, percent: int) -> None:
+        """Change the part of the limit that a project may fill before its own chunks go first."""
+        self._room.project_share = percent
 
     def _changed(self) -> None:
         """The ledger has changed."""

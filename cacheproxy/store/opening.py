@@ -13,9 +13,8 @@ from cacheproxy.config import CacheSettings
 from cacheproxy.core.eviction import LeastRecentlyUsed
 from cacheproxy.core.ledger import BLOCK_BYTES, Ledger
 from cacheproxy.core.proof import Identity, Proofs
-from cacheproxy.errors import ConfigError
 from cacheproxy.metrics import Meter
-from cacheproxy.store.allowance import CHUNKS_MIN, Allowance
+from cacheproxy.store.allowance import Allowance
 from cacheproxy.store.departures import Departures
 from cacheproxy.store.digest import zero_digest
 from cacheproxy.store.disk import Disk
@@ -55,6 +54,7 @@ class Parts:
     intake: Intake
     room: Room
     owners: Owners
+    allowance: Allowance
     on_change: list[Callable[[], None]]  # called after each change of the ledger
 
 
@@ -151,6 +151,8 @@ async def assemble(
     try:
         opened = await threads.run(_open, settings, rebuild, device, discard=_let_go)
         on_change: list[Callable[[], None]] = []
+        # Without the index: that it has grown is not the limit's fault.
+        fixed = MARGIN_BYTES + opened.fixed_cost + PREFIXES * BLOCK_BYTES
         ledger = _start_ledger(opened, settings, on_change)
         index_cost = opened.index_cost
 
@@ -179,9 +181,9 @@ async def assemble(
         )
         departures = Departures(stock, on_dying)
         zeros = Zeros(writer, opened.zeros_known, *opened.zeros_file)
-        room = Room(stock, departures)
+        room = Room(stock, departures, project_share=settings.project_share)
         promise = Promise(ledger, writer)
-        allowance = Allowance(ledger, writer, meter, settings)
+        allowance = Allowance(ledger, writer, meter, settings, fixed_cost=fixed)
         return Parts(
             stock=stock,
             zeros=zeros,
@@ -191,6 +193,7 @@ async def assemble(
             watch=Watch(stock, opened.place, allowance.saw, settings.disk_hang_seconds),
             room=room,
             owners=Owners(writer, opened.owners),
+            allowance=allowance,
             on_change=on_change,
         )
     except BaseException:
@@ -227,16 +230,11 @@ def _start_ledger(
         quarantine=opened.files.quarantined(),
         overhead=opened.fixed_cost + opened.index_cost,
     )
-    # Without the index: that it has grown is not the limit's fault.
-    fixed = MARGIN_BYTES + opened.fixed_cost + PREFIXES * BLOCK_BYTES
-    smallest = fixed + CHUNKS_MIN * settings.chunk_bytes
-    if settings.limit_bytes < smallest:
-        raise ConfigError(
-            f"[cache] image_cache_size = {settings.limit_bytes} is too small: at least {smallest}"
-        )
     state = opened.state
     if state is None or not state.clean:
         # Before the crash there was room for the files beside the overhead, as there is now.
         promised = ledger.files_max if state is None else min(state.promised, ledger.files_max)
+        if state is not None and ledger.files > ledger.files_max:  # the limit was larger then
+            promised = state.promised
         ledger.adjust(unknown=max(0, promised - ledger.files))
     return ledger

@@ -26,7 +26,6 @@ class Promise:
     def __init__(self, ledger: Ledger, writer: Writer) -> None:
         self._ledger = ledger
         self._writer = writer
-        self._step = max(min(STEP_BYTES, ledger.limit // SMALL_SHARE), ledger.limit // LARGE_SHARE)
         self._rising: asyncio.Future[None] | None = None
 
     async def cover(self) -> None:
@@ -53,6 +52,11 @@ class Promise:
     def settle(self) -> None:
         """The store is closing and everything is exact."""
         self._write(self._ledger.files, clean=True)
+
+    @property
+    def _step(self) -> int:
+        limit = self._ledger.limit
+        return max(min(STEP_BYTES, limit // SMALL_SHARE), limit // LARGE_SHARE)
 
     @property
     def _needed(self) -> int:

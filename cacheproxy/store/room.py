@@ -18,7 +18,7 @@ from cacheproxy.store.stock import Stock
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 5.0  # a reservation's longest wait
-AHEAD_BYTES = 64 << 20  # evicted at once for several waiters together
+AHEAD_BYTES = 256 << 20  # on their way out at once, whatever is wanted
 PAUSE_SECONDS = 0.1  # between two searches of which the first found too little
 SCAN_SLICE = 64  # candidates looked at before the loop gets its turn
 SCAN_MAX = 8192  # candidates looked at in one search for victims
@@ -34,7 +34,8 @@ class _Waiter:
 class Room:
     """Reservations in order of arrival; evicts for all who wait together."""
 
-    def __init__(self, stock: Stock, departures: Departures) -> None:
+    def __init__(self, stock: Stock, departures: Departures, *, project_share: int) -> None:
+        """`project_share`: percent of the limit above which a project's own chunks go first."""
         self._ledger = stock.ledger
         self._entries = stock.entries
         self._holds = stock.holds
@@ -42,6 +43,7 @@ class Room:
         self._writer = stock.writer
         self._disk = stock.disk
         self._departures = departures
+        self.project_share = project_share
         self._waiters: deque[_Waiter] = deque()
         self._wake = asyncio.Event()
         self._granting = False
@@ -99,14 +101,15 @@ class Room:
 
     def _wanted(self) -> int:
         """Return the bytes that have to go, beside those that are going."""
-        if not self._waiters:
-            return max(0, self._ledger.excess - self._departures.expected())
-        waiting = 0
-        for waiter in self._waiters:
-            waiting += allocated(waiter.size)
-            if waiting >= AHEAD_BYTES:
-                break
-        return max(0, waiting - self._ledger.free - self._departures.expected())
+        wanted = self._ledger.excess
+        if self._waiters:
+            waiting = 0
+            for waiter in self._waiters:
+                waiting += allocated(waiter.size)
+                if waiting >= AHEAD_BYTES:
+                    break
+            wanted = waiting - self._ledger.free
+        return max(0, min(wanted, AHEAD_BYTES) - self._departures.expected())
 
     async def run(self) -> None:
         """Evict whenever somebody waits, or more is used than allowed; runs until cancelled."""

@@ -25,8 +25,9 @@ from cacheproxy.metrics import CONNECTIONS, Meter
 from cacheproxy.processes import listeners
 from cacheproxy.processes.channel import Channel
 from cacheproxy.processes.control import Control
+from cacheproxy.processes.entries import Entries
 from cacheproxy.processes.past import Past
-from cacheproxy.processes.supervisor import Entries, Supervisor
+from cacheproxy.processes.supervisor import Supervisor
 from harness.waiting import until
 
 
@@ -183,7 +184,8 @@ def main() -> int:
             return runner.run(run())
 
     logs.to_stderr("cacheproxy")
-    return Supervisor(settings, Entries(keeper, worker), listeners.bind(settings)).run()
+    entries = Entries(keeper, worker, lambda settings: settings)
+    return Supervisor(settings, entries, listeners.bind(settings)).run()
 
 
 if __name__ == "__main__":

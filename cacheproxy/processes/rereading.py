@@ -1,0 +1,49 @@
+"""The settings in force, and those that the keeper has still to take after a SIGHUP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from cacheproxy.config import Settings
+from cacheproxy.errors import ConfigError
+from cacheproxy.processes.orders import Reload
+from cacheproxy.processes.slot import Slot
+
+log = logging.getLogger(__name__)
+
+
+class Rereading:
+    """Reads the configuration again; what the keeper refuses never comes into force."""
+
+    def __init__(self, settings: Settings, reread: Callable[[Settings], Settings]) -> None:
+        self.settings = settings
+        self._reread = reread
+        self._offered = settings
+
+    def read(self, keeper: Slot | None) -> None:
+        """Read the files and offer the keeper what they say; a bad file is only logged."""
+        try:
+            self._offered = self._reread(self.settings)
+        except ConfigError as error:
+            log.error("nothing is changed: %s", error)  # noqa: TRY400  (the message says what to do)
+            return
+        log.info("the configuration was read again")
+        self.offer(keeper)
+
+    def offer(self, keeper: Slot | None) -> None:
+        """Tell a keeper that is ready what it does not know yet; one that is away will find it."""
+        if self._offered == self.settings:
+            return
+        if keeper is None or keeper.pid is None:
+            self.answered(taken=True)
+        elif keeper.ready:
+            cache = self._offered.cache
+            keeper.send(Reload(limit_bytes=cache.limit_bytes, project_share=cache.project_share))
+
+    def answered(self, *, taken: bool) -> None:
+        """The keeper has taken what it was offered, or has refused it."""
+        if taken:
+            self.settings = self._offered
+        else:
+            self._offered = self.settings
