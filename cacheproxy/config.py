@@ -42,6 +42,8 @@ class CacheSettings:
     keeper_wait_seconds: float = 5.0  # a worker's longest wait for a sign of life of the keeper
     verify: Literal["disk-read", "always", "never"] = "disk-read"  # see chunkread.py
     proof_seconds: float = 3600.0  # how long a proof is believed
+    scrub_rate: int = 8 * MIB  # bytes read again per second in the background; 0: none
+    scrub_interval_days: int = 7  # from the beginning of one round to that of the next, at least
     hot_files_max: int = 512  # open chunk files per worker
     bypass_rereads_max: int = 4  # whole-image re-reads at once, sources without ranges
 

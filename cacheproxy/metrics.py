@@ -167,6 +167,19 @@ CHUNKS_MISSING = Counter(
     "cacheproxy_chunks_missing_total",
     "Chunks whose files somebody else had removed, noticed when they were wanted.",
 )
+SCRUBBED_CHUNKS = Counter(
+    "cacheproxy_scrubbed_chunks_total",
+    "Chunks that were read again from the disk in the background.",
+)
+SCRUBBED_BYTES = Counter(
+    "cacheproxy_scrubbed_bytes_total",
+    "Bytes of chunks that were read again from the disk in the background.",
+    unit="bytes",
+)
+SCRUB_DAMAGED = Counter(
+    "cacheproxy_scrub_damaged_total",
+    "Chunks found damaged or missing in the background, before anybody asked for them.",
+)
 EVICTED_BYTES = Counter(
     "cacheproxy_evicted_bytes_total",
     "Bytes of chunks evicted to make room.",
@@ -238,6 +251,15 @@ DISK_FREE_BYTES = Gauge(
 DISK_FREE_INODES = Gauge(
     "cacheproxy_disk_free_inodes",
     "Inodes that the cache's file system has left; 0 where it does not count them.",
+)
+SCRUB_PROGRESS = Gauge(
+    "cacheproxy_scrub_progress",
+    "How far the background check of all chunks is: 0 to 1, 0 between two rounds.",
+)
+SCRUB_FINISHED = Gauge(
+    "cacheproxy_scrub_finished_timestamp_seconds",
+    "When the background check last came to its end, in seconds since 1970; 0: never.",
+    unit="seconds",
 )
 LEASES = Gauge(
     "cacheproxy_leases",
@@ -315,6 +337,8 @@ EQUATIONS: Sequence[Equation] = (
     ),
     Equation([Term(CACHE_BYTES), Term(RESERVED_BYTES)], "<=", [Term(CACHE_LIMIT_BYTES)]),
     Equation([Term(PINNED_BYTES)], "<=", [Term(CACHE_BYTES)]),
+    Equation([Term(SCRUB_DAMAGED)], "<=", [Term(VERIFY_FAILURES), Term(CHUNKS_MISSING)]),
+    Equation([Term(SCRUB_DAMAGED)], "<=", [Term(SCRUBBED_CHUNKS)]),
     Equation([Term(RESERVED_BYTES)], "=", []),
     Equation([Term(LEASES)], "=", []),
     Equation([Term(FLIGHTS)], "=", []),

@@ -248,6 +248,16 @@ SECTIONS = (
                 "With verify = disk-read: how long a chunk that was read and hashed may be sent from memory without being hashed again.",
             ),
             Option(
+                "scrub_rate",
+                Size(0),
+                "Bytes per second at which all chunks are read again from the disk in the background and compared with their digests, so that damage is found before it is wanted. Less while the cache is busy. 0: never.",
+            ),
+            Option(
+                "scrub_interval_days",
+                Whole(0, 3650),
+                "From the beginning of one such round to the beginning of the next, at least. A round goes on after a restart where it was.",
+            ),
+            Option(
                 "hot_files_max",
                 Whole(16, 65536),
                 "Chunk files that each worker keeps open for repeated hits.",

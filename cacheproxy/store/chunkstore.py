@@ -39,7 +39,9 @@ from cacheproxy.store.opening import Parts, assemble
 from cacheproxy.store.provenchunks import OpenChunk, ProvenChunks
 from cacheproxy.store.reconcile import Reconciler
 from cacheproxy.store.recordbook import RecordBook
+from cacheproxy.store.scrub import Scrubber, ScrubStatus
 from cacheproxy.store.survey import Survey
+from cacheproxy.store.verification import Progress, Verification, verify_chunks
 
 __all__ = ["ChunkStore", "OpenChunk", "Reservation", "Stored"]
 
@@ -66,6 +68,7 @@ class ChunkStore(RecordBook, ProvenChunks):
         self.allowance = parts.allowance
         self._intake = parts.intake
         self.survey = Survey(stock, parts.departures)
+        self._scrubber = Scrubber(stock.writer, stock.threads, stock.meter, self.check)
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str:
@@ -103,6 +106,9 @@ class ChunkStore(RecordBook, ProvenChunks):
             asyncio.create_task(reconciler.run(), name=RECONCILE),
             asyncio.create_task(parts.watch.run(), name="watch"),
         ]
+        if settings.scrub_rate:
+            scrub = store._scrubber.run(settings.scrub_rate, settings.scrub_interval_days)
+            store._tasks.append(asyncio.create_task(scrub, name="scrub"))
         for task in store._tasks:
             task.add_done_callback(_tell_failure)
         return store
@@ -199,6 +205,21 @@ class ChunkStore(RecordBook, ProvenChunks):
         left = await self._threads.run(self._files.empty_quarantine)
         self._ledger.adjust(quarantine=left - self._ledger.quarantine)
         return before - left
+
+    # --- damage -----------------------------------------------------------------------------------
+
+    def scrub_status(self) -> ScrubStatus:
+        """Return how far the background check of all chunks is."""
+        return self._scrubber.status()
+
+    async def verify(
+        self, digests: Iterable[bytes] | None = None, progress: Progress | None = None
+    ) -> Verification:
+        """Read these chunks, or all, from the disk now; damaged ones are set aside.
+
+        `progress` is called with what is known so far, after each chunk.
+        """
+        return await verify_chunks(self.check, self._writer, self._threads, digests, progress)
 
     # --- pins -------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from cacheproxy.errors import (
     StorageError,
 )
 from cacheproxy.store.digest import DIGEST_BYTES
+from cacheproxy.store.proving import disk_holds
 from cacheproxy.store.quarantine import Quarantine
 from cacheproxy.store.tree import PREFIXES, Tree, temporary_name
 
@@ -99,7 +100,15 @@ class ChunkFiles:
         Raises `ConfigError` if it cannot be written, is of another version, or is in use;
         `StorageError` if the disk fails at the moment.
         """
-        tree = Tree.take(directory, device)
+        return cls._of(Tree.take(directory, device))
+
+    @classmethod
+    def examine(cls, directory: Path) -> ChunkFiles:
+        """Lock the directory of a store, and change nothing in it; raises what `open` does."""
+        return cls._of(Tree.examine(directory))
+
+    @classmethod
+    def _of(cls, tree: Tree) -> ChunkFiles:
         try:
             return cls(tree)
         except OSError as error:
@@ -241,6 +250,18 @@ class ChunkFiles:
             os.close(fd)
             raise ChunkLostError("the chunk's file is no regular file")
         return fd, Identity.of(status)
+
+    def check(self, digest: bytes) -> tuple[int, bool]:
+        """Return the size of a chunk's file, and whether the disk itself holds the right bytes.
+
+        Raises what `open_chunk` does.
+        """
+        fd, identity = self.open_chunk(digest)
+        try:
+            fits = 0 < identity.size <= CHUNK_BYTES_MAX
+            return identity.size, fits and disk_holds(fd, digest, identity.size)
+        finally:
+            os.close(fd)
 
     def unlink(self, digests: list[bytes]) -> list[StorageError | None]:
         """Remove chunk files, one after the other; a file that is gone already counts as removed."""

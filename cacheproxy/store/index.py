@@ -89,6 +89,13 @@ _DAMAGED = (
 )
 
 
+def refuse_truncated(env: lmdb.Environment, data: Path) -> None:
+    """A map that is longer than its file would end the process with SIGBUS."""
+    needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    if data.stat().st_size < needed:
+        raise IndexDamagedError("the index file is cut short")
+
+
 class IndexFile:
     """The open LMDB file.  `apply` is for the writer thread only, the rest for any."""
 
@@ -113,7 +120,7 @@ class IndexFile:
             )
         try:
             with opening:
-                self._refuse_truncated()
+                refuse_truncated(self._env, self._data)
                 # A reader that died with a transaction open would make the file grow for ever.
                 self._env.reader_check()
                 with self._env.begin(write=True) as txn:  # one commit makes them all
@@ -126,12 +133,6 @@ class IndexFile:
         except BaseException:
             self._env.close()
             raise
-
-    def _refuse_truncated(self) -> None:
-        """A map that is longer than its file would end the process with SIGBUS."""
-        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if self._data.stat().st_size < needed:
-            raise IndexDamagedError("the index file is cut short")
 
     def _settle_schema(self, txn: lmdb.Transaction[bytes]) -> None:
         meta = self._tables[Table.META]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import enum
+import logging
 import os
 import time
 from collections.abc import Hashable
@@ -16,7 +18,10 @@ from cacheproxy.store.files import CHUNK_BYTES_MAX
 from cacheproxy.store.layout import ChunkEntry
 from cacheproxy.store.proving import read_proven
 from cacheproxy.store.stock import Stock
+from cacheproxy.store.threads import Threads
 from cacheproxy.store.zeros import Zeros
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,24 @@ class OpenChunk:
     fd: int
     identity: Identity
     proven_at: float  # time.monotonic()
+
+
+class Verdict(enum.Enum):
+    """What became of a chunk that was looked at on the disk."""
+
+    RIGHT = enum.auto()
+    DAMAGED = enum.auto()  # and set aside
+    MISSING = enum.auto()  # the index listed it, but somebody has removed its file
+    UNREADABLE = enum.auto()  # the disk did not let its file be opened
+    GONE = enum.auto()  # not in the cache, or not any more
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The outcome of a check."""
+
+    verdict: Verdict
+    size: int = 0  # bytes that were read
 
 
 class ProvenChunks:
@@ -94,15 +117,12 @@ class ProvenChunks:
                 self._open_and_prove, digest, size, known, trusting, discard=_close_opened
             )
         except ChunkLostError:
-            if self._entry(digest) == entry:
-                self._entries.remove(digest)
-                self._meter.inc(CHUNKS_MISSING)
+            self._missing(digest, entry)
             raise
         finally:
             self.unprotect(digest)
         if opened is None:
-            if self._entry(digest) == entry:
-                self._departures.expel(digest, entry.cost)
+            self._damaged(digest, entry)
             raise ChunkLostError("the chunk is damaged")
         if opened.identity.size != size or self._departures.going(digest):
             os.close(opened.fd)
@@ -135,6 +155,50 @@ class ProvenChunks:
             raise
         os.close(fd)
         return None
+
+    def _missing(self, digest: bytes, entry: ChunkEntry) -> bool:
+        """Its file was not there; False if that was not the one that is listed now."""
+        listed = self._same(digest, entry)
+        if listed:
+            self._entries.remove(digest)
+            self._meter.inc(CHUNKS_MISSING)
+        return listed
+
+    def _damaged(self, digest: bytes, entry: ChunkEntry) -> bool:
+        """Its file was damaged; False if that was not the one that is listed now."""
+        listed = self._same(digest, entry)
+        if listed:
+            self._departures.expel(digest, entry.cost)
+        return listed
+
+    def _same(self, digest: bytes, entry: ChunkEntry) -> bool:
+        """Whether a chunk that was listed before an `await` still is; it may have been used."""
+        now = self._entry(digest)
+        return now is not None and now._replace(place=entry.place) == entry
+
+    # --- checking ---------------------------------------------------------------------------------
+
+    async def check(self, digest: bytes, threads: Threads) -> Checked:
+        """Read a chunk from the disk itself, whatever is in memory; set it aside if it is damaged.
+
+        Nothing else changes: it is not protected, used or believed any longer for that.
+        """
+        self._check_open()
+        entry = self._entry(digest)
+        if entry is None:
+            return Checked(Verdict.GONE)
+        try:
+            size, right = await threads.run(self._files.check, digest)
+        except ChunkLostError:
+            there = self._missing(digest, entry)
+            return Checked(Verdict.MISSING if there else Verdict.GONE)
+        except StorageError as error:
+            log.warning("chunk %s: %s", digest.hex(), error)
+            return Checked(Verdict.UNREADABLE)
+        if right:
+            return Checked(Verdict.RIGHT, size)
+        there = self._damaged(digest, entry)
+        return Checked(Verdict.DAMAGED if there else Verdict.GONE, size)
 
     # --- who needs what ---------------------------------------------------------------------------
 

@@ -20,11 +20,17 @@ class Threads:
     `on_error` is told on the loop whatever work fails with.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        count: int = THREADS,
+        name: str = "cache-io",
+        begin: Callable[[], None] | None = None,
+    ) -> None:
+        """`begin` is called in each thread, first."""
         self.on_error: Callable[[BaseException], None] = lambda _: None
         self._since: dict[object, float] = {}  # when what runs now began; changed in the threads
         self._loop = asyncio.get_running_loop()
-        self._pool = ThreadPoolExecutor(THREADS, "cache-io")
+        self._pool = ThreadPoolExecutor(count, name, begin)
         self._jobs: set[asyncio.Future[Any]] = set()
 
     def start(self, work: Callable[..., T], *args: object) -> asyncio.Future[T]:

@@ -41,7 +41,7 @@ def temporary_name() -> str:
 class Tree:
     """A locked cache directory, complete; `release` unlocks it."""
 
-    def __init__(self, directory: Path, marker: int, *, fresh: bool) -> None:
+    def __init__(self, directory: Path, marker: int, *, fresh: bool, as_it_is: bool) -> None:
         self.fresh = fresh  # made just now
         self.directory = directory
         self.marker = directory / _MARKER
@@ -49,6 +49,9 @@ class Tree:
         self.chunks, self.quarantine, self.index, self.staging = (
             directory / name for name in _FOLDERS
         )
+        self.unnamed_files = False
+        if as_it_is:
+            return
         for name in _FOLDERS:
             (directory / name).mkdir(mode=0o750, exist_ok=True)
         for path in self.staging.iterdir():  # what an earlier keeper was writing when it ended
@@ -75,10 +78,26 @@ class Tree:
         except OSError as error:
             raise cls.translated(directory, error) from error
         try:
-            return cls(directory, marker, fresh=_claim(directory, marker))
+            return cls(directory, marker, fresh=_claim(directory, marker), as_it_is=False)
         except OSError as error:
             os.close(marker)
             raise cls.translated(directory, error) from error
+        except BaseException:
+            os.close(marker)
+            raise
+
+    @classmethod
+    def examine(cls, directory: Path) -> Tree:
+        """Lock a tree that is there already, and change nothing in it; raises what `take` does."""
+        try:
+            marker = os.open(directory / _MARKER, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise ConfigError(f"[cache] directory {directory} holds no chunk store") from error
+        except OSError as error:
+            raise cls.translated(directory, error) from error
+        try:
+            _check_version(directory, _lock(directory, marker))
+            return cls(directory, marker, fresh=False, as_it_is=True)
         except BaseException:
             os.close(marker)
             raise
@@ -105,8 +124,8 @@ class Tree:
             yield self.directory / name
 
 
-def _claim(directory: Path, marker: int) -> bool:
-    """Lock the tree and check its version; True if it is to be made."""
+def _lock(directory: Path, marker: int) -> bytes:
+    """Lock the tree; returns what the marker says."""
     try:
         fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -114,7 +133,12 @@ def _claim(directory: Path, marker: int) -> bool:
             f"[cache] directory {directory} is in use by another cacheproxy:"
             " stop that one, or name another directory"
         ) from error
-    text = os.pread(marker, 64, 0)
+    return os.pread(marker, 64, 0)
+
+
+def _claim(directory: Path, marker: int) -> bool:
+    """Lock the tree and check its version; True if it is to be made."""
+    text = _lock(directory, marker)
     if not text:
         taken = [name for name in _FOLDERS if os.path.lexists(directory / name)]
         if taken:
@@ -131,6 +155,11 @@ def _claim(directory: Path, marker: int) -> bool:
         finally:
             os.close(folder)
         return True
+    _check_version(directory, text)
+    return False
+
+
+def _check_version(directory: Path, text: bytes) -> None:
     match = _MARKER_TEXT.fullmatch(text)
     if match is None:
         raise ConfigError(
@@ -141,7 +170,6 @@ def _claim(directory: Path, marker: int) -> bool:
             f"[cache] directory {directory} is of version {int(match[1])}, this program knows"
             f" {TREE_VERSION}: empty the directory, or name another one"
         )
-    return False
 
 
 def _has_unnamed_files(staging: Path) -> bool:

@@ -185,6 +185,7 @@ async def open_case(directory: Path, *, limit: int = LIMIT, **more: Any) -> Stor
     board = Board.create(1)
     dying: list[tuple[bytes, Hashable]] = []
     changed = asyncio.Event()
+    more.setdefault("scrub_rate", 0)  # nothing happens by itself
     settings = CacheSettings(directory=directory, limit_bytes=limit, chunk_bytes=CHUNK, **more)
 
     def on_dying(digest: bytes, holder: Hashable) -> None:
