@@ -80,6 +80,7 @@ async def _keeper(
             keeper_pid=os.getpid(),
             workers=[Worker(number=each.worker, pid=each.pid) for each in keeper.workers()],
             keeper_starts=int(meter.total(CHILD_STARTS, "keeper")),
+            worker_count=settings.workers,
             worker_starts=int(meter.total(CHILD_STARTS, "worker")),
         )
 

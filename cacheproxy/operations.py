@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -43,6 +43,8 @@ from cacheproxy.store.chunkstore import ChunkStore
 log = logging.getLogger(__name__)
 
 BACKGROUND_MAX = 8  # prefetches that nobody waits for
+HELD_LOOK_SECONDS = 0.05  # between two looks whether evicted chunks are still held ...
+HELD_LOOKS_MAX = 20
 
 Look = Callable[[], Progress]
 
@@ -173,10 +175,20 @@ class Operations:
             else:
                 costs[digest] = standing.cost
         await self._store.drop(costs)
+        await self._patience(costs)
         for digest, cost in costs.items():
             held = self._store.survey.standing(digest).going
             state = "held" if held else "dropped"
             counts[block[digest]].update({f"{state}_chunks": 1, f"{state}_disk_bytes": cost})
+
+    async def _patience(self, digests: Collection[bytes]) -> None:
+        """Wait a little for workers to close what they keep open for repeated hits."""
+        left = set(digests)
+        for _ in range(HELD_LOOKS_MAX):
+            left = {digest for digest in left if self._store.survey.standing(digest).going}
+            if not left:
+                return
+            await asyncio.sleep(HELD_LOOK_SECONDS)
 
     # --- prefetch ---------------------------------------------------------------------------------
 

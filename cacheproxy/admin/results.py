@@ -35,6 +35,7 @@ class Processes(Told, frozen=True, kw_only=True):
     keeper_pid: int
     workers: list[Worker]
     keeper_starts: int  # more than one: it was started again
+    worker_count: int  # as configured
     worker_starts: int
 
 

@@ -3,6 +3,7 @@
 The client sends one line, `{"version": 1, "request": {"command": …}}`, and keeps its side open: its
 end of file takes the request back.  The daemon answers with lines, each an object with an `event`:
 
+    alive      nothing new; at least every `ALIVE_SECONDS` there is some line
     progress   how far it is; some are left out where the client is slow
     rows       a part of a list
     result     the last line, if it went well
@@ -20,6 +21,7 @@ from cacheproxy.errors import ProxyError
 VERSION = 1
 REQUEST_BYTES_MAX = 512 << 10
 EVENT_BYTES_MAX = 4 << 20
+ALIVE_SECONDS = 2.0
 
 
 class WireError(ProxyError):
@@ -35,6 +37,10 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Event(msgspec.Struct, frozen=True, tag_field="event", tag=str.lower):
     """The base of what the daemon says."""
+
+
+class Alive(Event, frozen=True):
+    """It goes on."""
 
 
 class Progressed(Event, frozen=True, tag="progress"):
@@ -62,7 +68,7 @@ class Error(Event, frozen=True):
     message: str
 
 
-AnyEvent = Progressed | Rows | Result | Error
+AnyEvent = Alive | Progressed | Rows | Result | Error
 
 
 class _Versioned(msgspec.Struct):

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import cast
 
@@ -128,6 +129,7 @@ class Client:
         self._operations = operations
         self._watch = Watch()
         self._told = b""  # the progress told last
+        self._told_at = 0.0  # when anything was told last
 
     async def serve(self) -> None:
         """Read the request, and answer it."""
@@ -179,6 +181,7 @@ class Client:
         """Do what is asked, for as long as somebody wants to know."""
         work = asyncio.create_task(self._answer(request), name=f"admin {type(request).__name__}")
         gone = asyncio.create_task(self._reader.read(1), name="admin client")
+        self._told_at = time.monotonic()
         try:
             while not work.done():
                 await asyncio.wait(
@@ -246,15 +249,22 @@ class Client:
 
     async def _say(self, event: wire.AnyEvent) -> None:
         """Say something that must not be lost; TimeoutError if the client does not read."""
-        self._writer.write(wire.encode(event))
+        self._write(wire.encode(event))
         async with asyncio.timeout(ANSWER_SECONDS):
             await self._writer.drain()
 
     def _show_progress(self) -> None:
         """Tell how far it is, if that is news and the client has read the last of it."""
-        if self._watch.look is None or self._writer.transport.get_write_buffer_size():
+        if self._writer.transport.get_write_buffer_size():
             return
-        line = wire.encode(wire.Progressed(progress=self._watch.look()))
-        if line != self._told:
-            self._told = line
-            self._writer.write(line)
+        if self._watch.look is not None:
+            line = wire.encode(wire.Progressed(progress=self._watch.look()))
+            if line != self._told:
+                self._told = line
+                self._write(line)
+        if time.monotonic() - self._told_at >= wire.ALIVE_SECONDS:
+            self._write(wire.encode(wire.Alive()))
+
+    def _write(self, line: bytes) -> None:
+        self._told_at = time.monotonic()
+        self._writer.write(line)

@@ -24,6 +24,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cacheproxy.metrics": ("cacheproxy.errors",),
     "cacheproxy.logs": ("cacheproxy.errors",),
     "cacheproxy.admin": ("cacheproxy.errors",),
+    "cacheproxy.cli": (
+        *("cacheproxy.admin", "cacheproxy.errors", "cacheproxy.options", "cacheproxy.version"),
+    ),
+    "cacheproxy.cli.serve": ("cacheproxy",),
     "cacheproxy.core": VOCABULARY,
     "cacheproxy.store": ("cacheproxy.core", *NOUNS, *VOCABULARY),
     "cacheproxy.fill": ("cacheproxy.core", "cacheproxy.store", "backends", *NOUNS),
@@ -53,7 +57,7 @@ MUST_NOT_IMPORT: dict[str, tuple[str, ...]] = {
     "registry": (),
     "registry.web": ("registry.app", "registry.db"),
 }
-PROGRAMS = ("cacheproxy.__main__", "cacheproxy.demo")  # they start what app builds
+PROGRAMS = ("cacheproxy.cli.serve", "cacheproxy.demo")  # they start what app builds
 
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "lmdb": ("cacheproxy.store",),

@@ -438,7 +438,7 @@ def test_the_supervisor_stays_small() -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-c"),
-            "import sys, cacheproxy.__main__; print([m for m in ('asyncio', 'aiohttp', 'lmdb', 'uvloop') if m in sys.modules])",
+            "import sys, cacheproxy.cli.serve; print([m for m in ('asyncio', 'aiohttp', 'lmdb', 'uvloop') if m in sys.modules])",
         ],
         cwd=REPOSITORY,
         capture_output=True,

@@ -1,0 +1,68 @@
+"""`cacheproxy serve`: the daemon itself."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from argparse import Namespace
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from cacheproxy import logs, startchecks
+from cacheproxy.cli.manual import DEFAULT_FILE
+from cacheproxy.config import Settings
+from cacheproxy.errors import ConfigError
+from cacheproxy.metrics import Meter
+from cacheproxy.options import load
+from cacheproxy.processes import listeners
+from cacheproxy.processes.entries import Entries
+from cacheproxy.processes.past import Past
+from cacheproxy.processes.supervisor import Supervisor
+from cacheproxy.reloading import reread
+
+log = logging.getLogger(__name__)
+
+
+def run(arguments: Namespace) -> int:
+    """Serve until stopped; the exit code (1: it cannot start, and has said why)."""
+    logs.to_stderr("cacheproxy")
+    try:
+        return serve(arguments.config_file or [DEFAULT_FILE])
+    except ConfigError as error:
+        log.error("%s", error)  # noqa: TRY400  (the message says what to do)
+        return 1
+    except KeyboardInterrupt:  # before anything was started
+        return 130
+
+
+def serve(files: Sequence[Path]) -> int:
+    """Serve until stopped; the exit code.  ConfigError if it cannot start."""
+    settings = load(files)
+    bound = listeners.bind(settings)
+    try:
+        if settings.cache.enabled:
+            startchecks.check_directory(settings.cache.directory)
+        startchecks.check_upstream(settings.upstream.url)
+    except BaseException:
+        for listener in bound:
+            listener.sock.close()
+        raise
+    entries = Entries(_keeper, _worker, partial(reread, files))
+    return Supervisor(settings, entries, bound).run()
+
+
+# What children run is imported by them, after the fork: the supervisor stays small, and inherits no
+# library's threads or state to them.
+
+
+def _keeper(settings: Settings, past: Past, control: socket.socket, meter: Meter) -> int:
+    from cacheproxy import app  # noqa: PLC0415  (see above)
+
+    return app.run_keeper(settings, past, control, meter)
+
+
+def _worker(settings: Settings, number: int, control: socket.socket, meter: Meter) -> int:
+    from cacheproxy import app  # noqa: PLC0415  (see above)
+
+    return app.run_worker(settings, number, control, meter)
