@@ -9,11 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from typing import TYPE_CHECKING
 
 from cacheproxy.config import Settings
 from cacheproxy.metrics import Meter
 from cacheproxy.processes.orders import WorkerLink
 from cacheproxy.processes.past import Past
+
+if TYPE_CHECKING:
+    from cacheproxy.operations import Operations
+    from cacheproxy.processes.admin import AdminServer
+    from cacheproxy.processes.keeper import Keeper
+    from cacheproxy.upstream import Upstream
 
 
 def run_keeper(settings: Settings, past: Past, control: socket.socket, meter: Meter) -> int:
@@ -37,23 +44,19 @@ def run_worker(settings: Settings, number: int, control: socket.socket, meter: M
 async def _keeper(
     settings: Settings, past: Past, control_socket: socket.socket, meter: Meter
 ) -> int:
-    from cacheproxy.admin.address import default_socket
-    from cacheproxy.admin.results import Processes, Worker
+    from cacheproxy.account import Account
     from cacheproxy.fill.content import Contents
     from cacheproxy.fill.flights import Flights
-    from cacheproxy.inspection import Daemon, Inspection
-    from cacheproxy.metrics import CHILD_STARTS
-    from cacheproxy.operations import Operations
-    from cacheproxy.processes.admin import AdminServer
+    from cacheproxy.fill.gone import GoneImages
+    from cacheproxy.follower import Follower
+    from cacheproxy.processes import child
     from cacheproxy.processes.control import Control
     from cacheproxy.processes.keeper import Keeper, dying
     from cacheproxy.processes.storelife import open_store, use_store
     from cacheproxy.upstream import Upstream
-    from cacheproxy.version import version
 
     cache = settings.cache
     stop = asyncio.Event()
-    running = await asyncio.to_thread(version)
 
     def linked(sock: socket.socket, worker: WorkerLink | None) -> None:
         keeper.connect(sock, worker)  # only a keeper that is ready is given links
@@ -72,7 +75,45 @@ async def _keeper(
     upstream = Upstream(settings.upstream, meter)
     contents = Contents(store, cache.chunk_bytes, settings.upstream.trust_upstream_hashes)
     flights = Flights(contents, store, upstream, cache, meter)
-    keeper = Keeper(store, flights, cache)
+    gone = GoneImages(store, flights, meter)
+    keeper = Keeper(store, flights, gone, cache)
+    account = Account(settings.service_user)
+    poll_seconds = settings.upstream.gone_poll_seconds
+    follower = Follower(upstream, account, store, gone, poll_seconds=poll_seconds, meter=meter)
+    admin, operations = await _admin(settings, keeper, upstream, meter)
+    keeper.start()
+    control.ready()
+    admin.start()
+    background = [
+        child.background("forgetting images", gone.run()),
+        child.background("following the upstream", follower.run()),
+    ]
+    code = await use_store(store, stop)
+    if code != 0:
+        keeper.cut()
+        return code
+    await child.end(background)
+    await account.close()
+    await admin.close()
+    await operations.close()
+    await keeper.close()
+    await store.close()
+    await upstream.close()
+    control.close()
+    return 0
+
+
+async def _admin(
+    settings: Settings, keeper: Keeper, upstream: Upstream, meter: Meter
+) -> tuple[AdminServer, Operations]:
+    """Build what answers the operator's commands."""
+    from cacheproxy.admin.address import default_socket
+    from cacheproxy.admin.results import Processes, Worker
+    from cacheproxy.inspection import Daemon, Inspection
+    from cacheproxy.metrics import CHILD_STARTS
+    from cacheproxy.operations import Operations
+    from cacheproxy.processes.admin import AdminServer
+    from cacheproxy.version import version
 
     def processes() -> Processes:
         return Processes(
@@ -84,24 +125,12 @@ async def _keeper(
             worker_starts=int(meter.total(CHILD_STARTS, "worker")),
         )
 
-    daemon = Daemon(running, str(cache.directory), processes)
-    inspection = Inspection(flights, store, meter, daemon)
-    operations = Operations(inspection, flights, store, upstream, cache)
-    admin = AdminServer(settings.admin_socket or default_socket(cache.directory), operations)
-    keeper.start()
-    control.ready()
-    admin.start()
-    code = await use_store(store, stop)
-    if code != 0:
-        keeper.cut()
-        return code
-    await admin.close()
-    await operations.close()
-    await keeper.close()
-    await store.close()
-    await upstream.close()
-    control.close()
-    return 0
+    cache = settings.cache
+    daemon = Daemon(await asyncio.to_thread(version), str(cache.directory), processes)
+    inspection = Inspection(keeper.flights, keeper.store, meter, daemon)
+    operations = Operations(inspection, keeper.flights, keeper.store, upstream, cache)
+    path = settings.admin_socket or default_socket(cache.directory)
+    return AdminServer(path, operations), operations
 
 
 async def _worker(
@@ -124,7 +153,7 @@ async def _worker(
     bypass = Bypass(upstream, cache.bypass_rereads_max)
     images = Images(link, upstream, bypass, cache, meter)
     worker = Worker(number, link, permissions, settings.drain_seconds)
-    passthrough = PassThrough(upstream, meter, worker.changed)
+    passthrough = PassThrough(upstream, meter, worker.changed, worker.deleted)
     image_file = ImageFile(images, permissions, passthrough, meter) if cache.enabled else None
     front = Front(image_file, passthrough)
     api = Door(front, meter, worker.connection_closed, log=True)

@@ -19,6 +19,7 @@ class UpstreamSettings:
     read_timeout_seconds: float = 60.0  # the longest silence in the middle of an answer
     permission_seconds: float = 10.0  # how long an "allowed" is believed
     permission_entries_max: int = 65_536
+    gone_poll_seconds: float = 21_600.0  # between two looks for images that are gone; 0: never
 
 
 @dataclass(frozen=True, slots=True)

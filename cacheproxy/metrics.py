@@ -185,6 +185,14 @@ EVICTED_BYTES = Counter(
     "Bytes of chunks evicted to make room.",
     unit="bytes",
 )
+IMAGE_CHECKS = Counter(
+    "cacheproxy_image_checks_total",
+    "Questions of the proxy's own account whether a cached image still exists.",
+)
+IMAGES_FORGOTTEN = Counter(
+    "cacheproxy_images_forgotten_total",
+    "Images that are gone upstream, forgotten together with the chunks that no other image needs.",
+)
 CHUNKS_STORED = Counter(
     "cacheproxy_chunks_stored_total",
     "Chunks written to the cache directory (equal and all-zero ones are not written again).",

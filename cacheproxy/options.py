@@ -155,6 +155,11 @@ SECTIONS = (
                 Whole(1, 10_000_000),
                 "How many such words each worker remembers.",
             ),
+            Option(
+                "gone_poll_seconds",
+                Seconds(0, 7 * 86400),
+                "How often the proxy's own account ([service_user]) asks, image by image, whether what is cached still exists. A catalog of cacheproxy tells by itself and is only listened to. 0: never.",
+            ),
         ],
     ),
     Section(

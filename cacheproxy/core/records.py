@@ -41,6 +41,7 @@ class ImageRecord(Record, frozen=True):
     hash_value: str | None
     content: str  # the content's key
     owner: str | None = None  # the project that its chunks are charged to
+    seen: bool = False  # by the proxy's own account: only then does its 404 mean "gone"
 
 
 class PinRecord(Record, frozen=True):
@@ -57,3 +58,10 @@ class ContentRecord(Record, frozen=True):
     proven: bool  # the whole matched the hash that names it
     published: bool  # the manifest came from a catalog, not from a fill
     root: bytes | None = None  # of a published one: the digest of its root document
+
+
+class FeedPosition(Record, frozen=True):
+    """How far a catalog's feed of changes was followed."""
+
+    epoch: str
+    seq: int

@@ -123,6 +123,10 @@ class Flights:
         """Whether anybody reads or fills a content."""
         return key in self._in_use or key in self._fills
 
+    def filling_image(self, image_id: str) -> bool:
+        """Whether a fill that this image began is in progress."""
+        return any(fill.facts.image_id == image_id for fill, _ in self._fills.values())
+
     async def adopt(self, facts: ImageFacts, credential: Credential) -> bool:
         """Tell whether an image is proven; asks the catalog for its manifest if that may help.
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import resource
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 
 import uvloop
+
+log = logging.getLogger(__name__)
 
 
 def run(main: Coroutine[None, None, int]) -> int:
@@ -24,3 +27,22 @@ def run(main: Coroutine[None, None, int]) -> int:
     if code == 0:
         runner.close()
     return code
+
+
+def background(name: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    """Start what runs beside everything else; that it broke is told at once.  The caller ends it."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_tell_failure)
+    return task
+
+
+async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+    """End what runs in the background."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("%s broke", task.get_name(), exc_info=error)

@@ -27,6 +27,7 @@ from cacheproxy.errors import (
 from cacheproxy.fill.delivery import DISK_SECONDS_MAX, Delivery
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
+from cacheproxy.fill.gone import GoneImages
 from cacheproxy.processes import messages, orders
 from cacheproxy.processes.channel import Channel, ChannelFullError
 from cacheproxy.processes.orders import Reload
@@ -38,9 +39,12 @@ log = logging.getLogger(__name__)
 class Keeper:
     """Serves links; made on the keeper's loop."""
 
-    def __init__(self, store: ChunkStore, flights: Flights, settings: CacheSettings) -> None:
+    def __init__(
+        self, store: ChunkStore, flights: Flights, gone: GoneImages, settings: CacheSettings
+    ) -> None:
         self.store = store
         self.flights = flights
+        self.gone = gone
         self.settings = settings
         self._links: set[WorkerLink] = set()
         self._usable = store.disk.usable
@@ -203,6 +207,8 @@ class WorkerLink:
                 store.touch(message.digests)
             case messages.Doubt():
                 _ = self._spawn(self._settle(message))
+            case messages.Gone():
+                self._keeper.gone.tell([message.image_id])
             case _:
                 pass  # about a reader that has ended
 

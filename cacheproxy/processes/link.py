@@ -300,6 +300,10 @@ class KeeperLink:
         if len(self._touched) >= TOUCHES_MAX:
             self.flush_touches()
 
+    def gone(self, image_id: str) -> None:
+        """An image was deleted upstream."""
+        self._tell(messages.Gone(image_id))
+
     def flush_touches(self) -> None:
         """Say what was used since the last time."""
         if self._touched:

@@ -83,6 +83,12 @@ class Touch(Message, frozen=True):
     digests: list[bytes]
 
 
+class Gone(Message, frozen=True):
+    """The upstream has deleted this image: a request through the worker asked it to."""
+
+    image_id: str
+
+
 class Doubt(Message, frozen=True):
     """This chunk's bytes, or its file, were not what they should be: read and hash it again."""
 
@@ -167,7 +173,7 @@ class Alive(Message, frozen=True):
     """The keeper's loop turns; sent every second."""
 
 
-FromWorker = Describe | Adopt | Open | Grant | Close | Return | Hold | Touch | Doubt
+FromWorker = Describe | Adopt | Open | Grant | Close | Return | Hold | Touch | Gone | Doubt
 FromKeeper = Described | Opened | Refused | Chunk | Failed | Dying | Settled | Disk | Alive
 
 ALIVE_SECONDS = 1.0

@@ -54,6 +54,10 @@ class Worker:
         if self._control is not None:
             self._control.purge(image_id)
 
+    def deleted(self, image_id: str) -> None:
+        """A request that passed through has deleted an image."""
+        self._link.gone(image_id)
+
     async def run(self, control: socket.socket, api: Door, metrics: Door) -> None:
         """Serve until told to drain, or until the supervisor is gone."""
         self._doors = {"api": api, "metrics": metrics}

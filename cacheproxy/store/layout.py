@@ -1,6 +1,6 @@
 """What the index file holds: its tables, how their rows are named, and the packed values.
 
-    meta      "schema" → version; "state" → see `State`
+    meta      "schema" → version; "state" → see `State`; "feed" → FeedPosition
     chunks    digest (32) → ChunkEntry
     order     queue (1) stamp (8) → digest
     owned     owner (4) queue (1) stamp (8) → digest, of the chunks that have an owner

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from backends.manifest import PAGE_DIGESTS
-from cacheproxy.core.records import ContentRecord, ImageRecord, PinRecord
+from cacheproxy.core.records import ContentRecord, FeedPosition, ImageRecord, PinRecord
 from cacheproxy.errors import StorageError
 from cacheproxy.store.layout import KEY_BYTES_MAX, Key, Table, page_name
 from cacheproxy.store.writer import Writer
 
 WALK_NAMES = 256  # records met before the loop gets its turn
+_FEED = Key(Table.META, b"feed")
 
 
 class RecordBook:
@@ -42,6 +43,13 @@ class RecordBook:
         """Write the record of a content."""
         self._write(Key(Table.CONTENTS, _name(key)), record.pack())
 
+    def contents_named(self, content: str) -> list[str]:
+        """Return the keys of a content's manifests: one for each size that it was cut into."""
+        name = content.encode() + b"/"
+        if len(name) > KEY_BYTES_MAX:
+            return []
+        return sorted(key.decode() for key in self._writer.names(Table.CONTENTS, name))
+
     def forget_content(self, key: str) -> None:
         """Remove the record of a content and its manifest."""
         self._forget(Table.CONTENTS, key)
@@ -69,6 +77,15 @@ class RecordBook:
     def forget_pin(self, image_id: str) -> None:
         """Note that an image is not pinned any more."""
         self._forget(Table.PINS, image_id)
+
+    def feed_position(self) -> FeedPosition | None:
+        """Return how far the catalog's feed of changes was followed."""
+        packed = self._writer.read(_FEED)
+        return None if packed is None else FeedPosition.unpack(packed)
+
+    def put_feed_position(self, position: FeedPosition) -> None:
+        """Note how far the feed was followed."""
+        self._write(_FEED, position.pack())
 
     # --- walks ------------------------------------------------------------------------------------
 

@@ -52,6 +52,9 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _ABSOLUTE_FORM = re.compile(r"https?://[^/?#]+", re.ASCII | re.IGNORECASE)
 # Lenient, because a purge too many costs one question: any prefix, also /v2.9 or none.
 _IMAGE_PATH = re.compile(r"/images/+([^/]+)")
+_IMAGE = re.compile(
+    r"/v2(?:\.\d+)?/images/[^/]+/?\Z", re.ASCII
+)  # strict: nothing but the image itself
 
 
 class PassThrough:
@@ -59,13 +62,20 @@ class PassThrough:
 
     `on_change` is called with an image's id around each request that may change who may download
     it: before it is sent, and again before its answer is relayed or when there is none (not after
-    a 4xx, which changed nothing).
+    a 4xx, which changed nothing).  `on_deleted` is called when the upstream has deleted an image.
     """
 
-    def __init__(self, upstream: Upstream, meter: Meter, on_change: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        meter: Meter,
+        on_change: Callable[[str], None],
+        on_deleted: Callable[[str], None],
+    ) -> None:
         self._upstream = upstream
         self._meter = meter
         self._on_change = on_change
+        self._on_deleted = on_deleted
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and count it once, by the status that the client got."""
@@ -91,6 +101,8 @@ class PassThrough:
                 if image_id is not None and not 400 <= answer.status < 500:
                     self._on_change(image_id)
                 settled = True
+                if image_id is not None and _deletes(request.method, target, answer.status):
+                    self._on_deleted(image_id)
                 return await passage.relay(answer)
         except UpstreamUnreachableError as error:
             return passage.failed(error)
@@ -232,3 +244,9 @@ def _changed_image(method: str, target: str) -> str | None:
         return None
     match = _IMAGE_PATH.search(unquote(target.partition("?")[0]))
     return match[1] if match else None
+
+
+def _deletes(method: str, target: str, status: int) -> bool:
+    """Whether this answer means that an image is no more."""
+    path = unquote(target.partition("?")[0])
+    return method == "DELETE" and 200 <= status < 300 and bool(_IMAGE.search(path))

@@ -7,8 +7,8 @@
         await hold.reached.wait()   # 1000 bytes are on their way, no more will come
         hold.release.set()
 
-It knows `/`, `/versions`, a show, a published manifest, and the data with Glance's own permission question (an
-unsatisfiable range: 416).  It counts what it sends.
+It knows `/`, `/versions`, a show, a delete, a published manifest, and the data with Glance's own
+permission question (an unsatisfiable range: 416).  It counts what it sends.
 """
 
 from __future__ import annotations
@@ -200,6 +200,9 @@ async def _answer(peer: Peer, request: Request, images: dict[str, OriginImage]) 
         return await _answer_manifest(peer, request, image)
     elif found[2]:
         return await _answer_data(peer, request, image)
+    elif request.method == "DELETE":
+        del images[image.id]
+        await peer.send(_head(204, "text/plain"))
     else:
         image.shows += 1
         if image.show_status == 200:

@@ -111,6 +111,7 @@ class Relay:
     board: Board
     server: web.Server
     changes: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
     clients: list[Client] = field(default_factory=list)
 
     async def client(self, sock: socket.socket | None = None) -> Client:
@@ -204,7 +205,8 @@ async def _relaying(
         UpstreamSettings(origin.url + path, read_timeout_seconds=read_seconds), meter
     )
     changes: list[str] = []
-    passthrough = PassThrough(upstream, meter, changes.append)
+    deleted: list[str] = []
+    passthrough = PassThrough(upstream, meter, changes.append, deleted.append)
 
     async def handle(asked: web.BaseRequest) -> web.StreamResponse:
         if before is not None:
@@ -220,7 +222,7 @@ async def _relaying(
     sock = listener(buffer_bytes)
     port = sock.getsockname()[1]
     listening = await asyncio.get_running_loop().create_server(server, sock=sock)
-    relay = Relay(port, origin, board, server, changes)
+    relay = Relay(port, origin, board, server, changes, deleted)
     try:
         yield relay
     finally:

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from harness.downloads import clients
-from harness.node import async_node
+from harness.node import Node, async_node
 from harness.origin import VERSIONS
 from harness.program import REPOSITORY, free_port
 from harness.raw_origin import Peer, always, raw_origin
+from harness.waiting import until
 
 START_SECONDS = 60.0
 
@@ -67,6 +68,12 @@ async def test_what_is_definitely_no_glance_ends_the_start(tmp_path: Path, answe
         assert not (tmp_path / "cache" / "cacheproxy.store").exists()
 
 
+async def warned(node: Node) -> None:
+    """Wait for the word of the start check: the listeners are there before it."""
+    warning = "warning: [upstream] url = "
+    await asyncio.to_thread(until, "a warning", lambda: warning in node.program.tail())
+
+
 async def test_an_ill_or_absent_one_is_warned_about_and_served_when_it_is_well(
     tmp_path: Path,
 ) -> None:
@@ -82,13 +89,13 @@ async def test_an_ill_or_absent_one_is_warned_about_and_served_when_it_is_well(
         async_node(tmp_path / "ill", upstream.url) as node,
         clients(node.url) as ask,
     ):
-        assert "warning: [upstream] url = " in node.program.tail()
+        await warned(node)
         well = True
         answer = ask.send("GET /v2/images HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
         assert await answer.body() == b"well"
     nobody = f"http://127.0.0.1:{free_port()}"
     async with async_node(tmp_path / "absent", nobody) as node, clients(node.url) as ask:
-        assert "warning: [upstream] url = " in node.program.tail()
+        await warned(node)
         for path in ("/v2/images", "/v2/images/i/file"):
             answer = ask.send(f"GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
             await answer.body()
