@@ -46,7 +46,8 @@ clean:
 
 # Debian's programs that the tests use; python3-venv comes with them.
 packages:
-	@tests/services/packages.sh python3-venv curl e2fsprogs nginx-light qemu-block-extra qemu-utils
+	@tests/services/packages.sh python3-venv curl e2fsprogs nginx-light qemu-block-extra qemu-utils \
+		xfsprogs
 
 python:
 	@PYTHON=$(PYTHON) tests/services/packages.sh python3-venv

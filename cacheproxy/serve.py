@@ -25,11 +25,11 @@ from cacheproxy.errors import (
     ChunkLostError,
     FillFailedError,
     KeeperError,
-    ProofFailedError,
     StorageError,
 )
 from cacheproxy.fill.source import Headers
 from cacheproxy.hotset import HotFile, HotSet
+from cacheproxy.leftovers import Leftovers
 from cacheproxy.metrics import SERVED_BYTES, Meter
 
 IMAGES_MAX = 1024  # remembered proven images
@@ -202,7 +202,7 @@ class Download:
         self._hot: dict[int, bytes] = {}  # chunks of the worker's own, by index
         self._reader: Reader | None = None
         self._present = self._fetched = 0
-        self._leftovers = False  # whether chunks of an earlier, unproven fill were sent
+        self._leftovers = Leftovers()
         self._bypassed = False
         self._reopens = 0
 
@@ -274,10 +274,6 @@ class Download:
 
     def _go_round(self) -> None:
         self._close_reader()
-        if self._leftovers and self._grid is not None and self._grid.ends_whole(self._span):
-            # Nobody has compared those chunks with the image's hash; together with the upstream's
-            # own last bytes they would pass for the whole.
-            raise ProofFailedError("the rest cannot be proven")
         self._bypassed = True
 
     def _close_reader(self) -> None:
@@ -297,7 +293,7 @@ class Download:
                 if self._reader is not None and self._reader.proven:
                     self._images.remember(self._image, self._grid, index, file.digest)
                 elif self._reader is not None and not fetched:
-                    self._leftovers = True
+                    self._leftovers.add(index, file.digest)
                 chunk = self._grid.chunk(index)
                 part = chunk.clip(Span(self._position, self._span.stop))
                 within = Span(part.start - chunk.start, part.stop - chunk.start)
@@ -334,12 +330,16 @@ class Download:
     # --- round the cache --------------------------------------------------------------------------
 
     async def _uncached(self) -> AsyncGenerator[Piece]:
+        if self._grid is not None and self._grid.ends_whole(self._span):
+            await self._leftovers.compare(self._grid, self._from_upstream)
         rest = Span(self._position, self._span.stop)
-        bypass = self._images.bypass.stream(self._image.facts, self._headers, rest)
-        async with aclosing(bypass) as pieces:
+        async with aclosing(self._from_upstream(rest)) as pieces:
             async for piece in pieces:
                 self._count(piece, "bypass")
                 yield piece
+
+    def _from_upstream(self, span: Span) -> AsyncGenerator[bytes | memoryview]:
+        return self._images.bypass.stream(self._image.facts, self._headers, span)
 
     def _count(self, piece: Piece, source: str) -> None:
         self._position += len(piece)

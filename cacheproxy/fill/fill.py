@@ -243,7 +243,7 @@ class Fill:
             self.failure = error
             # What the disk is up to is told once, not by each fill.
             disk = isinstance(error, (StorageError, CacheRefusedError))
-            level = logging.INFO if disk else logging.WARNING
+            level = logging.DEBUG if disk else logging.WARNING
             log.log(level, "fill of %s failed: %s", self.content.key, error)
         self._waiters.wake_all()
         self._wake.set()

@@ -258,8 +258,8 @@ class WorkerLink:
             self.send(messages.Refused(number, _refusal(error)))
         except ProofFailedError:
             self.send(messages.Failed(number, "proof"))
-        except StorageError as error:
-            log.info("reading %s failed: %s", message.facts.image_id, error)
+        except StorageError as error:  # of the disk the log tells when its state changes
+            log.debug("reading %s failed: %s", message.facts.image_id, error)
             self.send(messages.Failed(number, "storage"))
         except ProxyError as error:
             log.info("reading %s failed: %s", message.facts.image_id, error)

@@ -66,13 +66,15 @@ def running_node(
     limit_bytes: int = LIMIT_BYTES,
     trust_upstream_hashes: bool = False,
     more: str = "",
+    cache: Path | None = None,
 ) -> Iterator[Node]:
     """Serve a cache below `directory` in front of `upstream`; a bad end of it is a failure.
 
-    `more` is appended to the configuration.  An existing cache in `directory` is used again.
+    `more` is appended to the configuration.  An existing cache in `directory`, or elsewhere with
+    `cache`, is used again.
     """
     port, metrics = free_port(), free_port()
-    cache = directory / "cache"
+    cache = cache or directory / "cache"
     cache.mkdir(parents=True, exist_ok=True)
     configuration = directory / "cacheproxy.conf"
     configuration.write_text(
@@ -110,6 +112,7 @@ async def async_node(
     limit_bytes: int = LIMIT_BYTES,
     trust_upstream_hashes: bool = False,
     more: str = "",
+    cache: Path | None = None,
 ) -> AsyncIterator[Node]:
     """Do the same as `running_node` while the event loop runs on."""
     context = running_node(
@@ -119,6 +122,7 @@ async def async_node(
         limit_bytes=limit_bytes,
         trust_upstream_hashes=trust_upstream_hashes,
         more=more,
+        cache=cache,
     )
     node = await asyncio.to_thread(context.__enter__)
     try:

@@ -12,6 +12,7 @@ for package in "$@"; do
         nginx-light) PATH=$PATH:/usr/sbin:/sbin command -v nginx ;;
         qemu-block-extra) ls /usr/lib/*/qemu/block-curl.so ;;
         qemu-utils) command -v qemu-img ;;
+        xfsprogs) PATH=$PATH:/usr/sbin:/sbin command -v mkfs.xfs ;;
     esac >/dev/null 2>&1 || missing+=("$package")
 done
 [ ${#missing[@]} -gt 0 ] || exit 0

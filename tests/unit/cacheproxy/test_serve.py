@@ -93,13 +93,14 @@ class BypassFake(Bypass):
 
     def __init__(self) -> None:
         self.asked: list[Span] = []
+        self.data = DATA
 
     async def stream(
         self, facts: ImageFacts, headers: Headers, span: Span
     ) -> AsyncGenerator[bytes | memoryview]:
         assert (facts, headers) == (FACTS, [])
         self.asked.append(span)
-        yield DATA[span.start : span.stop]
+        yield self.data[span.start : span.stop]
 
 
 class NothingShown:
@@ -161,15 +162,20 @@ async def test_a_damaged_chunk_is_doubted_and_never_sent(case: Case, tmp_path: P
     assert case.keeper.doubted == [digest_of(DATA[10:20])] * (1 + serve.REOPENS_MAX)
 
 
-async def test_unproven_leftovers_are_not_completed_by_the_upstream(case: Case) -> None:
+async def test_unproven_leftovers_are_compared_before_the_upstream_completes_them(
+    case: Case,
+) -> None:
     case.keeper.proven = False
     case.keeper.fails_at = 2
+    assert await case.read(GRID.whole) == (DATA, "bypass")
+    assert case.bypass.asked == [Span(0, 20), Span(20, 35)]
+    case.bypass.data = DATA[:13] + b"x" + DATA[14:]
     with pytest.raises(ProofFailedError):
         await case.read(GRID.whole)
-    assert case.bypass.asked == []
+    assert case.bypass.asked[2:] == [Span(0, 20)]
     # What nobody takes for the whole goes on at the byte.
     assert await case.read(Span(5, 30)) == (DATA[5:30], "bypass")
-    assert case.bypass.asked == [Span(20, 30)]
+    assert case.bypass.asked[3:] == [Span(20, 30)]
 
 
 async def test_a_proven_download_goes_on_at_the_byte_without_the_keeper(case: Case) -> None:
