@@ -53,7 +53,7 @@ class Cleanup:
             count = 0
             for key in unneeded:
                 if not self._flights.uses(key):
-                    self._store.forget_content(key)
+                    self._flights.contents.pages.forget(key)
                     count += 1
             unneeded.clear()
             return count

@@ -14,6 +14,7 @@ from backends.manifest import PAGE_DIGESTS
 from cacheproxy.admin.results import (
     Cached,
     Counts,
+    Disk,
     ErrorCode,
     FillInProgress,
     ImageRow,
@@ -21,6 +22,7 @@ from cacheproxy.admin.results import (
     Processes,
     Range,
     Requests,
+    Scrub,
     ShowResult,
     Space,
     StatusResult,
@@ -102,19 +104,32 @@ class Inspection:
         figures = self._store.survey.figures()
         images, contents = self._store.records()
         fills = self._flights.in_progress()
+        disk, scrub = self._store.disk, self._store.scrub_status()
         return StatusResult(
             version=self._daemon.version,
             directory=self._daemon.directory,
             uptime_seconds=max(0.0, time.time() - self._meter.total(START_TIME)),
             processes=self._daemon.processes(),
+            disk=Disk(state=disk.state.value, trouble=disk.trouble),
+            scrub=Scrub(
+                state=scrub.state,
+                progress=scrub.progress,
+                chunks=scrub.chunks,
+                read_bytes=scrub.read_bytes,
+                damaged_chunks=scrub.damaged,
+                begun_at=scrub.begun_at,
+                finished_at=scrub.finished_at,
+            ),
             space=Space(
                 limit_bytes=figures.limit,
+                effective_limit_bytes=figures.effective_limit,
                 used_bytes=figures.used,
                 chunk_bytes=figures.chunks,
                 quarantine_bytes=figures.quarantine,
                 unknown_bytes=figures.unknown,
                 overhead_bytes=figures.overhead,
                 reserved_bytes=figures.reserved,
+                pinned_bytes=figures.pinned,
                 reconciled=self._store.exact,
             ),
             counts=Counts(

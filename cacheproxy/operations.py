@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
@@ -21,7 +21,9 @@ from cacheproxy.admin.results import (
     Prefetched,
     PrefetchResult,
     Progress,
+    VerifyResult,
 )
+from cacheproxy.checking import Checking
 from cacheproxy.cleanup import Cleanup
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
@@ -39,21 +41,13 @@ from cacheproxy.fill.flights import Flights
 from cacheproxy.fill.forgetting import listed, unlisted
 from cacheproxy.inspection import Inspection, Known, OperationError
 from cacheproxy.store.chunkstore import ChunkStore
+from cacheproxy.watch import Watch
 
 log = logging.getLogger(__name__)
 
 BACKGROUND_MAX = 8  # prefetches that nobody waits for
 HELD_LOOK_SECONDS = 0.05  # between two looks whether evicted chunks are still held ...
 HELD_LOOKS_MAX = 20
-
-Look = Callable[[], Progress]
-
-
-class Watch:
-    """Where an operation shows how far it is; whoever waits for it looks when he likes."""
-
-    def __init__(self) -> None:
-        self.look: Look | None = None
 
 
 class ImageSource(Protocol):
@@ -94,6 +88,10 @@ class Operations:
     async def gc(self) -> GcResult:
         """Remove records and chunks that nobody needs, and what was set aside as damaged."""
         return await Cleanup(self.inspection, self._flights, self._store).run()
+
+    async def verify(self, image_ids: Sequence[str], watch: Watch) -> VerifyResult:
+        """Read and hash the chunks of images, or of the whole cache where none is named."""
+        return await Checking(self.inspection, self._store, watch).run(image_ids)
 
     # --- pins -------------------------------------------------------------------------------------
 

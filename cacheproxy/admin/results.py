@@ -42,13 +42,15 @@ class Processes(Told, frozen=True, kw_only=True):
 class Space(Told, frozen=True, kw_only=True):
     """Bytes on disk that the limit covers."""
 
-    limit_bytes: int
-    used_bytes: int  # all that follows but what is reserved
+    limit_bytes: int  # as configured
+    effective_limit_bytes: int  # lower where others fill the file system
+    used_bytes: int  # all that follows but what is reserved or pinned
     chunk_bytes: int
     quarantine_bytes: int
     unknown_bytes: int  # what may exist beside the index, until all of it was looked at
     overhead_bytes: int  # index and directories
     reserved_bytes: int  # for fills in progress
+    pinned_bytes: int  # of the chunks
     reconciled: bool  # files and index were compared since the start
 
 
@@ -75,6 +77,25 @@ class Requests(Told, frozen=True, kw_only=True):
     cached_byte_ratio: float | None  # the share of the bytes that came from the disk
 
 
+class Disk(Told, frozen=True, kw_only=True):
+    """The health of the disk that the cache is on."""
+
+    state: Literal["normal", "degraded", "bypass"]
+    trouble: str | None
+
+
+class Scrub(Told, frozen=True, kw_only=True):
+    """The background check of all chunks; times in seconds since 1970, 0: never."""
+
+    state: Literal["off", "waiting", "running"]
+    progress: float  # of this round, 0 to 1; 1 of one that has ended
+    chunks: int  # read in this round, or the last one
+    read_bytes: int
+    damaged_chunks: int
+    begun_at: float
+    finished_at: float
+
+
 class FillInProgress(Told, frozen=True, kw_only=True):
     """A fill: an image on its way into the cache."""
 
@@ -93,7 +114,9 @@ class StatusResult(Told, frozen=True, kw_only=True):
     directory: str
     uptime_seconds: float
     processes: Processes
+    disk: Disk
     space: Space
+    scrub: Scrub
     counts: Counts
     requests: Requests
     fills_in_progress: int
@@ -207,15 +230,39 @@ class PrefetchResult(Told, frozen=True, kw_only=True):
     images: list[Prefetched]
 
 
+class Verified(Outcome, frozen=True, kw_only=True):
+    """What was found of one image."""
+
+    chunks: int = 0
+    bad_chunks: int = 0  # damaged, missing or unreadable
+
+
 class VerifyResult(Told, frozen=True, kw_only=True):
     """`cacheproxy verify [IMAGE...]`."""
 
-    images: list[Outcome]  # those that were named
-    chunks: int  # read and hashed
+    images: list[Verified]  # those that were named
+    chunks: int  # looked at
     read_bytes: int
     damaged_chunks: int  # set aside; they are fetched again when somebody wants them
-    damaged: list[str]  # the digests of the first of them
-    unreadable_chunks: int  # the disk gave an error or no answer; they stay
+    missing_chunks: int  # known, but their files were not there
+    unreadable_chunks: int  # the disk did not let their files be opened
+    bad: list[str]  # the digests of the first of the damaged and missing
+    seconds: float
+
+
+class OfflineResult(Told, frozen=True, kw_only=True):
+    """`cacheproxy verify --offline`."""
+
+    directory: str
+    index: Literal["readable", "damaged", "absent"]
+    chunks: int  # files read
+    read_bytes: int
+    damaged_chunks: int
+    missing_chunks: int  # the index lists them, but their files are not there
+    unreadable_chunks: int  # the disk did not let their files be opened
+    orphans: int  # files that the index does not list; the next start adopts them
+    set_aside_chunks: int  # damaged ones, with --repair
+    bad: list[str]  # the digests of the first of the damaged and missing
     seconds: float
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from cacheproxy.admin.address import address, default_socket, opened_directory
 from cacheproxy.admin.requests import AnyRequest
 from cacheproxy.admin.results import ErrorCode
 from cacheproxy.cli.manual import DEFAULT_FILE
+from cacheproxy.cli.progress import ProgressView
+from cacheproxy.config import Settings
 from cacheproxy.errors import ConfigError, ProxyError
 
 SILENCE_SECONDS_MAX = 30.0  # it says something at least every wire.ALIVE_SECONDS
@@ -38,17 +41,22 @@ def socket_path(arguments: Namespace) -> Path:
     if arguments.socket is not None:
         path: Path = arguments.socket
         return path
+    configured = settings(arguments)
+    if not configured.cache.enabled:
+        raise UnreachableError("[cache] enabled = false: there is no cache to ask about")
+    return configured.admin_socket or default_socket(configured.cache.directory)
+
+
+def settings(arguments: Namespace) -> Settings:
+    """Read the daemon's configuration; ConfigError says what is wrong."""
     from cacheproxy.options import load  # noqa: PLC0415  takes longer than most commands
 
     try:
-        settings = load(arguments.config_file or [DEFAULT_FILE])
+        return load(arguments.config_file or [DEFAULT_FILE])
     except ConfigError as error:
         raise ConfigError(
             f"{error}; give the daemon's file with --config-file, or its socket with --socket"
         ) from error
-    if not settings.cache.enabled:
-        raise UnreachableError("[cache] enabled = false: there is no cache to ask about")
-    return settings.admin_socket or default_socket(settings.cache.directory)
 
 
 @contextmanager
@@ -75,6 +83,21 @@ def result(path: Path, request: AnyRequest) -> msgspec.Raw:
             if isinstance(event, wire.Result):
                 return event.result
     raise UnreachableError(f"the daemon at {path} ended before it answered")
+
+
+def watched(arguments: Namespace, request: AnyRequest) -> msgspec.Raw:
+    """Ask for something that takes long, and show how far it is; the result as it came."""
+    view = ProgressView(sys.stderr)
+    try:
+        with asked(socket_path(arguments), request) as events:
+            for event in events:
+                if isinstance(event, wire.Result):
+                    return event.result
+                if isinstance(event, wire.Progressed) and not arguments.json:
+                    view.show(event.progress)
+    finally:
+        view.end()
+    raise UnreachableError("the daemon ended before it answered")
 
 
 def _events(path: Path, sock: socket.socket) -> Iterator[wire.AnyEvent]:

@@ -198,7 +198,8 @@ With --no-wait it goes on in the daemon; otherwise Ctrl-C ends it, and what has 
         """\
 Reads and hashes the chunks of images, or of the whole cache where none is named.  Damaged ones are set
 aside at once, and fetched again when somebody wants them.  Exits with 1 if any was damaged.
-With --offline the directory is read without a daemon, which must not be running.
+With --offline the directory is read without a daemon, which must not be running; nothing is changed
+then, unless --repair tells so.
 """,
         """\
   cacheproxy verify

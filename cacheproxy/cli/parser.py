@@ -118,6 +118,9 @@ def _own(parsers: dict[CommandName, argparse.ArgumentParser]) -> None:
     command.add_argument(
         "--offline", action="store_true", help="read the directory itself; no daemon may run"
     )
+    command.add_argument(
+        "--repair", action="store_true", help="with --offline: set damaged chunks aside"
+    )
 
 
 def _image(text: str) -> str:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace
 
 import msgspec
 
-from cacheproxy.admin import requests, wire
+from cacheproxy.admin import requests
 from cacheproxy.admin.results import Prefetched, PrefetchResult
 from cacheproxy.cli import client, figures, output
-from cacheproxy.cli.progress import ProgressView
 from cacheproxy.errors import ConfigError
 
 
@@ -20,17 +18,7 @@ def run(arguments: Namespace) -> int:
     request = requests.Prefetch(
         images=arguments.images, token=read_token(arguments), wait=arguments.wait
     )
-    view = ProgressView(sys.stderr)
-    raw = msgspec.Raw()
-    try:
-        with client.asked(client.socket_path(arguments), request) as events:
-            for event in events:
-                if isinstance(event, wire.Result):
-                    raw = event.result
-                elif isinstance(event, wire.Progressed) and not arguments.json:
-                    view.show(event.progress)
-    finally:
-        view.end()
+    raw = client.watched(arguments, request)
     done = msgspec.json.decode(raw, type=PrefetchResult)
     if arguments.json:
         output.json_document(raw)

@@ -9,9 +9,11 @@ import msgspec
 from cacheproxy.admin import requests
 from cacheproxy.admin.results import (
     Counts,
+    Disk,
     FillInProgress,
     Processes,
     Requests,
+    Scrub,
     Space,
     StatusResult,
 )
@@ -33,14 +35,36 @@ def render(status: StatusResult) -> str:
     up = figures.duration(status.uptime_seconds)
     told = figures.titled(
         {
+            "disk": _disk(status.disk),
             "space": _space(status.space),
             "known": [_known(status.counts)],
             "requests": _requests(status.requests),
             "processes": [_processes(status.processes)],
+            "scrubber": [_scrub(status.scrub)],
             "fills": _fills(status),
         }
     )
     return f"cacheproxy {status.version}, up {up}, cache in {status.directory}\n\n{told}"
+
+
+def _disk(disk: Disk) -> list[str]:
+    meaning = {
+        "normal": "",
+        "degraded": ": what is cached is served, nothing new is stored",
+        "bypass": ": the cache is not used, everything comes from the upstream",
+    }
+    trouble = [] if disk.trouble is None else [disk.trouble]
+    return [disk.state + meaning[disk.state], *trouble]
+
+
+def _scrub(scrub: Scrub) -> str:
+    if scrub.state == "off":
+        return "off"
+    told = f"{scrub.state}, {figures.share(scrub.progress, 1)} of a round"
+    told += f", {figures.size(scrub.read_bytes)} read"
+    if scrub.damaged_chunks:
+        told += f", {figures.chunks(scrub.damaged_chunks)} damaged"
+    return told
 
 
 def _space(space: Space) -> list[str]:
@@ -51,10 +75,15 @@ def _space(space: Space) -> list[str]:
         "quarantine": space.quarantine_bytes,
         "reserved": space.reserved_bytes,
     }
+    if space.pinned_bytes:
+        parts["pinned"] = space.pinned_bytes
     lines = [
         f"{figures.bar(used, limit)}  {figures.share(used, limit)} of {figures.size(limit)}",
         ", ".join(f"{name} {figures.size(count)}" for name, count in parts.items()),
     ]
+    if space.effective_limit_bytes < limit:
+        effective = figures.size(space.effective_limit_bytes)
+        lines.append(f"no more than {effective} now: others fill the file system")
     if not space.reconciled:
         unknown = figures.size(space.unknown_bytes)
         lines.append(f"being compared with the disk: up to {unknown} more may be there")

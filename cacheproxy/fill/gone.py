@@ -85,7 +85,7 @@ class GoneImages:
             await self._store.drop(digests)
         for key in keys:
             if self._flights.filling(key) is None:  # since then
-                self._store.forget_content(key)
+                self._flights.contents.pages.forget(key)
         for image_id in going:
             self._store.forget_image(image_id)
             await self._flights.pins.unpin(image_id)

@@ -22,8 +22,9 @@ from cacheproxy.admin import requests, wire
 from cacheproxy.admin.results import ErrorCode, ListResult, Told
 from cacheproxy.errors import ProxyError, StorageError
 from cacheproxy.inspection import OperationError
-from cacheproxy.operations import Operations, Watch
+from cacheproxy.operations import Operations
 from cacheproxy.processes.admin_socket import AdminSocket, AdminSocketError
+from cacheproxy.watch import Watch
 
 CLIENTS_MAX = 16  # at once; more are told to come back
 REQUEST_SECONDS = 10.0  # a client's time to ask
@@ -232,10 +233,10 @@ class Client:
                 return await operations.prefetch(request.images, request.token, self._watch)
             case requests.Prefetch():
                 return operations.prefetch_later(request.images, request.token)
+            case requests.Verify():
+                return await operations.verify(request.images, self._watch)
             case requests.Gc():
                 return await operations.gc()
-            case _:
-                raise OperationError("failed", "this version cannot do that yet")
 
     async def _list(self) -> ListResult:
         count = 0

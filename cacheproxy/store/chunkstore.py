@@ -67,7 +67,7 @@ class ChunkStore(RecordBook, ProvenChunks):
         self._owners = parts.owners
         self.allowance = parts.allowance
         self._intake = parts.intake
-        self.survey = Survey(stock, parts.departures)
+        self.survey = Survey(stock, parts.departures, parts.allowance)
         self._scrubber = Scrubber(stock.writer, stock.threads, stock.meter, self.check)
         self._tasks: list[asyncio.Task[None]] = []
 

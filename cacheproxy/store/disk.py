@@ -84,6 +84,11 @@ class Disk:
         return self._health.state
 
     @property
+    def trouble(self) -> str | None:
+        """What is wrong with it; None: nothing."""
+        return None if self._health.fault is None else self._health.fault.value
+
+    @property
     def usable(self) -> bool:
         """Whether requests may touch the disk."""
         return self.state is not State.BYPASS

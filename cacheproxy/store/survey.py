@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from cacheproxy.core.eviction import PINNED
+from cacheproxy.store.allowance import Allowance
 from cacheproxy.store.departures import Departures
 from cacheproxy.store.layout import Table
 from cacheproxy.store.stock import Stock
@@ -18,13 +19,15 @@ WALK_NAMES = 1024  # chunks listed before the loop gets its turn
 class Figures:
     """Bytes on disk, as in the ledger (see core/ledger.py)."""
 
-    limit: int
+    limit: int  # as configured
+    effective_limit: int  # lower where the floors of the file system ask for it
     used: int
     chunks: int
     quarantine: int
     unknown: int
     overhead: int
     reserved: int
+    pinned: int
     chunk_count: int
 
 
@@ -41,7 +44,8 @@ class Standing:
 class Survey:
     """Figures of one store; used on its loop."""
 
-    def __init__(self, stock: Stock, departures: Departures) -> None:
+    def __init__(self, stock: Stock, departures: Departures, allowance: Allowance) -> None:
+        self._allowance = allowance
         self._ledger = stock.ledger
         self._entries = stock.entries
         self._holds = stock.holds
@@ -53,13 +57,15 @@ class Survey:
         ledger = self._ledger
         chunk_count, _ = self._entries.census.total
         return Figures(
-            limit=ledger.limit,
+            limit=self._allowance.limit_bytes,
+            effective_limit=ledger.limit,
             used=ledger.used,
             chunks=ledger.chunks,
             quarantine=ledger.quarantine,
             unknown=ledger.unknown,
             overhead=ledger.overhead,
             reserved=ledger.reserved,
+            pinned=ledger.pinned,
             chunk_count=chunk_count,
         )
 

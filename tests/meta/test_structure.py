@@ -25,7 +25,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cacheproxy.logs": ("cacheproxy.errors",),
     "cacheproxy.admin": ("cacheproxy.errors",),
     "cacheproxy.cli": (
-        *("cacheproxy.admin", "cacheproxy.errors", "cacheproxy.options", "cacheproxy.version"),
+        *("cacheproxy.admin", "cacheproxy.config", "cacheproxy.errors", "cacheproxy.options"),
+        *("cacheproxy.store.verify", "cacheproxy.version"),
     ),
     "cacheproxy.cli.serve": ("cacheproxy",),
     "cacheproxy.core": VOCABULARY,
