@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from cacheproxy.cli import figures
 
 WINDOW_SECONDS = 5.0  # the rate is that of the last so many
 LINE_SECONDS = 10.0  # between two lines, where it is no terminal
+DRAW_SECONDS = 0.1  # between two looks of a bar
 _PHASES = {"look": "looking", "fetch": "", "prove": "proving", "hash": ""}
 
 
@@ -27,6 +29,7 @@ class ProgressView:
         self._seen: deque[tuple[float, int]] = deque()  # when, and how many bytes by then
         self._shown = ""
         self._line_at = 0.0
+        self._drawn_at = -math.inf
 
     def show(self, progress: Progress) -> None:
         """Show how far it is."""
@@ -35,11 +38,15 @@ class ProgressView:
             self.end()
             self._subject = (progress.image, progress.phase)
             self._seen.clear()
+            self._drawn_at = -math.inf
             self._line_at = now + LINE_SECONDS
         self._seen.append((now, progress.done_bytes))
         while len(self._seen) > 2 and self._seen[1][0] < now - WINDOW_SECONDS:
             self._seen.popleft()
         if self._moves:
+            if now < self._drawn_at + DRAW_SECONDS and progress.done_bytes < progress.total_bytes:
+                return
+            self._drawn_at = now
             self._redraw(
                 self._line(progress, figures.bar(progress.done_bytes, progress.total_bytes))
             )

@@ -95,6 +95,10 @@ class Departures:
             self._leave(digest, entry.cost)
             return
         self._dying[digest] = _Dying(self._loop.time(), entry.cost)
+        self.ask_holders(digest)
+
+    def ask_holders(self, digest: bytes) -> None:
+        """Have everybody who has a chunk open close it: its file takes room until then."""
         for holder in self._holds.holders(digest):
             self._on_dying(digest, holder)
 
@@ -162,8 +166,7 @@ class Departures:
         self._meter.inc(VERIFY_FAILURES)
         log.warning("chunk %s is damaged on the disk: set aside", digest.hex())
         if digest not in self._dying:
-            for holder in self._holds.holders(digest):
-                self._on_dying(digest, holder)
+            self.ask_holders(digest)
         self._dying.pop(digest, None)
         self._depart(digest, cost)
         bytes_max = self._ledger.limit // LIMIT_SHARE

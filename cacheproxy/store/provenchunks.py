@@ -160,6 +160,7 @@ class ProvenChunks:
         """Its file was not there; False if that was not the one that is listed now."""
         listed = self._same(digest, entry)
         if listed:
+            self._departures.ask_holders(digest)
             self._entries.remove(digest)
             self._meter.inc(CHUNKS_MISSING)
         return listed

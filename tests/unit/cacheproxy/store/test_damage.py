@@ -104,6 +104,19 @@ async def test_a_file_that_is_gone_is_only_lost(case: StoreCase) -> None:
     assert (await case.put(DATA)).new
 
 
+async def test_who_holds_a_file_that_somebody_removed_is_asked_to_close_it(
+    case: StoreCase,
+) -> None:
+    await case.put(DATA)
+    case.store.hold(DIGEST, "a worker")
+    case.path(DIGEST).unlink()
+    with pytest.raises(ChunkLostError):
+        await case.store.open_proven(DIGEST, CHUNK)
+    assert case.dying == [(DIGEST, "a worker")]
+    case.store.release(DIGEST, "a worker")
+    assert (await case.put(DATA)).new
+
+
 async def test_proving_finds_damage_that_no_look_at_the_file_shows(case: StoreCase) -> None:
     await case.put(DATA)
     # As if the disk had changed the bytes below the file system: the proof still fits the file.
