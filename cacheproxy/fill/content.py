@@ -34,6 +34,8 @@ class Content:
         self.arrived_bytes = 0
         self._store = store
         self._pages = pages
+        if not proven:
+            pages.unload(key)  # somebody may have cleaned up behind it
         self.manifest = Manifest(grid, lambda page: pages.page(self.key, page))
 
     def __repr__(self) -> str:
@@ -117,7 +119,7 @@ class Contents:
         key = content_key(claimed or private_id(facts.image_id), self.chunk_bytes)
         if claimed is not None and (known := self.store.content(key)) is not None:
             grid = self._proven(key, facts.size)
-            if grid is not None and self._whole(key, grid):
+            if grid is not None and (not known.published or self._whole(key, grid)):
                 self.bind(facts, key)
                 return key, grid, True
             if known.published or known.size != facts.size:

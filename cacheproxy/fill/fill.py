@@ -27,10 +27,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 
 from cacheproxy.core.facts import ImageFacts
-from cacheproxy.core.plan import longest_fetch
 from cacheproxy.errors import (
     CacheRefusedError,
     FillFailedError,
@@ -46,11 +44,10 @@ from cacheproxy.fill.demand import Credential, Credentials, Demand
 from cacheproxy.fill.landings import Landings
 from cacheproxy.fill.leg import Leg, Torn
 from cacheproxy.fill.ports import FillPorts
-from cacheproxy.fill.prover import Prover, prove
+from cacheproxy.fill.prover import prove
 from cacheproxy.fill.stowage import Stowage
 from cacheproxy.fill.waiters import Waiters
 from cacheproxy.fill.wanted import Wanted
-from cacheproxy.metrics import VERIFY_FAILURES
 
 log = logging.getLogger(__name__)
 
@@ -79,14 +76,13 @@ class Fill:
         self._arrived_before = content.arrived_bytes
         self._ports = ports
         self._on_proven = on_proven
-        self._wanted = Wanted(content)
+        self._wanted = Wanted(content, ports.inflight, self._came_elsewhere)
         self._credentials = Credentials()
         self._legs: dict[asyncio.Task[None], Leg] = {}
         self._torn: dict[int, Torn] = {}
         self._leg_bytes = FIRST_LEG_BYTES
         self._attempts = 0
         self._paused = False
-        self._elsewhere: set[bytes] = set()  # chunks that another fill brings
         self._wake = asyncio.Event()
         self._waiters = Waiters()
         self._begun = content.proven
@@ -196,6 +192,10 @@ class Fill:
         if not self.content.present(index):
             self._wake.set()
 
+    def _came_elsewhere(self) -> None:
+        self._waiters.wake_all()
+        self._wake.set()
+
     # --- life -------------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -259,11 +259,12 @@ class Fill:
         if self.failure is not None or (self._learning and self.content.proven):
             return False
         while not self._paused and len(self._legs) < self._legs_max():
-            leg = self._next_leg()
+            everything = self._completing() and not self._legs
+            leg = self._wanted.next_leg(self.expects, self._leg_bytes, everything=everything)
             if leg is None:
                 break
             self._start(leg)
-        return bool(self._legs or self._paused or self._elsewhere or self._completing())
+        return bool(self._legs or self._paused or self._wanted.elsewhere or self._completing())
 
     def _completing(self) -> bool:
         """Whether all of the image is to come, because its proof is wanted."""
@@ -276,63 +277,8 @@ class Fill:
         # them, one read brings everything.
         return self._ports.settings.fill_streams_max if self.content.ranged else 1
 
-    def _next_leg(self) -> Leg | None:
-        """Choose the read that serves the first reader whose next chunk is not on its way."""
-        for demand in self._wanted.demands:
-            first, stop = self._wanted.first(demand)
-            if first < stop and not self.expects(first) and not self._comes_elsewhere(first):
-                return self._leg(first, stop)
-        if self._completing() and not self._legs:
-            first, count = self._wanted.first_of_all(), self.content.grid.count
-            if first < count:
-                return self._leg(first, count)
-        return None
-
-    def _comes_elsewhere(self, index: int) -> bool:
-        """Whether another fill brings the chunk; this one looks again when that is over."""
-        digest = self._claimed_elsewhere(index)
-        if digest is not None and digest not in self._elsewhere:
-            self._elsewhere.add(digest)
-            self._ports.inflight.wait(self, digest, partial(self._came_elsewhere, digest))
-        return digest is not None
-
-    def _claimed_elsewhere(self, index: int) -> bytes | None:
-        digest = None if self._learning else self.content.manifest.digest(index)
-        if digest is None or not self._ports.inflight.elsewhere(self, digest):
-            return None
-        return digest
-
-    def _came_elsewhere(self, digest: bytes) -> None:
-        self._elsewhere.discard(digest)
-        self._waiters.wake_all()
-        self._wake.set()
-
-    def _leg(self, start: int, stop: int) -> Leg | None:
-        chunks_max = max(1, self._leg_bytes // self.content.grid.chunk_bytes)
-        run = longest_fetch(start, stop, chunks_max, self.content.present, self._not_to_fetch)
-        if run is None:
-            return None
-        if self.content.ranged is False:
-            return Leg(0, self._wanted_stop(run.stop))
-        return Leg(run.first, run.stop)
-
-    def _wanted_stop(self, stop: int) -> int:
-        """Return how far a source is read that gives everything from byte 0: as far as wanted."""
-        if self._learning:
-            return self.content.grid.count
-        return max(stop, *(demand.stop for demand in self._wanted.demands), 0)
-
-    def _not_to_fetch(self, index: int) -> bool:
-        return (
-            self.expects(index)
-            or self._wanted.came_wrong(index)
-            or self._claimed_elsewhere(index) is not None
-        )
-
     def _start(self, leg: Leg) -> None:
-        if not self._learning and self.content.ranged is not False:
-            digests = map(self.content.manifest.digest, range(leg.first, leg.stop))
-            leg.claims = self._ports.inflight.claim(self, filter(None, digests))
+        self._wanted.claim(leg)
         task = asyncio.create_task(self._fly(leg), name=f"leg {self.content.key}")
         self._legs[task] = leg
         task.add_done_callback(self._landed_leg)
@@ -378,7 +324,7 @@ class Fill:
                 self.content.ranged = False  # Glance's answer on a store that cannot do ranges
                 return
             if error.status in REFUSALS:
-                if self._credential() is None:
+                if self._credentials.choose(self._wanted.demands) is None:
                     self._fail(error)
                 return
             if error.status < 500:
@@ -398,14 +344,11 @@ class Fill:
         self._paused = False
         self._wake.set()
 
-    def _credential(self) -> Credential | None:
-        return self._credentials.choose(self._wanted.demands)
-
     # --- legs -------------------------------------------------------------------------------------
 
     async def _fly(self, leg: Leg) -> None:
         content, grid = self.content, self.content.grid
-        credential = leg.credential = self._credential()
+        credential = leg.credential = self._credentials.choose(self._wanted.demands)
         if credential is None:
             raise FillFailedError("no reader's credentials are left")
         torn = self._torn.pop(leg.first, None) if content.ranged else None
@@ -418,7 +361,7 @@ class Fill:
                     raise UpstreamLiesError(f"size {body.size}, expected {grid.size}")
                 if span is not None and not body.ranged:
                     content.ranged, torn = False, None
-                    leg.first, leg.stop = 0, self._wanted_stop(leg.stop)
+                    leg.first, leg.stop = 0, self._wanted.stop(leg.stop)
                     if not borrowed:
                         reservation.close()
                         reservation, borrowed = await self.stowage.room_for(leg)
@@ -443,7 +386,7 @@ class Fill:
     async def _prove(self) -> None:
         """Compare the whole with the image's hash, and end the fill one way or the other."""
         try:
-            await self._hash_whole()
+            await prove(self.facts, self.content, self._ports, self.landed, self.look_again)
         except ProxyError as error:
             self._fail(error)
         except Exception as error:
@@ -454,20 +397,3 @@ class Fill:
             self._on_proven(self.facts, self.content)
             self._waiters.wake(None)
             self._wake.set()
-
-    async def _hash_whole(self) -> None:
-        content = self.content
-
-        async def chunk(index: int) -> tuple[bytes, int]:
-            while not content.present(index):
-                await self.landed(index)
-            digest = content.manifest.digest(index)
-            assert digest is not None
-            return digest, len(content.grid.chunk(index))
-
-        ports = self._ports
-        prover = partial(Prover, self.facts, ports.store, ports.provers)
-        matches = await prove(prover, content.grid.count, chunk, self.look_again)
-        if not matches:
-            ports.meter.inc(VERIFY_FAILURES)
-            raise ProofFailedError("the image's data does not match its hash")

@@ -62,13 +62,19 @@ class ManifestPages:
     def publish(self, key: str, root: ManifestRoot) -> None:
         """Write a root, by which this content's pages are judged from now on."""
         self._store.put_manifest_page(key, _ROOT_PAGE, root.pack())
-        self._unload(key)
+        self.unload(key)
         self._keep_root(key, root)
 
     def forget(self, key: str) -> None:
         """Remove a content's record, and all that is known of its manifest."""
         self._store.forget_content(key)
-        self._unload(key)
+        self.unload(key)
+
+    def unload(self, key: str) -> None:
+        """Forget what is in memory of a content."""
+        self._roots.pop(key, None)
+        for place in [place for place in self._pages if place[0] == key]:
+            del self._pages[place]
 
     def _load(self, key: str, number: int) -> bytes | None:
         packed = self._store.manifest_page(key, number)
@@ -94,8 +100,3 @@ class ManifestPages:
         self._roots.move_to_end(key)
         if len(self._roots) > ROOTS_MAX:
             self._roots.popitem(last=False)
-
-    def _unload(self, key: str) -> None:
-        self._roots.pop(key, None)
-        for place in [place for place in self._pages if place[0] == key]:
-            del self._pages[place]

@@ -10,7 +10,10 @@ from concurrent.futures import Executor
 
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.manifest import content_id
-from cacheproxy.errors import ChunkLostError, StorageError
+from cacheproxy.errors import ChunkLostError, ProofFailedError, StorageError
+from cacheproxy.fill.content import Content
+from cacheproxy.fill.ports import FillPorts
+from cacheproxy.metrics import VERIFY_FAILURES
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
 PROOF_RETRIES_MAX = 3  # chunks damaged on the disk between landing and hashing
@@ -20,18 +23,36 @@ Chunk = Callable[[int], Awaitable[tuple[bytes, int]]]  # waits for one; its dige
 
 
 async def prove(
-    prover: Callable[[], Prover], count: int, chunk: Chunk, look_again: Callable[[], None]
-) -> bool:
-    """Compare the whole, of `count` chunks, with the image's hash.
+    facts: ImageFacts,
+    content: Content,
+    ports: FillPorts,
+    landed: Callable[[int], Awaitable[None]],
+    look_again: Callable[[], None],
+) -> None:
+    """Compare a content that is coming in with the image's hash; `ProofFailedError` if it differs.
 
-    `look_again` is called when a chunk was found damaged: it is fetched again, and all is hashed
-    anew.  Raises `StorageError` if that happens again and again, or the disk fails.
+    `landed` waits for news of a chunk.  `look_again` is called when one was found damaged: it is
+    fetched again, and all is hashed anew.  `StorageError` if that happens again and again, or the
+    disk fails.
     """
+
+    async def chunk(index: int) -> tuple[bytes, int]:
+        while not content.present(index):
+            await landed(index)
+        digest = content.manifest.digest(index)
+        assert digest is not None
+        return digest, len(content.grid.chunk(index))
+
     for _ in range(PROOF_RETRIES_MAX):
+        prover = Prover(facts, ports.store, ports.provers)
         try:
-            return await prover().matches(count, chunk)
+            if await prover.matches(content.grid.count, chunk):
+                return
         except ChunkLostError:
             look_again()  # quarantined; a leg fetches it again
+        else:
+            ports.meter.inc(VERIFY_FAILURES)
+            raise ProofFailedError("the image's data does not match its hash")
     raise StorageError("chunks are damaged on the disk again and again")
 
 

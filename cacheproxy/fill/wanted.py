@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
+from cacheproxy.core.plan import longest_fetch
 from cacheproxy.fill.content import Content
 from cacheproxy.fill.demand import Demand
+from cacheproxy.fill.inflight import InFlight
+from cacheproxy.fill.leg import Leg
 
 READ_AHEAD_CHUNKS = 64  # how far before a reader of a proven content chunks are fetched
 WRONG_MAX = 3  # times that a chunk comes wrong from its sources before it is given up
 
 
 class Wanted:
-    """The demands, and what has come.
+    """The demands, what has come, and what to read next.
+
+    `look` is called when another fill that was waited for has brought a chunk, or given it up.
 
     While a manifest is learnt, what has come is protected and stays; of a proven content a chunk
     may be evicted again at any time, so the store is asked each time.
     """
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Content, inflight: InFlight, look: Callable[[], None]) -> None:
         self.demands: list[Demand] = []
+        self.elsewhere: set[bytes] = set()  # the chunks that other fills are waited for to bring
         self._content = content
+        self._inflight = inflight
+        self._look = look
         self._learning = not content.proven
         self._there: set[int] = set()  # while learning
         self._complete_to = 0  # every chunk below this is there
@@ -63,7 +73,75 @@ class Wanted:
         for demand in self.demands:
             demand.served = 0
 
-    def first(self, demand: Demand) -> tuple[int, int]:
+    # --- what to read next ------------------------------------------------------------------------
+
+    def next_leg(
+        self, expects: Callable[[int], bool], leg_bytes: int, *, everything: bool
+    ) -> Leg | None:
+        """Choose the read that serves the first reader whose next chunk is not on its way.
+
+        `expects` tells what the fill's own legs bring; with `everything` the rest of the whole is
+        wanted too, when no reader wants anything.
+        """
+        for demand in self.demands:
+            first, stop = self._first(demand)
+            if first < stop and not expects(first) and not self._wait_elsewhere(first):
+                return self._leg(first, stop, expects, leg_bytes)
+        if everything:
+            first, count = self._first_of_all(), self._content.grid.count
+            if first < count:
+                return self._leg(first, count, expects, leg_bytes)
+        return None
+
+    def stop(self, stop: int) -> int:
+        """Return how far a source is read that gives everything from byte 0: as far as wanted."""
+        if self._learning:
+            return self._content.grid.count
+        return max([stop, *(demand.stop for demand in self.demands)])
+
+    def claim(self, leg: Leg) -> None:
+        """Tell other fills what a leg brings, so that they wait for it.
+
+        One that reads everything claims nothing: it may run for long, and others may do better.
+        """
+        if not self._learning and self._content.ranged is not False:
+            digests = map(self._content.manifest.digest, range(leg.first, leg.stop))
+            leg.claims = self._inflight.claim(self, filter(None, digests))
+
+    def _leg(
+        self, start: int, stop: int, expects: Callable[[int], bool], leg_bytes: int
+    ) -> Leg | None:
+        def not_to_fetch(index: int) -> bool:
+            return expects(index) or self.came_wrong(index) or self._claimed(index) is not None
+
+        chunks_max = max(1, leg_bytes // self._content.grid.chunk_bytes)
+        run = longest_fetch(start, stop, chunks_max, self._content.present, not_to_fetch)
+        if run is None:
+            return None
+        if self._content.ranged is False:
+            return Leg(0, self.stop(run.stop))
+        return Leg(run.first, run.stop)
+
+    def _claimed(self, index: int) -> bytes | None:
+        """Return a chunk's digest if another fill brings it."""
+        digest = None if self._learning else self._content.manifest.digest(index)
+        if digest is None or not self._inflight.elsewhere(self, digest):
+            return None
+        return digest
+
+    def _wait_elsewhere(self, index: int) -> bool:
+        """Whether another fill brings the chunk; `look` when that is over."""
+        digest = self._claimed(index)
+        if digest is not None and digest not in self.elsewhere:
+            self.elsewhere.add(digest)
+            self._inflight.wait(self, digest, partial(self._came_elsewhere, digest))
+        return digest is not None
+
+    def _came_elsewhere(self, digest: bytes) -> None:
+        self.elsewhere.discard(digest)
+        self._look()
+
+    def _first(self, demand: Demand) -> tuple[int, int]:
         """Return the first absent chunk that a reader wants, and where its wish ends for now."""
         if not self._learning:
             stop = min(demand.stop, demand.cursor + READ_AHEAD_CHUNKS)
@@ -76,7 +154,7 @@ class Wanted:
         demand.served = self._first_absent(min(start, demand.stop), demand.stop)
         return demand.served, demand.stop
 
-    def first_of_all(self) -> int:
+    def _first_of_all(self) -> int:
         """Return the first absent chunk of the whole, while learning; the count if there is none."""
         self._advance()
         return self._first_absent(self._complete_to, self._content.grid.count)
