@@ -8,12 +8,13 @@ read up to a number has missed nothing below it.
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 
 import sqlalchemy as sa
 
 from registry.db.database import Connection
 from registry.db.tables import change_feed, image_changes
-from registry.domain.changes import ChangeHistory, ChangeKind, ImageChange
+from registry.domain.changes import ChangeHistory, ChangeKind, ChangeTail, ImageChange
 
 CHANGES_KEPT = 100_000  # the newest; about 10 MB
 
@@ -33,6 +34,14 @@ async def get_history(connection: Connection) -> ChangeHistory:
     feed = (await connection.execute(sa.select(change_feed))).one()
     oldest = (await connection.execute(sa.select(sa.func.min(image_changes.c.seq)))).scalar_one()
     return ChangeHistory(feed.epoch, feed.last if oldest is None else oldest - 1, feed.last)
+
+
+async def get_tail(connection: Connection, count: int) -> ChangeTail:
+    """Return the newest changes, at most `count`."""
+    history = await get_history(connection)
+    floor = max(history.floor, history.last - count)
+    changes = await get_changes(connection, floor, count)
+    return ChangeTail(replace(history, floor=floor), changes)
 
 
 async def get_changes(connection: Connection, after: int, limit: int) -> tuple[ImageChange, ...]:

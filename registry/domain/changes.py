@@ -37,6 +37,10 @@ class ChangeHistory:
     floor: int
     last: int
 
+    def reaches(self, epoch: str, after: int) -> bool:
+        """Tell whether all changes behind `after` are there, and that number was ever told."""
+        return epoch == self.epoch and self.floor <= after <= self.last
+
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
@@ -45,6 +49,21 @@ class ChangePage:
     changes: tuple[ImageChange, ...]
     last: int
     epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeTail:
+    """The newest changes, all of those behind `history.floor`."""
+
+    history: ChangeHistory
+    changes: tuple[ImageChange, ...]
+
+    def page(self, epoch: str, after: int, limit: int) -> ChangePage | None:
+        """Return the first changes behind `after`; None where this tail does not reach back."""
+        if not self.history.reaches(epoch, after):
+            return None
+        behind = [change for change in self.changes if change.seq > after]
+        return ChangePage(tuple(behind[:limit]), self.history.last, self.history.epoch)
 
 
 def kind_of(now: Status, then: Status) -> ChangeKind | None:

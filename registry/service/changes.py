@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from registry.db.changes import get_changes, get_history
+from registry.db.changes import get_changes, get_history, get_tail
 from registry.db.database import Database
 from registry.domain import access
-from registry.domain.changes import ChangeHistory, ChangePage
+from registry.domain.changes import ChangePage, ChangeTail
 from registry.domain.errors import GoneError, UnavailableError
 from registry.domain.identity import Identity
 
 LOG = logging.getLogger(__name__)
 
+TAIL_CHANGES = 100  # kept in memory: more than come within a second
 POLL_SECONDS = 1.0  # how late changes that another instance makes are seen, at most
 
 
@@ -33,23 +34,34 @@ class ChangeQuestion:
 
 
 class ChangeFeed:
-    """Answers questions, at once or when there is something to tell."""
+    """Answers questions, at once or when there is something to tell.
+
+    Thousands may wait, mostly behind the same number.  One task looks into the database for all of
+    them and keeps what is newest; they wait for it and are answered from it, so that a change costs
+    the database one look, however many wait.  That it may be old does not matter to whoever waits:
+    the wait brings the next look.  Whoever does not wait is answered from the database.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiters = 0
         self._awaited = asyncio.Event()
+        self._tail: ChangeTail | None = None
         self._news = asyncio.Event()
         self._is_closing = False
 
     async def ask(self, identity: Identity, question: ChangeQuestion) -> ChangePage:
         """Answer; `GoneError` if the feed does not reach back that far."""
         access.require_changes(identity)
+        if question.behind is None or not question.wait:
+            return await self._look(question)
         deadline = asyncio.get_running_loop().time() + question.wait
         while True:
             news = self._news  # taken first: it tells of whatever comes after the look
-            page = await self._look(question)
-            if page.changes or question.behind is None or self._is_closing:
+            page = self._tail.page(*question.behind, question.limit) if self._tail else None
+            if page is None:
+                page = await self._look(question)
+            if page.changes or self._is_closing:
                 return page
             try:
                 async with asyncio.timeout_at(deadline):
@@ -64,7 +76,7 @@ class ChangeFeed:
             if question.behind is None:
                 return ChangePage((), history.last, history.epoch)
             epoch, after = question.behind
-            if epoch != history.epoch or not history.floor <= after <= history.last:
+            if not history.reaches(epoch, after):
                 raise GoneError(
                     f"The feed does not reach back to {after} of that epoch: ask without after "
                     "where it stands, look at every image, and go on from there."
@@ -74,14 +86,13 @@ class ChangeFeed:
 
     async def watch(self) -> None:
         """Wake whoever waits as changes come, from this instance or another; never returns."""
-        told: ChangeHistory | None = None
         while True:
             await self._awaited.wait()
             try:
                 async with self._database.read() as connection:
-                    history = await get_history(connection)
-                if history != told:
-                    told = history
+                    tail = await get_tail(connection, TAIL_CHANGES)
+                if tail != self._tail:
+                    self._tail = tail
                     self._wake()
             except UnavailableError as error:
                 LOG.warning("whoever waits for changes goes on waiting: %s", error)

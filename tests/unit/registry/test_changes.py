@@ -186,9 +186,14 @@ async def waiting(feed: ChangeFeed, count: int) -> list[asyncio.Task[ChangePage]
     """Have some ask and wait, and return once all of them do."""
     behind = await stand(feed)
     tasks = [asyncio.create_task(ask(feed, behind, wait=LONG)) for _ in range(count)]
+    await all_wait(feed, count)
+    return tasks
+
+
+async def all_wait(feed: ChangeFeed, count: int) -> None:
     for _ in range(TURNS_MAX):
         if feed._waiters == count:
-            return tasks
+            return
         await asyncio.sleep(0)
     pytest.fail("they do not wait")
 
@@ -203,6 +208,41 @@ async def test_all_who_wait_are_told_at_once(
         pages = await asyncio.gather(*tasks)
         assert {change.seq for page in pages for change in page.changes} == {number + 1}
     assert feed._waiters == 0
+
+
+async def test_whoever_waits_is_told_the_same_from_memory_as_from_the_database(
+    feed: ChangeFeed, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.service.changes.TAIL_CHANGES", 3)
+    epoch, _ = await stand(feed)
+    (task,) = await waiting(feed, 1)
+    await tell(database, 6)
+    await task
+    for after in range(6):
+        for limit in (1, 2, 1000):
+            plain = await ask(feed, (epoch, after), limit=limit)
+            assert await ask(feed, (epoch, after), limit=limit, wait=LONG) == plain
+    for behind in ((epoch, 7), ("other", 6), ("other", 0)):
+        with pytest.raises(GoneError):
+            await ask(feed, behind, wait=LONG)
+
+
+async def test_a_crowd_costs_the_database_one_look(
+    feed: ChangeFeed, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry.service.changes.POLL_SECONDS", LONG)
+    (task,) = await waiting(feed, 1)
+    await tell(database, 1)
+    await task  # from here on, the newest are in memory
+    epoch, last = await stand(feed)
+    looks: list[None] = []
+    sa.event.listen(database._engine.sync_engine, "begin", lambda _: looks.append(None))
+    tasks = [asyncio.create_task(ask(feed, (epoch, last), wait=LONG)) for _ in range(50)]
+    await all_wait(feed, 50)
+    await tell(database, 1)
+    pages = await asyncio.gather(*tasks)
+    assert {change.seq for page in pages for change in page.changes} == {last + 1}
+    assert len(looks) <= 4  # the watcher's, when the first waited and after the write; the write
 
 
 async def test_other_writes_wake_nobody(feed: ChangeFeed, images: Images) -> None:

@@ -12,6 +12,7 @@ from backends.errors import UnavailableError as StoreAwayError
 from backends.location import Location
 from backends.memory import MemoryStore
 from registry.db.database import Database
+from registry.db.tables import image_properties
 from registry.domain import errors
 from registry.domain.identity import EVERYBODY, Identity
 from registry.domain.limits import Limits
@@ -56,6 +57,17 @@ async def test_strangers_see_nothing_and_change_nothing(images: Images) -> None:
         with pytest.raises(refusal):
             await images.delete(STRANGER, image_id)
         assert (await images.show(OWNER, image_id))["tags"] == []
+
+
+async def test_a_property_of_that_name_is_never_shown_as_our_manifest(
+    images: Images, database: Database
+) -> None:
+    """Whoever wrote the database before us may have stored what a client sent."""
+    image_id = await new_image(images)
+    async with database.write() as connection:
+        row = {"image_id": image_id, "name": "os_manifest", "value": "1:1048576:" + "0" * 64}
+        await connection.execute(image_properties.insert().values(row))
+    assert (await images.show(EVERYBODY, image_id))["os_manifest"] is None
 
 
 async def test_a_change_moves_the_time_and_no_change_does_not(images: Images) -> None:
