@@ -7,13 +7,19 @@ from harness.story import CHUNK, Story, figure
 
 
 async def recovered(told: Story) -> None:
-    """Wait until the disk is normal again, and see that an image is stored, and then a hit."""
-    await told.counted("disk_state", 1, state="normal")
-    data = random_bytes(2 * CHUNK, seed=int(told.ask.asked))
-    image = told.glance.add(data)
-    stored = figure(await told.idle(), "chunks_stored_total")
-    assert await told.ask(image.id).body() == data
+    """Wait until an image is stored again, and see that it is a hit then.
+
+    A disk that has just got well may be taken for ill once more, by a look that began before.
+    """
+    stored, images = -1.0, 0
+    while stored != 2:
+        await told.counted("disk_state", 1, state="normal")
+        data = random_bytes(2 * CHUNK, seed=1000 + images)
+        images += 1
+        image = told.glance.add(data)
+        before = figure(await told.idle(), "chunks_stored_total")
+        assert await told.ask(image.id).body() == data
+        stored = figure(await told.idle(), "chunks_stored_total") - before
     hits = await told.ended("hit")
-    assert await told.metric("chunks_stored_total") == stored + 2
     assert await told.ask(image.id).body() == data
     assert await told.ended("hit") == hits + 1
