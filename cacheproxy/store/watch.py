@@ -8,11 +8,13 @@ hangs too, and that is its result.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from cacheproxy.core.health import Fault
+from cacheproxy.errors import StorageError
 from cacheproxy.metrics import DISK_FREE_BYTES, DISK_FREE_INODES
 from cacheproxy.store.disk import Loss, fault_of
 from cacheproxy.store.place import Place, Sight, Space
@@ -78,7 +80,9 @@ class Watch:
         if sight.space is not None:
             self._meter.set(DISK_FREE_BYTES, sight.space.free_bytes)
             self._meter.set(DISK_FREE_INODES, sight.space.free_inodes or 0)
-            fault = fault or self._on_space(sight.space)
+            # An index that cannot be read has told of itself.
+            with contextlib.suppress(StorageError):
+                fault = fault or self._on_space(sight.space)
         self._replaced = self._replaced + 1 if sight.replaced else 0
         if sight.cut:
             self._disk.lose(Loss.REBUILD, "its file was cut short")
