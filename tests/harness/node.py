@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +67,13 @@ def running_node(
     trust_upstream_hashes: bool = False,
     more: str = "",
     cache: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    codes: Sequence[int] = (0,),
 ) -> Iterator[Node]:
     """Serve a cache below `directory` in front of `upstream`; a bad end of it is a failure.
 
     `more` is appended to the configuration.  An existing cache in `directory`, or elsewhere with
-    `cache`, is used again.
+    `cache`, is used again.  `codes` are the exit codes of a good end.
     """
     port, metrics = free_port(), free_port()
     cache = cache or directory / "cache"
@@ -93,14 +95,14 @@ def running_node(
         f"cacheproxy-{port}",
         [sys.executable, "-m", "cacheproxy", "serve", "--config-file", configuration],
         directory=directory,
-        environment={"PYTHONPATH": str(REPOSITORY)},
+        environment={"PYTHONPATH": str(REPOSITORY), **(environment or {})},
     )
     try:
         program.wait_for_port(port)
         program.wait_for_port(metrics)
         yield Node(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics}", cache, program)
     finally:
-        program.stop()
+        program.stop(codes=codes)
 
 
 @asynccontextmanager
@@ -113,6 +115,8 @@ async def async_node(
     trust_upstream_hashes: bool = False,
     more: str = "",
     cache: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    codes: Sequence[int] = (0,),
 ) -> AsyncIterator[Node]:
     """Do the same as `running_node` while the event loop runs on."""
     context = running_node(
@@ -123,6 +127,8 @@ async def async_node(
         trust_upstream_hashes=trust_upstream_hashes,
         more=more,
         cache=cache,
+        environment=environment,
+        codes=codes,
     )
     node = await asyncio.to_thread(context.__enter__)
     try:

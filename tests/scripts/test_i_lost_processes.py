@@ -64,6 +64,24 @@ async def test_the_keeper_is_killed(tmp_path: Path, kind: str, workers: int) -> 
         assert figure(samples, "child_starts_total", kind="worker") == workers
 
 
+async def test_who_joined_a_fill_finishes_without_the_keeper(tmp_path: Path) -> None:
+    async with story(tmp_path) as told:
+        image = told.glance.add(DATA)
+        hold = image.hold_at(2 * CHUNK + 7)
+        first = told.ask(image.id)
+        await hold.reached.wait()
+        await first.received(2 * CHUNK)
+        # These get what has landed before they came, and nobody has proven yet.
+        late = [told.ask(image.id) for _ in range(3)]
+        for reader in late:
+            await reader.received(2 * CHUNK)
+        told.process("keeper").send_signal(signal.SIGKILL)
+        hold.release.set()
+        for reader in (first, *late):
+            assert await reader.body() == DATA
+        await told.counted("child_starts_total", 2, kind="keeper")
+
+
 @pytest.mark.parametrize("kind", ORIGINS)
 async def test_the_keeper_hangs_and_wakes(tmp_path: Path, kind: str) -> None:
     async with story(tmp_path, more=PATIENT) as told:

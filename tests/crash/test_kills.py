@@ -1,0 +1,117 @@
+"""The real processes are killed at every named step, and start again with everything right."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+from harness.inject.steering import Action, Moment
+from harness.scene import ROOMY, TIGHT, Scene, scene
+from harness.steps import NEVER, STEPS, Group, Kill, all_kills, all_names, some_kills
+from harness.waiting import until
+
+ROUNDS_MAX = 4  # of work until the step is met often enough
+
+
+def limit_of(group: Group) -> int:
+    """Return how much room a group's steps need, or must not have."""
+    return TIGHT if group == "evict" else ROOMY
+
+
+async def suffer(made: Scene, kill: Kill) -> None:
+    """Run the program, kill it where it is said, and see that all is right after that."""
+    everything = kill.action is Action.KILL_ALL
+    if kill.step.endswith("_make_directory"):
+        made.lose_directories()
+    made.prepare(kill.group)
+    if kill.group in ("start", "rebuild"):
+        made.steering.arm(kill.step, kill.moment, kill.nth, kill.action)
+        await made.start()
+    else:
+        await made.start()
+        if kill.group == "stop":
+            await made.work("stop")
+            made.steering.arm(kill.step, kill.moment, 1, kill.action)
+            await made.stop()
+            await made.start()
+        else:
+            await worked(made, kill)
+            await made.recovered(everything=everything)
+    assert made.steering.fired, f"{kill} was never met"
+    if not everything and not kill.of_worker:
+        assert not made.lost, f"{kill}: clients lost {made.lost}"
+    await made.look_through(warm_stays=made.limit_bytes == ROOMY and kill.group not in DAMAGED)
+    await made.stop()
+
+
+DAMAGED = ("quarantine", "rebuild")  # where warm content is fetched again
+
+
+async def worked(made: Scene, kill: Kill) -> None:
+    """Have clients work until the step was met; what they caused may meet it a little later."""
+    made.steering.arm(kill.step, kill.moment, kill.nth, kill.action)
+    for _ in range(ROUNDS_MAX):
+        await made.work(kill.group)
+        if made.steering.fired:
+            return
+        made.steering.arm(kill.step, kill.moment, 1, kill.action)
+    await asyncio.to_thread(until, f"{kill} to be met", lambda: made.steering.fired)
+
+
+@pytest.mark.parametrize("kill", some_kills(seed=1), ids=str)
+async def test_a_kill(tmp_path: Path, kill: Kill) -> None:
+    async with scene(tmp_path, limit_bytes=limit_of(kill.group)) as made:
+        await made.warm_up()
+        await suffer(made, kill)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("group", STEPS)
+async def test_every_kill(tmp_path: Path, group: Group) -> None:
+    failures: list[str] = []
+    kills = [kill for kill in all_kills(seed=2) if kill.group == group]
+    while kills:
+        place = tmp_path / str(len(kills))
+        place.mkdir()
+        try:
+            async with scene(place, limit_bytes=limit_of(group), seed=len(kills)) as made:
+                await made.warm_up()
+                while kills:
+                    await suffer(made, kills.pop())
+        except AssertionError as error:  # told at the end: the others are tried as well
+            failures.append(str(error))
+    assert not failures, "\n".join(failures)
+
+
+def test_every_step_exists() -> None:
+    for step in all_names():
+        module, _, name = step.partition(":")
+        found = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+        assert inspect.isroutine(found), step
+    assert len(all_names()) == len(set(all_names()))
+
+
+async def test_every_step_is_met(tmp_path: Path) -> None:
+    missed = {(step, moment) for step in all_names() for moment in Moment} - NEVER
+    for limit in (ROOMY, TIGHT):
+        place = tmp_path / str(limit)
+        place.mkdir()
+        async with scene(place, limit_bytes=limit) as made:
+            await made.warm_up()
+            for group in [group for group in STEPS if limit_of(group) == limit]:
+                made.prepare(group)
+                await made.start()
+                await made.work("fill" if group == "stop" else group)
+                await made.look_through(warm_stays=limit == ROOMY and group not in DAMAGED)
+                if group == "stop":
+                    await made.work(group)
+                await made.stop()
+            missed -= {each for each in missed if made.steering.count(*each)}
+            assert not made.lost
+    assert not missed
