@@ -32,8 +32,6 @@ STEPS: dict[Group, tuple[str, ...]] = {
     "link": (
         f"{STORE}.room:Room.reserve",
         f"{STORE}.promise:Promise.cover",
-        f"{STORE}.promise:Promise._rise",
-        f"{STORE}.promise:Promise._risen",
         f"{STORE}.chunkstore:ChunkStore.put",
         f"{STORE}.files:ChunkFiles._create",
         f"{STORE}.files:ChunkFiles._make_directory",
@@ -88,6 +86,8 @@ STEPS: dict[Group, tuple[str, ...]] = {
         f"{STORE}.files:ChunkFiles.make_zeros",
         f"{STORE}.opening:assemble",
         f"{STORE}.chunkstore:ChunkStore.open",
+        f"{STORE}.promise:Promise._rise",
+        f"{STORE}.promise:Promise._risen",
         f"{STORE}.reconcile:Reconciler._directory",
         f"{STORE}.reconcile:Reconciler._adopt",
         f"{STORE}.entries:Entries.adopt",
@@ -138,9 +138,9 @@ class Kill:
         return f"{self.action.name} {self.moment.name.lower()} {where} #{self.nth}"
 
 
-def rare(group: Group, step: str) -> bool:
-    """Whether a process may meet the step but once."""
-    return group in ("start", "rebuild", "stop") or ".promise:" in step
+def rare(group: Group) -> bool:
+    """Whether a process may meet the steps of a group but once."""
+    return group in ("start", "rebuild", "stop")
 
 
 def all_names() -> list[str]:
@@ -152,7 +152,7 @@ def all_kills(seed: int) -> list[Kill]:
     """Return one kill at each moment of each step, of the process and of the whole program."""
     chance = random.Random(seed)
     return [
-        Kill(group, step, moment, 1 if rare(group, step) else chance.choice((1, 1, 2, 3)), action)
+        Kill(group, step, moment, 1 if rare(group) else chance.choice((1, 1, 2, 3)), action)
         for group, steps in STEPS.items()
         for step in steps
         for moment in Moment
