@@ -14,11 +14,12 @@ export IMAGE
 INSTALL = install() { $(PY) -m uv pip install --quiet --compile-bytecode --python "$$@" \
 	|| $(PY) -m pip --python "$$1" install --quiet "$${@:2}"; }; install
 
-.PHONY: help run test bench lint format clean python packages services
+.PHONY: help run test test-long bench lint format clean python packages services
 
 help:
 	@echo 'make run               an image through catalog and proxy, end to end (IMAGE=path: your own)'
 	@echo 'make test              every gate: rules, lint, types, unit and conformance tests'
+	@echo 'make test-long         the tests that take many minutes: kills at every step, power cuts'
 	@echo 'make bench             every measurement of `python -m bench list` (SCENARIOS=...: some)'
 	@echo 'make lint              ruff and mypy only; make format lets ruff rewrite the files'
 	@echo 'make clean             remove what the other targets made'
@@ -28,6 +29,9 @@ run: $(VENV)/installed-run
 
 test: packages $(VENV)/installed-test services
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest $(ARGS)
+
+test-long: packages $(VENV)/installed-test
+	$(PY) -m pytest -m long $(ARGS)
 
 bench: $(VENV)/installed-bench
 	$(PY) -m bench run $(or $(SCENARIOS),$$($(PY) -m bench list | cut -d' ' -f1)) $(ARGS)

@@ -33,6 +33,7 @@ from harness.inject.steering import Steering
 from harness.node import Node, async_node
 from harness.origin import Hold, Origin, OriginImage, Ranges, origin
 from harness.program import REPOSITORY
+from harness.schema1 import downgrade
 from harness.steps import Group, all_names
 from harness.store_case import allocated_by_us, planted
 from harness.story import READY, STARTED, figure
@@ -147,8 +148,10 @@ class Scene:
         assert "never retrieved" not in text
 
     async def recovered(self, *, everything: bool) -> None:
-        """Start it again if all of it was killed; else it does so by itself."""
-        if everything:
+        """Start it again if all of it was killed, and that is not done; else it does so by itself."""
+        text = await asyncio.to_thread(self.node.program.log.read_text)
+        victims = {int(pid) for _, pid in STARTED.findall(text)}
+        if everything and self.steering.fired in victims:
             await asyncio.to_thread(self.node.program.process.wait, END_SECONDS)
             await self.stop()
             await self.start()
@@ -310,6 +313,8 @@ class Scene:
             for _ in range(3):
                 data = self.fresh(CHUNK)
                 planted(self.cache, digest_of(data)).write_bytes(data)
+        elif group == "migrate":
+            downgrade(self.cache / "index")
         elif group == "rebuild":
             os.truncate(self.cache / "index/data.mdb", 2 * 4096)
 
@@ -337,10 +342,14 @@ class Scene:
             image = self.glance.images[image_id]
             await asyncio.gather(self.fetch(image), self.fetch(image, self.span(image)))
         assert not self.lost, self.lost
-        await asyncio.to_thread(until, "the node to be idle", self._quiet)
-        await asyncio.to_thread(until, "the ledger to be right", self._exact)
+        await self.settled()
         if self.survey is not None:
             assert self.survey.most <= self.limit_bytes
+
+    async def settled(self) -> None:
+        """Wait until nothing is in progress, and the ledger says what the disk has."""
+        await asyncio.to_thread(until, "the node to be idle", self._quiet)
+        await asyncio.to_thread(until, "the ledger to be right", self._exact)
 
     async def _rewarmed(self, *, warm_stays: bool) -> None:
         """Read the warm images until all of them come from the cache, which fetches nothing anew."""

@@ -9,7 +9,9 @@ from typing import Literal
 from harness.inject.steering import Action, Moment
 
 # What a test has to do so that the steps of a group are met; see harness/scene.py.
-Group = Literal["fill", "link", "index", "evict", "quarantine", "send", "start", "rebuild", "stop"]
+Group = Literal[
+    "fill", "link", "index", "evict", "quarantine", "send", "start", "migrate", "rebuild", "stop"
+]
 
 STORE = "cacheproxy.store"
 FILL = "cacheproxy.fill"
@@ -19,8 +21,8 @@ STEPS: dict[Group, tuple[str, ...]] = {
     "fill": (
         f"{FILL}.flights:Flights.admit",
         f"{FILL}.flights:Flights.join",
-        f"{FILL}.fill:Fill._begin_learning",
-        f"{FILL}.fill:Fill._land",
+        f"{FILL}.stowage:Stowage.begin_learning",
+        f"{FILL}.stowage:Stowage.land",
         f"{FILL}.fill:Fill._hash_whole",
         f"{FILL}.fill:Fill._end",
         f"{FILL}.flights:Flights._proven",
@@ -32,12 +34,12 @@ STEPS: dict[Group, tuple[str, ...]] = {
     "link": (
         f"{STORE}.room:Room.reserve",
         f"{STORE}.promise:Promise.cover",
-        f"{STORE}.chunkstore:ChunkStore.put",
+        f"{STORE}.intake:Intake.put",
         f"{STORE}.files:ChunkFiles._create",
         f"{STORE}.files:ChunkFiles._make_directory",
         f"{STORE}.files:ChunkFiles._publish",
         f"{STORE}.files:ChunkFiles.write",
-        f"{STORE}.chunkstore:ChunkStore._stored",
+        f"{STORE}.intake:Intake._stored",
     ),
     # From a change to its commit.
     "index": (
@@ -60,7 +62,7 @@ STEPS: dict[Group, tuple[str, ...]] = {
     ),
     # From a damaged chunk met by a reader to its file being set aside.
     "quarantine": (
-        f"{STORE}.files:ChunkFiles.holds_digest",
+        f"{STORE}.provenchunks:ProvenChunks._open_and_prove",
         f"{STORE}.departures:Departures.expel",
         f"{STORE}.files:ChunkFiles.set_aside",
         f"{STORE}.quarantine:Quarantine.take",
@@ -91,6 +93,11 @@ STEPS: dict[Group, tuple[str, ...]] = {
         f"{STORE}.reconcile:Reconciler._directory",
         f"{STORE}.reconcile:Reconciler._adopt",
         f"{STORE}.entries:Entries.adopt",
+    ),
+    # A start on an index of the schema before this one.
+    "migrate": (
+        f"{STORE}.index:IndexFile._settle_schema",
+        f"{STORE}.index:IndexFile._migrate_from_1",
     ),
     # A start on an index that cannot be used.
     "rebuild": (f"{STORE}.files:ChunkFiles.set_index_aside",),
@@ -140,7 +147,7 @@ class Kill:
 
 def rare(group: Group) -> bool:
     """Whether a process may meet the steps of a group but once."""
-    return group in ("start", "rebuild", "stop")
+    return group in ("start", "migrate", "rebuild", "stop")
 
 
 def all_names() -> list[str]:
