@@ -15,6 +15,9 @@ from harness.scene import ROOMY, TIGHT, Scene, scene
 from harness.steps import NEVER, STEPS, Group, Kill, all_kills, all_names, some_kills
 from harness.waiting import until
 
+STARTING: tuple[Group, ...] = ("start", "migrate", "rebuild", "scrub")  # met as it starts
+DAMAGED: tuple[Group, ...] = ("quarantine", "rebuild", "scrub")  # warm content is fetched again
+SCRUBBED = "cacheproxy_scrub_finished_timestamp_seconds"
 ROUNDS_MAX = 4  # of work until the step is met often enough
 
 
@@ -29,7 +32,7 @@ async def suffer(made: Scene, kill: Kill) -> None:
     if kill.step.endswith("_make_directory"):
         made.lose_directories()
     made.prepare(kill.group)
-    if kill.group in ("start", "migrate", "rebuild"):
+    if kill.group in STARTING:
         made.steering.arm(kill.step, kill.moment, kill.nth, kill.action)
         await made.start()
         await met(made, kill)
@@ -47,11 +50,16 @@ async def suffer(made: Scene, kill: Kill) -> None:
         await made.recovered(everything=everything)
     if not everything and not kill.of_worker:
         assert not made.lost, f"{kill}: clients lost {made.lost}"
+    if kill.group == "scrub":
+        await scrubbed(made)
     await made.look_through(warm_stays=made.limit_bytes == ROOMY and kill.group not in DAMAGED)
     await made.stop()
 
 
-DAMAGED = ("quarantine", "rebuild")  # where warm content is fetched again
+async def scrubbed(made: Scene) -> None:
+    """Wait until the background check has come to its end."""
+    metrics = made.node.metrics
+    await asyncio.to_thread(until, "the end", lambda: metrics()[SCRUBBED] > 0)
 
 
 async def worked(made: Scene, kill: Kill) -> None:
@@ -116,11 +124,11 @@ async def test_every_step_is_met(tmp_path: Path) -> None:
             for group in working if limit == ROOMY else ("evict",):
                 await made.work(group)
             await made.stop()
-            starting: tuple[Group, ...] = ("start", "migrate", "rebuild")
-            for group in starting if limit == ROOMY else ():
+            for group in STARTING if limit == ROOMY else ():
                 made.prepare(group)
                 await made.start()
                 await made.settled()
+                await scrubbed(made)
                 await made.stop()
             missed -= {each for each in missed if made.steering.count(*each)}
             assert not made.lost

@@ -29,11 +29,11 @@ import psutil
 from backends.spans import Span
 from cacheproxy.store.digest import digest_of
 from harness.downloads import Clients, Download, clients
+from harness.index_file import downgrade, forget_scrub
 from harness.inject.steering import Steering
 from harness.node import Node, async_node
 from harness.origin import Hold, Origin, OriginImage, Ranges, origin
 from harness.program import REPOSITORY
-from harness.schema1 import downgrade
 from harness.steps import Group, all_names
 from harness.store_case import allocated_by_us, planted
 from harness.story import READY, STARTED, figure
@@ -51,6 +51,7 @@ drain_seconds = 5
 chunk_bytes = 262144
 keeper_wait_seconds = 2
 bypass_rereads_max = 64
+scrub_rate = 268435456
 """
 KILLED = -signal.SIGKILL
 END_SECONDS = 10.0  # of a program of which all processes are killed
@@ -313,6 +314,9 @@ class Scene:
             for _ in range(3):
                 data = self.fresh(CHUNK)
                 planted(self.cache, digest_of(data)).write_bytes(data)
+        elif group == "scrub":
+            forget_scrub(self.cache / "index")
+            self.damage(self.warm[:2])
         elif group == "migrate":
             downgrade(self.cache / "index")
         elif group == "rebuild":

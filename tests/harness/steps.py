@@ -10,7 +10,17 @@ from harness.inject.steering import Action, Moment
 
 # What a test has to do so that the steps of a group are met; see harness/scene.py.
 Group = Literal[
-    "fill", "link", "index", "evict", "quarantine", "send", "start", "migrate", "rebuild", "stop"
+    "fill",
+    "link",
+    "index",
+    "evict",
+    "quarantine",
+    "send",
+    "start",
+    "migrate",
+    "rebuild",
+    "scrub",
+    "stop",
 ]
 
 STORE = "cacheproxy.store"
@@ -101,6 +111,13 @@ STEPS: dict[Group, tuple[str, ...]] = {
     ),
     # A start on an index that cannot be used.
     "rebuild": (f"{STORE}.files:ChunkFiles.set_index_aside",),
+    # The background check of all chunks, of which some are damaged.
+    "scrub": (
+        f"{STORE}.scrub:Scrubber._whole",
+        f"{STORE}.provenchunks:ProvenChunks.check",
+        f"{STORE}.scrub:Scrubber._count",
+        f"{STORE}.scrub:Scrubber._save",
+    ),
     # From the order to stop to the lock being free.
     "stop": (
         "cacheproxy.processes.worker:Worker.run",
@@ -147,7 +164,7 @@ class Kill:
 
 def rare(group: Group) -> bool:
     """Whether a process may meet the steps of a group but once."""
-    return group in ("start", "migrate", "rebuild", "stop")
+    return group in ("start", "migrate", "rebuild", "scrub", "stop")
 
 
 def all_names() -> list[str]:

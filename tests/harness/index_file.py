@@ -1,4 +1,4 @@
-"""Turns an index, while nobody uses it, into one that the first schema's program had written."""
+"""Changes an index while nobody uses it: into one of the first schema, or as if never scrubbed."""
 
 from __future__ import annotations
 
@@ -39,5 +39,15 @@ def downgrade(index: Path) -> None:
             cost = sum(entry.cost for entry in entries.values())
             txn.put(b"totals", TOTALS.pack(1, len(entries), cost), db=tables[b"meta"])
             txn.put(b"schema", b"1", db=tables[b"meta"])
+    finally:
+        environment.close()
+
+
+def forget_scrub(index: Path) -> None:
+    """Have the next start begin a round of the background check."""
+    environment = lmdb.open(str(index), map_size=MAP_BYTES, max_dbs=16)
+    try:
+        with environment.begin(write=True) as txn:
+            txn.delete(b"scrub", db=environment.open_db(b"meta", txn=txn))
     finally:
         environment.close()
