@@ -41,6 +41,7 @@ class Ledger:
         self.unknown = 0
         self.overhead = 0
         self.reserved = 0
+        self.reserved_for: dict[int, int] = {}  # by owner, of those that have anything
         self.claimed = 0
         self.promised = 0
         self._changed = changed
@@ -99,7 +100,7 @@ class Ledger:
         """Set room for `size` bytes aside, for an owner; the caller has looked whether it fits."""
         cost = allocated(size)
         assert self.fits(size), self
-        self.reserved += cost
+        self._add_reserved(owner, cost)
         reservation = Reservation(self, cost, owner)
         self._changed()
         return reservation
@@ -134,8 +135,13 @@ class Ledger:
         """An upper bound of the files is durable now."""
         self.promised = durable
 
-    def _release(self, cost: int) -> None:
-        self.reserved -= cost
+    def _add_reserved(self, owner: int, cost: int) -> None:
+        self.reserved += cost
+        if left := self.reserved_for.pop(owner, 0) + cost:
+            self.reserved_for[owner] = left
+
+    def _release(self, owner: int, cost: int) -> None:
+        self._add_reserved(owner, -cost)
         assert self.reserved >= 0, self
         self._changed()
 
@@ -143,9 +149,9 @@ class Ledger:
         self.claimed += cost
         assert 0 <= self.claimed <= self.reserved, self
 
-    def _settle(self, cost: int, written: int) -> None:
+    def _settle(self, owner: int, cost: int, written: int) -> None:
         self.claimed -= cost
-        self.reserved -= cost
+        self._add_reserved(owner, -cost)
         self.chunks += written
         assert 0 <= self.claimed <= self.reserved, self
         self._changed()
@@ -168,7 +174,7 @@ class Reservation:
         self._closed = True
         rest, self.remaining = self.remaining, 0
         if rest:
-            self._ledger._release(rest)  # noqa: SLF001 -- the two are one unit
+            self._ledger._release(self.owner, rest)  # noqa: SLF001 -- the two are one unit
 
     def claim(self, size: int) -> Claim | None:
         """Take room for `size` bytes that are about to be written; None if not so much is left."""
@@ -182,7 +188,7 @@ class Reservation:
     def take_back(self, cost: int) -> None:
         """A claim was not used after all."""
         if self._closed:
-            self._ledger._release(cost)  # noqa: SLF001 -- the two are one unit
+            self._ledger._release(self.owner, cost)  # noqa: SLF001 -- the two are one unit
         else:
             self.remaining += cost
 
@@ -199,7 +205,7 @@ class Claim:
         """The file is there and takes `written` bytes on disk."""
         cost, self._cost = self._cost, 0
         assert cost, "a claim ends once"
-        self._ledger._settle(cost, written)  # noqa: SLF001 -- the two are one unit
+        self._ledger._settle(self._reservation.owner, cost, written)  # noqa: SLF001 -- the two are one unit
 
     def give_back(self) -> None:
         """No file was made."""

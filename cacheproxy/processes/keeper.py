@@ -104,7 +104,7 @@ class Keeper:
         except ConfigError as error:
             log.error("nothing is changed: %s", error)  # noqa: TRY400  (the message says what to do)
             return False
-        self.store.reshare(order.project_share)
+        self.store.shares.percent = order.project_share
         return True
 
     async def close(self) -> None:

@@ -66,6 +66,7 @@ class ChunkStore(RecordBook, ProvenChunks):
         self._watch = parts.watch
         self._owners = parts.owners
         self.allowance = parts.allowance
+        self.shares = parts.shares
         self._intake = parts.intake
         self.survey = Survey(stock, parts.departures, parts.allowance)
         self._scrubber = Scrubber(stock.writer, stock.threads, stock.meter, self.check)
@@ -148,10 +149,6 @@ class ChunkStore(RecordBook, ProvenChunks):
     async def reconciled(self) -> None:
         """Wait until files and index say the same, and the ledger is exact."""
         await asyncio.wait([task for task in self._tasks if task.get_name() == RECONCILE])
-
-    def reshare(self, percent: int) -> None:
-        """Change the part of the limit that a project may fill before its own chunks go first."""
-        self._room.project_share = percent
 
     def _changed(self) -> None:
         """The ledger has changed."""

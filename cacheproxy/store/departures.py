@@ -35,12 +35,14 @@ UNLINK_BATCH = 64  # files removed by one call into a thread; one such call at a
 class _Dying:
     since: float
     cost: int
+    owner: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Leaving:
     gone: asyncio.Future[None]
     cost: int
+    owner: int
 
 
 class Departures:
@@ -79,10 +81,17 @@ class Departures:
         """Return `leaving` of every chunk that leaves now."""
         return [leaving.gone for leaving in self._leaving.values()]
 
-    def expected(self) -> int:
-        """Return the bytes that will soon be free: leaving, or dying for a short time only."""
+    def expected(self, owner: int | None = None) -> int:
+        """Return the bytes that will soon be free: leaving, or dying for a short time only.
+
+        With an owner, those of the chunks that are charged to it.
+        """
         since = self._loop.time() - PATIENCE_SECONDS
-        return self._leaving_cost + sum(d.cost for d in self._dying.values() if d.since > since)
+        dying = [each for each in self._dying.values() if each.since > since]
+        if owner is None:
+            return self._leaving_cost + sum(each.cost for each in dying)
+        going: list[_Dying | _Leaving] = [*dying, *self._leaving.values()]
+        return sum(each.cost for each in going if each.owner == owner)
 
     # --- eviction ---------------------------------------------------------------------------------
 
@@ -92,9 +101,9 @@ class Departures:
         if entry is None or self.going(digest):
             return
         if self._holds.free(digest):
-            self._leave(digest, entry.cost)
+            self._leave(digest, entry.cost, entry.owner)
             return
-        self._dying[digest] = _Dying(self._loop.time(), entry.cost)
+        self._dying[digest] = _Dying(self._loop.time(), entry.cost, entry.owner)
         self.ask_holders(digest)
 
     def ask_holders(self, digest: bytes) -> None:
@@ -114,14 +123,15 @@ class Departures:
     def freed(self, digest: bytes) -> None:
         """A hold or a protection ended: a dying chunk that nobody needs leaves."""
         if digest in self._dying and self._holds.free(digest):
-            self._leave(digest, self._dying.pop(digest).cost)
+            dying = self._dying.pop(digest)
+            self._leave(digest, dying.cost, dying.owner)
 
-    def _depart(self, digest: bytes, cost: int) -> None:
-        self._leaving[digest] = _Leaving(self._loop.create_future(), cost)
+    def _depart(self, digest: bytes, cost: int, owner: int) -> None:
+        self._leaving[digest] = _Leaving(self._loop.create_future(), cost, owner)
         self._leaving_cost += cost
 
-    def _leave(self, digest: bytes, cost: int) -> None:
-        self._depart(digest, cost)
+    def _leave(self, digest: bytes, cost: int, owner: int) -> None:
+        self._depart(digest, cost, owner)
         self._queue.append(digest)
         self._unlink_next()
 
@@ -160,7 +170,7 @@ class Departures:
 
     # --- damage -----------------------------------------------------------------------------------
 
-    def expel(self, digest: bytes, cost: int) -> None:
+    def expel(self, digest: bytes, cost: int, owner: int) -> None:
         """Set a damaged chunk that is not leaving yet aside, whoever holds it."""
         assert digest not in self._leaving
         self._meter.inc(VERIFY_FAILURES)
@@ -168,7 +178,7 @@ class Departures:
         if digest not in self._dying:
             self.ask_holders(digest)
         self._dying.pop(digest, None)
-        self._depart(digest, cost)
+        self._depart(digest, cost, owner)
         bytes_max = self._ledger.limit // LIMIT_SHARE
         job = self._threads.start(self._files.set_aside, digest, bytes_max)
         job.add_done_callback(lambda done: self._expelled(digest, done))

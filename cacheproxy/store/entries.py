@@ -170,15 +170,17 @@ class Entries:
 
     # --- candidates -------------------------------------------------------------------------------
 
-    def oldest(self) -> Iterator[Candidate]:
+    def oldest(self, owner: int = NOBODY) -> Iterator[Candidate]:
         """Give chunks from the old end of the policy's queues, as far as they are committed.
+
+        With an owner, only those that are charged to it.
 
         A chunk that was used since it was placed gets its new place instead.  The caller may
         change entries between two of them, and give up the loop between two as well.
         """
         for queue in self._policy.queues:
             after = -1
-            while rows := self._file.oldest(queue, after, SCAN_ROWS):
+            while rows := self._file.oldest(queue, after, SCAN_ROWS, owner=owner):
                 for stamp, digest in rows:
                     after = stamp
                     entry = self.get(digest)

@@ -29,6 +29,7 @@ from cacheproxy.store.place import Place
 from cacheproxy.store.promise import Promise
 from cacheproxy.store.quarantine import LIMIT_SHARE
 from cacheproxy.store.room import Room
+from cacheproxy.store.shares import Shares
 from cacheproxy.store.stock import Stock
 from cacheproxy.store.threads import Threads
 from cacheproxy.store.tree import PREFIXES
@@ -55,6 +56,7 @@ class Parts:
     room: Room
     owners: Owners
     allowance: Allowance
+    shares: Shares
     on_change: list[Callable[[], None]]  # called after each change of the ledger
 
 
@@ -181,7 +183,8 @@ async def assemble(
         )
         departures = Departures(stock, on_dying)
         zeros = Zeros(writer, opened.zeros_known, *opened.zeros_file)
-        room = Room(stock, departures, project_share=settings.project_share)
+        shares = Shares(ledger, stock.entries.census, settings.project_share)
+        room = Room(stock, departures, shares)
         promise = Promise(ledger, writer)
         allowance = Allowance(ledger, writer, meter, settings, fixed_cost=fixed)
         return Parts(
@@ -194,6 +197,7 @@ async def assemble(
             room=room,
             owners=Owners(writer, opened.owners),
             allowance=allowance,
+            shares=shares,
             on_change=on_change,
         )
     except BaseException:

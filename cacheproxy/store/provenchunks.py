@@ -169,7 +169,7 @@ class ProvenChunks:
         """Its file was damaged; False if that was not the one that is listed now."""
         listed = self._same(digest, entry)
         if listed:
-            self._departures.expel(digest, entry.cost)
+            self._departures.expel(digest, entry.cost, entry.owner)
         return listed
 
     def _same(self, digest: bytes, entry: ChunkEntry) -> bool:

@@ -1,4 +1,7 @@
-"""Room for what is to be stored: who waits for it, in order, and the one task that makes it."""
+"""Room for what is to be stored: who waits for it, in order, and the one task that makes it.
+
+Whoever's project keeps to its share is served before those whose does not, otherwise who came first.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,20 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass
-from itertools import islice
 
-from cacheproxy.core.eviction import Candidate, choose
 from cacheproxy.core.ledger import Reservation, allocated
 from cacheproxy.errors import NeverFitsError, NoRoomError, StorageError
 from cacheproxy.store.departures import PATIENCE_SECONDS, Departures
 from cacheproxy.store.layout import NOBODY
+from cacheproxy.store.shares import Shares
 from cacheproxy.store.stock import Stock
+from cacheproxy.store.victims import Victims
 
 log = logging.getLogger(__name__)
 
 WAIT_SECONDS = 5.0  # a reservation's longest wait
 AHEAD_BYTES = 256 << 20  # on their way out at once, whatever is wanted
 PAUSE_SECONDS = 0.1  # between two searches of which the first found too little
-SCAN_SLICE = 64  # candidates looked at before the loop gets its turn
-SCAN_MAX = 8192  # candidates looked at in one search for victims
 
 
 @dataclass(slots=True, eq=False)
@@ -34,16 +35,13 @@ class _Waiter:
 class Room:
     """Reservations in order of arrival; evicts for all who wait together."""
 
-    def __init__(self, stock: Stock, departures: Departures, *, project_share: int) -> None:
-        """`project_share`: percent of the limit above which a project's own chunks go first."""
+    def __init__(self, stock: Stock, departures: Departures, shares: Shares) -> None:
         self._ledger = stock.ledger
-        self._entries = stock.entries
-        self._holds = stock.holds
-        self._policy = stock.policy
         self._writer = stock.writer
         self._disk = stock.disk
         self._departures = departures
-        self.project_share = project_share
+        self._shares = shares
+        self._victims = Victims(stock, departures)
         self._waiters: deque[_Waiter] = deque()
         self._wake = asyncio.Event()
         self._granting = False
@@ -85,7 +83,7 @@ class Room:
         self._granting = True
         try:
             while self._waiters:
-                waiter = self._waiters[0]
+                waiter = self._next()
                 if self._ledger.fits(waiter.size):
                     granted = self._ledger.reserve(waiter.size, waiter.owner)
                     waiter.granted.set_result(granted)
@@ -93,11 +91,18 @@ class Room:
                     break
                 else:  # any more: pins have grown, or the limit has shrunk
                     waiter.granted.set_exception(_never_fits(waiter.size))
-                self._waiters.popleft()
+                self._waiters.remove(waiter)
         finally:
             self._granting = False
         if self._waiters or self._ledger.excess:
             self._wake.set()
+
+    def _next(self) -> _Waiter:
+        """Choose whose turn it is: the first whose project keeps to its share, else the first."""
+        for waiter in self._waiters:
+            if not self._shares.overrun(waiter.owner, allocated(waiter.size)):
+                return waiter
+        return self._waiters[0]
 
     def _wanted(self) -> int:
         """Return the bytes that have to go, beside those that are going."""
@@ -130,7 +135,7 @@ class Room:
 
     async def _evict(self) -> None:
         if not self._disk.removable:
-            return  # each victim in turn would only fail to go
+            return
         if self._wanted() > 0 and not await self._search():
             # Candidates are those committed; what was stored just now may be all there is.
             await self._writer.sync()
@@ -138,28 +143,23 @@ class Room:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _search(self) -> bool:
-        """Retire the oldest until enough is going; False if not enough was found."""
-        candidates = islice(self._entries.oldest(), SCAN_MAX)
-        while (wanted := self._wanted()) > 0:
-            some: list[Candidate] = list(islice(candidates, SCAN_SLICE))
-            if not some:
-                return False
-            verdict = choose(
-                some,
-                self._policy,
-                wanted,
-                evictable=self._evictable,
-                next_stamp=self._entries.next_stamp,
-            )
-            for digest, place in verdict.moved:
-                self._entries.place(digest, place)
-            for victim in verdict.victims:
-                self._departures.retire(victim.digest)
-            await asyncio.sleep(0)
-        return True
+        """Retire chunks until enough is going; False if not enough was found."""
+        for owner, over in self._shares.overruns(self._waiting()):
 
-    def _evictable(self, digest: bytes) -> bool:
-        return not self._holds.protected(digest) and not self._departures.going(digest)
+            def wanted(owner: int = owner, over: int = over) -> int:
+                return min(over - self._departures.expected(owner), self._wanted())
+
+            if not await self._victims.retire(wanted, owner) and self._victims.left(owner):
+                await self._writer.sync()
+                await self._victims.retire(wanted, owner)
+        return await self._victims.retire(self._wanted)
+
+    def _waiting(self) -> dict[int, int]:
+        """Return how many bytes each project waits for."""
+        waiting: dict[int, int] = {}
+        for waiter in self._waiters:
+            waiting[waiter.owner] = waiting.get(waiter.owner, 0) + allocated(waiter.size)
+        return waiting
 
 
 def _never_fits(size: int) -> NeverFitsError:

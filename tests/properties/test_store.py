@@ -114,7 +114,10 @@ class StoreMachine(RuleBasedStateMachine):
         asked = self.asked_since()
         for number in gone:
             assert number not in self.protected
-            assert all(self.order.index(number) < self.order.index(other) for other in stayed)
+            older = [n for n in stayed if self.order.index(n) < self.order.index(number)]
+            # Who is held open goes after those who are not, but for those of the old end.
+            assert not older or not self.kept(number)
+            assert all(self.kept(other) for other in older)
             holding = {(number, who) for held, who in self.held if held == number}
             assert holding <= asked
             if holding:
