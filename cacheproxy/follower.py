@@ -119,12 +119,15 @@ class Follower:
                     "wait": LISTEN_SECONDS,
                 }
             status, body = await self._ask(f"/v2/cacheproxy/changes?{urlencode(query)}")
-            if status not in (200, 410):
+            if status == 410 and position is not None:
+                position = None  # it does not reach back so far: begin where it stands
+                continue
+            if status != 200:
                 if status >= 500:
                     raise UpstreamAnswerError(status, "no feed of changes")
                 raise _NoFeedError
             page = _decoded(body)
-            if status == 410 or position is None:
+            if position is None:
                 # Whatever happened before this is not told: all images are looked at once.
                 await self._look()
                 position = FeedPosition(page.epoch, page.last)

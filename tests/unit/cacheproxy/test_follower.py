@@ -201,9 +201,11 @@ async def test_where_the_history_is_gone_all_images_are_looked_at() -> None:
 
     def script(target: str, _: str | None) -> tuple[int, Any]:
         if target.startswith("/v2/cacheproxy/changes"):
-            if "epoch=old" not in target:
+            if "epoch=old" in target:
+                return 410, b"<html>410 Gone</html>"
+            if "after" in target:
                 raise EnoughError
-            return 410, {"last": 50, "epoch": "new"}
+            return 200, {"changes": [], "last": 50, "epoch": "new"}
         if target == "/v2/images?limit=1":
             return 200, {"images": []}
         return (200, {}) if target.endswith("/here") else (404, {})
@@ -233,7 +235,7 @@ async def test_a_stock_glance_is_asked_image_by_image(no_pauses: list[float]) ->
     assert no_pauses[0] >= module.FEED_RETRY_SECONDS
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 500, 503])
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 500, 503])
 async def test_an_upstream_that_does_not_work_says_nothing(status: int) -> None:
     record = ImageRecord(1, None, None, None, "x", seen=True)
     book = FakeBook(a=record)
