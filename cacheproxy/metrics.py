@@ -237,7 +237,7 @@ RESERVED_BYTES = Gauge(
 DISK_STATE = Gauge(
     "cacheproxy_disk_state",
     "1 for the state that the cache's disk is in: normal; degraded, what is cached is served and "
-    "nothing new is stored; bypass, the cache is not used. All 0 while its process is started again.",
+    "nothing new is stored; bypass, the cache is not used, its process may not even run.",
     label="state",
     values=DISK_STATES,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 CRASH_SECONDS = 600.0  # two crashes within so long: the index is to blame
 _CRASHES = (-signal.SIGBUS, -signal.SIGSEGV, -signal.SIGABRT)
@@ -22,6 +23,14 @@ class Past:
     rebuild: bool = False  # the index is damaged: set it aside
     device: int | None = None  # the one that had the cache directory when the program started
     crashed_at: float | None = None
+
+    @classmethod
+    def before_any(cls, directory: Path) -> Past:
+        """Begin a program with this cache directory."""
+        try:
+            return cls(device=directory.stat().st_dev)
+        except OSError:
+            return cls()  # then no device is the wrong one
 
     def died(self, status: int, now: float) -> Past:
         """The keeper has ended with this wait status."""

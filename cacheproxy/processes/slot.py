@@ -86,7 +86,7 @@ class Slot:
     def kill(self, reason: str) -> None:
         """End the process at once."""
         if self.pid is not None and not self._killed_for:
-            self._killed_for = reason
+            self._killed_for, self.ready = reason, False
             os.kill(self.pid, signal.SIGKILL)
 
     def died(self, status: int, now: float) -> str:

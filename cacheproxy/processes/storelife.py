@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from cacheproxy.config import CacheSettings
-from cacheproxy.core.health import State
 from cacheproxy.errors import ConfigError, StorageError
 from cacheproxy.metrics import Meter
 from cacheproxy.processes.past import Past
@@ -72,7 +71,7 @@ async def _open(
             if str(error) != told:
                 told = str(error)
                 log.warning("%s; the cache is not used until it can be opened", told)
-        show_state(meter, State.BYPASS)
+        show_state(meter, None)  # that it is not used says the supervisor, which sees us not ready
         on_waiting()
         await asyncio.sleep(RETRY_SECONDS)
 

@@ -20,10 +20,10 @@ import socket
 import time
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 from cacheproxy.config import Settings
-from cacheproxy.metrics import CHILD_STARTS, START_TIME, Board
+from cacheproxy.core.health import State
+from cacheproxy.metrics import CHILD_STARTS, DISK_STATE, START_TIME, Board
 from cacheproxy.processes.birth import become, fork
 from cacheproxy.processes.entries import Entries
 from cacheproxy.processes.listeners import Listener
@@ -71,7 +71,7 @@ class Supervisor:
         self._listening = False
         self._accept_at = 0.0
         self._keeper = Slot("keeper", row=1) if settings.cache.enabled else None
-        self._past = Past(device=_device_of(settings.cache.directory))
+        self._past = Past.before_any(settings.cache.directory)
         self._workers = [Slot(f"worker {n}", row=n + 2) for n in range(settings.workers)]
         self._board = Board.create(rows=2 + settings.workers)
         self._meter = self._board.meter(0)
@@ -214,6 +214,10 @@ class Supervisor:
             hangs_at = slot.hangs_at(self._config.settings.hang_seconds)
             if hangs_at is not None and now >= hangs_at:
                 slot.kill(f"it gave no sign of life for {self._config.settings.hang_seconds:g} s")
+                # Where it waits for a disk it does not even die, but it counts nothing any more.
+                self._board.zero_gauges(slot.row)
+        if self._keeper is not None:
+            self._meter.set(DISK_STATE, not self._keeper.ready, State.BYPASS.value)
         if self._exit_code is not None:
             self._keep_stopping(now)
             return
@@ -393,10 +397,3 @@ class Supervisor:
             for listener in self._listeners:
                 self._selector.unregister(listener.sock)
             self._listening = False
-
-
-def _device_of(directory: Path) -> int | None:
-    try:
-        return directory.stat().st_dev
-    except OSError:
-        return None  # then no place is the wrong one

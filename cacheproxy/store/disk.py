@@ -43,7 +43,7 @@ class Loss(enum.Enum):
 
 
 def show_state(meter: Meter, state: State | None) -> None:
-    """Have the metrics show this state; None: no store is open, nor being tried."""
+    """Have the metrics show this state; None: there is no open store."""
     for each in State:
         meter.set(DISK_STATE, each is state, each.value)
 

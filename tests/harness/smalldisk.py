@@ -142,9 +142,10 @@ class SmallDisk:
         """Take it away from under whoever uses it (`umount --lazy`)."""
         run("umount", "--lazy", str(self.path))
 
-    def in_use(self) -> bool:
-        """Whether the kernel still has the file system of a detached mount."""
-        return Path(f"/sys/fs/{self.kind}/{Path(self._device).name}").exists()
+    def released(self) -> None:
+        """Wait until nobody uses the file system of a detached mount any more."""
+        known = Path(f"/sys/fs/{self.kind}/{Path(self._device).name}")
+        until(f"{known} to be gone", lambda: not known.exists())
 
     def repair(self) -> None:
         """Check it, while it is not mounted, as an operator does after an error."""
