@@ -81,3 +81,25 @@ def test_a_hash_that_is_none_counts_as_absent(
     assert found.checksum == checksum
     assert found.hash_algo == algorithm
     assert (found.hash_value is None) == (algorithm is None)
+
+
+@pytest.mark.parametrize(
+    ("value", "believed"),
+    [("p", "p"), ("x" * 255, "x" * 255), ("x" * 256, None), ("", None), (None, None), (7, None)],
+)
+def test_the_owner_is_any_text(value: object, believed: str | None) -> None:
+    found = facts(owner=value)
+    assert found is not None
+    assert found.owner == believed
+
+
+@pytest.mark.parametrize(
+    ("value", "believed"),
+    [("1:2:ab", "1:2:ab"), ("x" * 129, None), ("", None), (["1:2:ab"], None), ({}, None)],
+)
+def test_what_a_user_may_have_set_as_a_manifest_is_a_short_text(
+    value: object, believed: str | None
+) -> None:
+    found = facts(os_manifest=value)
+    assert found is not None
+    assert found.manifest == believed

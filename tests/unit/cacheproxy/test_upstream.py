@@ -19,7 +19,13 @@ from cacheproxy.errors import (
     UpstreamLiesError,
     UpstreamUnreachableError,
 )
-from cacheproxy.metrics import PERMISSION_QUESTIONS, UPSTREAM_BYTES, UPSTREAM_REQUESTS, Board
+from cacheproxy.metrics import (
+    MANIFEST_BYTES,
+    PERMISSION_QUESTIONS,
+    UPSTREAM_BYTES,
+    UPSTREAM_REQUESTS,
+    Board,
+)
 from cacheproxy.upstream import Upstream
 from harness.raw_origin import Peer, RawOrigin, Script, always, listener, raw_origin
 
@@ -404,3 +410,36 @@ async def test_no_credential_is_shown() -> None:
         shown += [repr(caught.value), str(caught.value)]
     assert not [text for text in shown if "secret" in text or "t0k3n" in text]
     assert "glance.example/image" in shown[0]
+
+
+# Published manifests
+
+
+async def test_a_manifest_is_asked_for_with_the_callers_credentials() -> None:
+    async with asking(always(answer("200 OK", b"document")), path="/image") as asked:
+        assert await asked.client.manifest(IMAGE, CALLER, None, 8) == b"document"
+        assert await asked.client.manifest(IMAGE, CALLER, range(3, 5), 8) == b"document"
+        assert asked.board.total(MANIFEST_BYTES) == 16
+        assert asked.board.total(UPSTREAM_BYTES) == asked.board.total(UPSTREAM_REQUESTS) == 0
+    root, pages = asked.origin.requests
+    assert root.target == f"/image/v2/images/{IMAGE}/manifest"
+    assert pages.target == f"/image/v2/images/{IMAGE}/manifest?page=3&pages=2"
+    for request in (root, pages):
+        assert request.one("x-auth-token") == "t0k3n"
+        assert request.one("if-range") is None
+
+
+async def test_a_manifest_that_is_too_long_is_not_read() -> None:
+    async with asking(always(answer("200 OK", b"x" * 9))) as asked:
+        with pytest.raises(UpstreamLiesError):
+            await asked.client.manifest(IMAGE, CALLER, None, 8)
+        assert asked.board.total(MANIFEST_BYTES) == 0
+
+
+@pytest.mark.parametrize("status", ["204", "206", "301", "304", "401", "404", "500"])
+async def test_only_200_is_a_manifest(status: str) -> None:
+    body = b"" if status in ("204", "304") else b"document"
+    async with asking(always(answer(f"{status} X", body, length=bool(body)))) as asked:
+        with pytest.raises(UpstreamAnswerError) as raised:
+            await asked.client.manifest(IMAGE, CALLER, None, 8)
+        assert raised.value.status == int(status)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cacheproxy.core.records import ContentRecord, ImageRecord
 
-IMAGE = ImageRecord(5, None, "sha512", "ab", "sha512:ab/1048576")
-CONTENT = ContentRecord(5, 1 << 20, proven=True, published=False)
+IMAGE = ImageRecord(5, None, "sha512", "ab", "sha512:ab/1048576", "owner")
+CONTENT = ContentRecord(5, 1 << 20, proven=True, published=True, root=bytes(32))
 
 
 def test_round_trip() -> None:
     assert ImageRecord.unpack(IMAGE.pack()) == IMAGE
     assert ContentRecord.unpack(CONTENT.pack()) == CONTENT
+
+
+def test_records_of_before_stay_readable() -> None:
+    image = bytes([1]) + msgspec.msgpack.encode([5, None, "sha512", "ab", "sha512:ab/1048576"])
+    assert ImageRecord.unpack(image) == ImageRecord(5, None, "sha512", "ab", "sha512:ab/1048576")
+    content = bytes([1]) + msgspec.msgpack.encode([5, 1 << 20, True, False])
+    assert ContentRecord.unpack(content) == ContentRecord(5, 1 << 20, proven=True, published=False)
 
 
 @pytest.mark.parametrize(

@@ -575,3 +575,29 @@ async def test_an_image_without_a_usable_hash_is_published_for_itself(case: Case
     assert image.sent_bytes == CHUNK
     facts = case.flights.contents.describe(image.id)
     assert isinstance(facts, ImageFacts)
+
+
+# --- whose chunks they are ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("published_too", [False, True])
+@pytest.mark.parametrize("how", SOURCES)
+async def test_chunks_are_charged_to_the_owner_and_weighed_together(
+    case: Case, how: dict[str, Any], published_too: bool
+) -> None:
+    image = case.origin.add(DATA, record={"owner": "tenant"}, **how)
+    if published_too:
+        image.publish(CHUNK)
+    assert await case.read(image).task == DATA
+    await case.idle()
+    content = await case.admit(image)
+    digests = [content.manifest.digest(index) for index in range(7)]
+    entries = [case.store._entries.get(digest or b"") for digest in digests]
+    number = case.store._owners.number("tenant")
+    groups = set()
+    for entry in entries:
+        assert entry is not None
+        assert entry.owner == number != 0
+        groups.add(entry.group)
+    assert len(groups) == 1
+    assert (groups == {0}) == (how["ranges"] == "yes")
