@@ -137,6 +137,24 @@ async def test_who_waits_for_anothers_chunk_fetches_it_when_that_one_fails(case:
     assert derived.sent_bytes == SIZE - CHUNK
 
 
+async def test_who_waits_for_a_fill_that_is_broken_off_fetches_for_itself(case: Case) -> None:
+    base, derived = add(case.origin), add(case.origin, DATA[: 4 * CHUNK] + OTHER[4 * CHUNK :])
+    hold = base.hold_at(CHUNK + 1)
+    one = case.read(base)
+    await hold.reached.wait()
+    two = case.read(derived)
+    await two.first.wait()
+    fill_of_one = case.flights.filling((await case.admit(base)).key)
+    assert fill_of_one is not None
+    fill_of_one.break_off(FillFailedError("told to"))
+    assert await two.task == DATA[: 4 * CHUNK] + OTHER[4 * CHUNK :]
+    with pytest.raises(FillFailedError):
+        await one.task
+    hold.release.set()
+    await case.idle()
+    assert derived.sent_bytes == SIZE - CHUNK
+
+
 async def test_zeros_are_never_fetched(case: Case) -> None:
     data = DATA[:CHUNK] + bytes(3 * CHUNK) + DATA[4 * CHUNK : 5 * CHUNK]
     image = add(case.origin, data)
@@ -221,6 +239,36 @@ async def test_many_readers_ask_for_a_page_once(case: Case) -> None:
     await case.idle()
     assert asked(image) == (1, [(0, 1)])
     assert image.sent_bytes == CHUNK
+
+
+async def test_pages_on_their_way_are_not_asked_for_again(case: Case) -> None:
+    image = add(case.origin, ISLANDS)
+    assert image.publication is not None
+    stall = image.publication.stall("pages")
+    start = 2 * PAGE_DIGESTS * CHUNK
+    last = case.read(image, start, start + 5)
+    await stall.reached.wait()
+    more = case.read(image, CHUNK, start + 5)
+    stall.release.set()
+    assert await last.task == OTHER[:5]
+    assert len(await more.task) == start + 5 - CHUNK
+    assert asked(image)[1] == [(2, 1), (0, 2)]
+    await case.idle()
+
+
+async def test_a_source_without_ranges_brings_more_than_was_asked_for(case: Case) -> None:
+    """What it sends before the reader's part is kept, so its pages are needed as well."""
+    image = add(case.origin, islands({1: DATA[:CHUNK]}, pages=1), ranges="refused")
+    start = PAGE_DIGESTS * CHUNK
+    assert await case.read(image, start, start + 5).task == bytes(5)  # nothing to fetch
+    assert asked(image)[1] == [(1, 1)]
+    image = add(case.origin, islands({1: DATA[:CHUNK], PAGE_DIGESTS: OTHER[:CHUNK]}, pages=1))
+    image.ranges = "refused"
+    assert await case.read(image, start, start + 5).task == OTHER[:5]
+    assert asked(image)[1] == [(1, 1), (0, 1)]
+    await case.idle()
+    assert await case.read(image, CHUNK, CHUNK + 5).task == DATA[:5]
+    assert len(image.data_requests) == 2  # the range that was refused, and the whole
 
 
 async def test_a_page_that_is_late_or_cut_is_asked_for_again(case: Case) -> None:
@@ -451,15 +499,16 @@ async def test_a_chunk_that_is_always_wrong_never_leaves(case: Case, how: dict[s
 
 
 async def test_a_source_of_which_nothing_is_right_is_given_up(case: Case) -> None:
-    image = add(case.origin, OTHER)
-    assert image.publication is not None
-    image.content = Content.of(DATA)
+    data = random.Random(13).randbytes(40 * CHUNK)
+    image = add(case.origin, data)
+    image.content = Content.of(data[1:] + b"x")
     reading = case.read(image)
     with pytest.raises(ProofFailedError):
         await reading.task
     assert reading.data == b""
     await case.idle()
     assert case.chunk_files() == 0
+    assert case.board.total(UPSTREAM_BYTES) < len(data)  # not all of it three times
 
 
 @pytest.mark.parametrize("surplus", [-1, 1])
@@ -562,6 +611,7 @@ async def test_trusted_hashes_do_not_need_pages_that_are_to_come(
         image = add(glance)
         assert await case.flights.adopt(facts_of(image), credential_for(image))
         without = glance.add(DATA)
+        assert (await case.admit(without)).key != (await case.admit(image)).key
         assert await case.read(without).task == DATA
         await case.idle()
         assert without.sent_bytes == SIZE
