@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.errors import DistrustedError, NeverFitsError, NoRoomError, ProxyError
+from cacheproxy.fill.ageing import Ageing
 from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.demand import Credential, Demand
 from cacheproxy.fill.fill import Fill
@@ -96,7 +97,11 @@ class Flights:
             pinned=self._pinned,
         )
         self.pins = Pins(store, settings.chunk_bytes)
-        self._pinning = asyncio.create_task(self.pins.run(), name="pins")
+        self.ageing = Ageing(store, contents.pages, self._kept)
+        self._background = [
+            asyncio.create_task(self.pins.run(), name="pins"),
+            asyncio.create_task(self.ageing.run(), name="ageing"),
+        ]
         self._in_use: WeakValueDictionary[str, Content] = WeakValueDictionary()
         self._fills: dict[str, tuple[Fill, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -122,6 +127,9 @@ class Flights:
     def uses(self, key: str) -> bool:
         """Whether anybody reads or fills a content."""
         return key in self._in_use or key in self._fills
+
+    def _kept(self, key: str) -> bool:
+        return self.uses(key) or self.pins.holds(key)
 
     def filling_image(self, image_id: str) -> bool:
         """Whether a fill that this image began is in progress."""
@@ -161,6 +169,7 @@ class Flights:
             content = self._in_use[key] = Content(
                 key, grid, self._store, self.contents.pages, proven=proven
             )
+        self.ageing.used(key)
         return content
 
     def join(
@@ -216,6 +225,7 @@ class Flights:
         self._in_use.setdefault(key, content)
         self._strikes.clear(facts.image_id)
         self.pins.look_again()
+        self.ageing.used(key)
 
     def _shared(self, by: object, digest: bytes) -> None:
         for fill, _ in self._fills.values():
@@ -236,7 +246,7 @@ class Flights:
 
     async def close(self) -> None:
         """End every fill, keeping what it learnt."""
-        tasks = [*self._tasks, self._pinning]
+        tasks = [*self._tasks, *self._background]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

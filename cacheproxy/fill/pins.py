@@ -60,6 +60,10 @@ class Pins:
         """Whether chunks that come in for this image, as this content, are to be pinned."""
         return image_id in self._records or key in self._keys
 
+    def holds(self, key: str) -> bool:
+        """Whether a content is of a pinned image."""
+        return key in self._keys
+
     def pinned(self) -> list[Pin]:
         """Return all pinned images by id."""
         found = []

@@ -201,6 +201,13 @@ class IndexFile:
         with self._reading, self._env.begin() as txn:
             return int(txn.stat(self._tables[table])["entries"])
 
+    def size(self, table: Table) -> int:
+        """Return the bytes that a table takes in the file."""
+        with self._reading, self._env.begin() as txn:
+            stat = txn.stat(self._tables[table])
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return int(pages * stat["psize"])
+
     def oldest(
         self, queue: int, after: int, count: int, *, owner: int = NOBODY
     ) -> list[tuple[int, bytes]]:
@@ -245,13 +252,11 @@ class IndexFile:
                 },
             )
 
-    def owner_numbers(self) -> set[int]:
-        """Return every owner's number, also of those that have no chunk now."""
-        numbers = set(self.census().owners)
+    def projects(self) -> dict[bytes, int]:
+        """Return every project's number as an owner, also of those that have no chunk now."""
         with self._reading, self._env.begin() as txn:
-            for _, number in txn.cursor(db=self._tables[Table.PROJECTS]):
-                numbers.add(owner_number(number))
-        return numbers
+            cursor = txn.cursor(db=self._tables[Table.PROJECTS])
+            return {bytes(name): owner_number(number) for name, number in cursor}
 
     # --- writing ----------------------------------------------------------------------------------
 

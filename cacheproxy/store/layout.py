@@ -10,6 +10,7 @@
     zeros     digest of an all-zero chunk of an odd size → size (4)
     images    image id → ImageRecord
     contents  content key → ContentRecord
+    uses      content key → when it was last used: seconds since the epoch (8)
     pins      image id → PinRecord
     pages     content key 00 page (4) → the packed digests of a manifest page
 
@@ -61,6 +62,7 @@ class Table(enum.Enum):
     ZEROS = b"zeros"
     IMAGES = b"images"
     CONTENTS = b"contents"
+    USES = b"uses"
     PINS = b"pins"
     PAGES = b"pages"
 

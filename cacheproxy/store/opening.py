@@ -71,7 +71,7 @@ class _Opened:
     zeros_known: set[bytes]
     state: State | None  # None: nothing is known
     listed: int  # bytes of the chunks that the index lists
-    owners: set[int]  # the numbers of projects and of those that chunks are charged to
+    projects: dict[bytes, int]
     index_cost: int
     fixed_cost: int
 
@@ -84,7 +84,7 @@ class _Read:
     zeros: set[bytes]
     state: State | None
     listed: int
-    owners: set[int]
+    projects: dict[bytes, int]
 
     @classmethod
     def open(cls, path: Path) -> _Read:
@@ -92,7 +92,7 @@ class _Read:
         try:
             zeros = set(index.names(Table.ZEROS, b""))
             state, listed = State.unpack(index.get(STATE)), index.census().total.cost
-            return cls(index, zeros, state, listed, index.owner_numbers())
+            return cls(index, zeros, state, listed, index.projects())
         except BaseException:
             index.close()
             raise
@@ -126,7 +126,7 @@ def _open(settings: CacheSettings, rebuild: bool, device: int | None) -> _Opened
                 zeros_known={zero_digest(size) for size in USUAL_SIZES} | index.zeros,
                 state=State(0, clean=True) if files.fresh else index.state,
                 listed=index.listed,
-                owners=index.owners,
+                projects=index.projects,
                 index_cost=files.index_cost(),
                 fixed_cost=files.overhead(),
                 zeros_file=files.make_zeros(),
@@ -195,7 +195,7 @@ async def assemble(
             intake=Intake(stock, zeros, departures, promise),
             watch=Watch(stock, opened.place, allowance.saw, settings.disk_hang_seconds),
             room=room,
-            owners=Owners(writer, opened.owners),
+            owners=Owners(writer, opened.projects, stock.entries.census.owners),
             allowance=allowance,
             shares=shares,
             on_change=on_change,

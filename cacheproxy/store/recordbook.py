@@ -55,6 +55,7 @@ class RecordBook:
         self._forget(Table.CONTENTS, key)
         for name in self._writer.names(Table.PAGES, page_name(_name(key), 0)[:-4]):
             self._writer.write(Key(Table.PAGES, name), None)
+        self._forget(Table.USES, key)
 
     def manifest_page(self, key: str, page: int) -> bytes | None:
         """Return a page of a content's manifest."""
@@ -86,6 +87,19 @@ class RecordBook:
     def put_feed_position(self, position: FeedPosition) -> None:
         """Note how far the feed was followed."""
         self._write(_FEED, position.pack())
+
+    def last_use(self, key: str) -> int:
+        """Return when a content was last used, in seconds since the epoch; 0: never, or unknown."""
+        packed = self._read(Table.USES, key)
+        return int.from_bytes(packed or b"")
+
+    def note_use(self, key: str, when: int) -> None:
+        """Note when a content was last used."""
+        self._write(Key(Table.USES, _name(key)), when.to_bytes(8))
+
+    def record_bytes(self) -> int:
+        """Return the bytes that all these records took in the index at the last commit."""
+        return self._writer.size(Table.IMAGES, Table.CONTENTS, Table.PAGES, Table.USES)
 
     # --- walks ------------------------------------------------------------------------------------
 

@@ -113,6 +113,10 @@ class Writer:
         """Return how many rows a table had at the last commit."""
         return self._file.count(table)
 
+    def size(self, *tables: Table) -> int:
+        """Return the bytes that tables took in the file at the last commit."""
+        return sum(map(self._file.size, tables))
+
     # --- writing ----------------------------------------------------------------------------------
 
     def write(self, key: Key, value: bytes | None) -> None:

@@ -202,4 +202,4 @@ async def test_who_waits_for_a_disk_does_not_end_it(
     await case.flights.pins.pin(image.id)
     case.flights.pins.look_again()
     assert len(await settled(case)) == 8
-    assert not case.flights._pinning.done()
+    assert not any(task.done() for task in case.flights._background)

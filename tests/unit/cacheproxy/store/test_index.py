@@ -98,11 +98,19 @@ def test_the_oldest_of_one_owner(index: IndexFile) -> None:
     assert index.oldest(1, -1, 9, owner=5) == [(5, name(5)), (6, name(1))]
 
 
-def test_every_owner_is_known(index: IndexFile) -> None:
-    assert index.owner_numbers() == set()
-    index.apply(chunks({1: Place(0, 1)}, owner=5))
+def test_every_project_is_known(index: IndexFile) -> None:
+    assert index.projects() == {}
     index.apply({Key(Table.PROJECTS, b"p"): owner_name(9)})
-    assert index.owner_numbers() == {5, 9}
+    assert index.projects() == {b"p": 9}
+
+
+def test_what_a_table_takes(index: IndexFile) -> None:
+    assert index.size(Table.PAGES) == 0
+    pages = {Key(Table.PAGES, page_name(b"a", number)): bytes(32768) for number in range(10)}
+    index.apply(pages)
+    assert 10 * 32768 < index.size(Table.PAGES) < 12 * 32768
+    index.apply(dict.fromkeys(pages))
+    assert index.size(Table.PAGES) == 0
 
 
 def test_the_youngest_stamp_of_all_queues(index: IndexFile) -> None:

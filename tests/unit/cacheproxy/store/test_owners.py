@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cacheproxy.store.layout import NOBODY
+from cacheproxy.store.layout import NOBODY, Table
 from harness.store_case import CHUNK, StoreCase, chunk, opened
 
 
@@ -75,3 +75,17 @@ async def test_a_crash_loses_no_number_that_a_chunk_has(tmp_path: Path) -> None:
         assert entry.owner == case.store._owners.number("a") == 1
         assert case.store._owners.number("b") == 2
         await case.check()
+
+
+async def test_a_project_without_chunks_is_forgotten_at_the_next_start(tmp_path: Path) -> None:
+    async with opened(tmp_path) as case:
+        gone = await put(case, 1, "a")
+        await put(case, 2, "b")
+        await case.store.drop([gone])
+        assert case.store._owners.number("a") == 1
+    for _ in range(2):
+        async with opened(tmp_path) as case:
+            await case.reconciled()
+            assert case.store._writer.names(Table.PROJECTS, b"") == {b"b"}
+            assert case.store._owners.number("b") == 2
+            await case.check()
