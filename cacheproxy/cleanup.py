@@ -63,7 +63,7 @@ class Cleanup:
             if self._flights.uses(key):
                 continue
             if image_id is not None and not content.proven:
-                there = await self._inspection.chunk_map(Known(image_id, key, content))
+                there = await self._inspection.chunk_map(Known.recorded(image_id, key, content))
                 if there.present:
                     continue  # a fill that was cut short goes on from here
             unneeded.add(key)

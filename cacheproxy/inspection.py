@@ -57,19 +57,21 @@ class Known:
 
     image_id: str
     key: str  # of its content
-    content: ContentRecord
+    grid: Grid
+    knowledge: Knowledge  # why its bytes are believed
 
-    @property
-    def knowledge(self) -> Knowledge:
-        """Why its bytes are believed."""
-        if self.content.published:
-            return "published"
-        return "proven" if self.content.proven else "learning"
+    @classmethod
+    def recorded(cls, image_id: str, key: str, content: ContentRecord) -> Known:
+        """Return what the index says."""
+        grid = Grid(content.size, content.chunk_bytes)
+        if content.published:
+            return cls(image_id, key, grid, "published")
+        return cls(image_id, key, grid, "proven" if content.proven else "learning")
 
-    @property
-    def grid(self) -> Grid:
-        """How it is cut."""
-        return Grid(self.content.size, self.content.chunk_bytes)
+    @classmethod
+    def filled(cls, fill: Fill) -> Known:
+        """Return what a fill says, of which the index does not know yet."""
+        return cls(fill.facts.image_id, fill.content.key, fill.content.grid, "learning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,10 @@ class Inspection:
         for key in (private,) if record is None else (record.content, private):
             content = self._store.content(key)
             if content is not None:
-                return Known(image_id, key, content)
+                return Known.recorded(image_id, key, content)
+        for fill in self._flights.in_progress():
+            if fill.facts.image_id == image_id:
+                return Known.filled(fill)
         raise OperationError("unknown-image", f"nothing is known of image {image_id}")
 
     async def all_known(self) -> AsyncIterator[Known]:
@@ -172,11 +177,14 @@ class Inspection:
         async for image_id, record in self._store.images():
             content = self._store.content(record.content)
             if content is not None:
-                yield Known(image_id, record.content, content)
+                yield Known.recorded(image_id, record.content, content)
         async for key, content in self._store.contents():
             private = private_image(key)
             if private is not None and self._store.image(private) is None:
-                yield Known(private, key, content)
+                yield Known.recorded(private, key, content)
+        for fill in self._flights.in_progress():
+            if self._store.content(fill.content.key) is None:
+                yield Known.filled(fill)
 
     async def rows(self) -> AsyncGenerator[list[ImageRow]]:
         """Give a row for each image, some at a time."""
@@ -185,7 +193,7 @@ class Inspection:
             rows.append(
                 ImageRow(
                     image=known.image_id,
-                    size_bytes=known.content.size,
+                    size_bytes=known.grid.size,
                     cached_bytes=(await self.chunk_map(known)).present_bytes,
                     knowledge=known.knowledge,
                     pinned=known.image_id in self._flights.pins,
@@ -206,12 +214,12 @@ class Inspection:
         fill = self._flights.filling(known.key)
         return ShowResult(
             image=image_id,
-            size_bytes=known.content.size,
+            size_bytes=known.grid.size,
             checksum=None if record is None else record.checksum,
             hash_algo=None if record is None else record.hash_algo,
             hash_value=None if record is None else record.hash_value,
             content=known.key,
-            chunk_bytes=known.content.chunk_bytes,
+            chunk_bytes=known.grid.chunk_bytes,
             knowledge=known.knowledge,
             pinned=image_id in self._flights.pins,
             same_content=await self._same_content(known),
@@ -228,18 +236,20 @@ class Inspection:
 
     async def chunk_map(self, known: Known) -> ChunkMap:
         """Look which chunks of an image are there, as far as it is known which they are."""
+        fill = self._flights.filling(known.key)
         there = ChunkMap(known.grid)
-        left = known.grid.count
-        page = 0
-        while left:
-            packed = self._store.manifest_page(known.key, page)
-            count = min(left, PAGE_DIGESTS)
-            digests = digests_of(packed) if packed is not None else []
-            for digest in digests[:count]:
-                there.take(self._store.has(digest))
-            for _ in range(count - len(digests)):
-                there.take(False)
-            left, page = left - count, page + 1
+        for start in range(0, known.grid.count, PAGE_DIGESTS):
+            stop = min(start + PAGE_DIGESTS, known.grid.count)
+            if fill is not None:  # it knows more than what it has saved
+                for index in range(start, stop):
+                    there.take(fill.content.present(index))
+            else:
+                packed = self._store.manifest_page(known.key, start // PAGE_DIGESTS) or b""
+                digests = digests_of(packed)[: stop - start]
+                for digest in digests:
+                    there.take(self._store.has(digest))
+                for _ in range(stop - start - len(digests)):
+                    there.take(False)
             await asyncio.sleep(0)
         return there
 

@@ -29,11 +29,11 @@ from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.errors import (
     DistrustedError,
+    FillFailedError,
     NeverFitsError,
     NoRoomError,
     PinsFullError,
     ProxyError,
-    UpstreamAnswerError,
 )
 from cacheproxy.fill.delivery import Delivery
 from cacheproxy.fill.demand import Credential
@@ -304,7 +304,7 @@ def _evicted(image_id: str, counts: Counter[str]) -> Evicted:
 def _reason(error: ProxyError, token: str | None) -> str:
     """Say to an operator why an image did not come."""
     match error:
-        case UpstreamAnswerError(status=401 | 403 | 404) if token is None:
+        case FillFailedError() if token is None:
             return f"{error} (asked without a token)"
         case NeverFitsError():
             return f"it is larger than the cache: {error}"

@@ -46,8 +46,6 @@ class ChunkMap:
         """Return the share of each part of the image that is there."""
         count, cells = self._grid.count, self._cells
         # Chunk i belongs to cell i·cells//count: cell c begins with the first i that gives c.
-        starts = [-(-cell * count // cells) for cell in range(cells + 1)]
-        return [
-            present / (starts[cell + 1] - starts[cell])
-            for cell, present in enumerate(self._present_in_cell)
-        ]
+        starts = [-(-cell * count // cells) for cell in range(cells)]
+        parts = zip(self._present_in_cell, starts, [*starts[1:], count], strict=True)
+        return [present / (stop - start) for present, start, stop in parts]

@@ -42,6 +42,7 @@ class AdminServer:
     """Listens while it is started; made on the keeper's loop."""
 
     def __init__(self, path: Path, operations: Operations) -> None:
+        self.listening = asyncio.Event()
         self._path = path
         self._operations = operations
         self._socket: AdminSocket | None = None
@@ -93,8 +94,10 @@ class AdminServer:
         self._server = await asyncio.start_unix_server(
             self._connected, sock=self._socket.sock, limit=wire.REQUEST_BYTES_MAX
         )
+        self.listening.set()
 
     async def _stop_listening(self) -> None:
+        self.listening.clear()
         server, self._server = self._server, None
         listening, self._socket = self._socket, None
         if server is not None:

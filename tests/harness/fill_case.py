@@ -92,6 +92,7 @@ class Case:
     flights: Flights
     settings: CacheSettings
     board: Board
+    upstream: Upstream
 
     def read(
         self, image: OriginImage, start: int = 0, stop: int | None = None, *, token: str = "t"
@@ -145,7 +146,7 @@ async def started(
     contents = Contents(store, settings.chunk_bytes, trust)
     flights = Flights(contents, store, upstream, settings, meter)
     try:
-        yield Case(glance, store, flights, settings, board)
+        yield Case(glance, store, flights, settings, board, upstream)
     finally:
         await flights.close()
         await store.close()
