@@ -28,6 +28,7 @@ from cacheproxy.store.stock import Stock
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 2.0  # how long a dying chunk is counted on; then another victim is chosen too
+LEAVING_MAX = 512  # chunks on their way out at once; no more victims are looked for then
 UNLINK_BATCH = 64  # files removed by one call into a thread; one such call at a time
 
 
@@ -80,6 +81,11 @@ class Departures:
     def all_leaving(self) -> list[asyncio.Future[None]]:
         """Return `leaving` of every chunk that leaves now."""
         return [leaving.gone for leaving in self._leaving.values()]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many chunks leave already that others had better wait."""
+        return len(self._leaving) >= LEAVING_MAX
 
     def expected(self, owner: int | None = None) -> int:
         """Return the bytes that will soon be free: leaving, or dying for a short time only.

@@ -10,7 +10,7 @@ import pytest
 
 from cacheproxy.errors import ConfigError, NeverFitsError
 from cacheproxy.metrics import CACHE_LIMIT_BYTES
-from cacheproxy.store import room
+from cacheproxy.store import departures, room, victims
 from cacheproxy.store.layout import STATE, State
 from harness.store_case import CHUNK, LIMIT, StoreCase, allocated_by_us, chunk, opened
 
@@ -105,3 +105,23 @@ async def test_after_a_crash_with_a_lower_limit_nothing_unlisted_is_forgotten(
         await case.reconciled()
         await case.until(lambda: ledger.free >= 0)
         await case.check()
+
+
+async def test_only_so_many_leave_at_once(case: StoreCase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(departures, "LEAVING_MAX", 3)
+    most = 0
+    real = departures.Departures.retire
+
+    def retire(self: departures.Departures, digest: bytes) -> None:
+        nonlocal most
+        real(self, digest)
+        most = max(most, len(self.all_leaving()))
+
+    monkeypatch.setattr(departures.Departures, "retire", retire)
+    monkeypatch.setattr(victims, "SCAN_SLICE", 1)
+    digests = await filled(case)
+    case.store.allowance.relimit(LIMIT - 12 * CHUNK)
+    await case.until(lambda: case.store._ledger.free >= 0)
+    await case.settled()
+    assert sum(map(case.store.has, digests)) <= len(digests) - 12
+    assert most == 3
