@@ -73,7 +73,7 @@ class _Translated:
 def _kind(error: lmdb.Error | struct.error) -> type[StorageError]:
     if isinstance(error, (struct.error, *_DAMAGED)):
         return IndexDamagedError
-    if isinstance(error, lmdb.PanicError):
+    if isinstance(error, _LOST):
         return IndexLostError
     code = getattr(error, "code", 0)  # LMDB's own errors beside the system's
     if isinstance(error, lmdb.MapFullError) or code in NO_SPACE:
@@ -81,12 +81,21 @@ def _kind(error: lmdb.Error | struct.error) -> type[StorageError]:
     return ReadOnlyDiskError if code == errno.EROFS else StorageError
 
 
+# What LMDB says of garbled pages; our transactions are too plain for other causes.
 _DAMAGED = (
+    lmdb.BadDbiError,
+    lmdb.BadTxnError,
     lmdb.CorruptedError,
+    lmdb.CursorFullError,
+    lmdb.IncompatibleError,
     lmdb.InvalidError,
+    lmdb.MapResizedError,  # nobody else has it open, and nobody needs so much
+    lmdb.PageFullError,
     lmdb.PageNotFoundError,
+    lmdb.ProblemError,
     lmdb.VersionMismatchError,
 )
+_LOST = (lmdb.BadRslotError, lmdb.PanicError, lmdb.ReadersFullError)
 
 
 def refuse_truncated(env: lmdb.Environment, data: Path) -> None:

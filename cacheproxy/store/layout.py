@@ -50,7 +50,7 @@ class IndexDamagedError(StorageError):
 
 
 class IndexLostError(StorageError):
-    """A failed commit has left LMDB unusable until the index is opened again."""
+    """LMDB cannot be used, after a failed commit for instance, until the index is opened again."""
 
 
 class Table(enum.Enum):
