@@ -17,6 +17,7 @@ from cacheproxy.fill.flights import Flights
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
 DISK_SECONDS_MAX = 15.0  # the longest wait for the disk to give one chunk
+WINDOW_CHUNKS_MAX = 64  # looked at in one go: each is a look into the index
 LOST_MAX = 5  # a chunk that is gone or damaged again and again: the disk is not to be used
 
 Deliver = Callable[[int, bytes, OpenChunk, bool], None]
@@ -88,7 +89,8 @@ class Delivery:
                     # Between this look and the wait nothing can land: no `await` stands there.
                     await self._join(index).landed(index)
                     continue
-                window = range(index, min(self._granted, self._indexes.stop))
+                stop = min(self._granted, self._indexes.stop, index + WINDOW_CHUNKS_MAX)
+                window = range(index, stop)
                 hits = next(plan(window, self.content.present, self._expected))
                 try:
                     for index in range(hits.first, hits.stop):
