@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from backends.spans import Span
 from cacheproxy import serve
@@ -41,6 +42,8 @@ class KeeperFake:
     fails_at: int | None = None
     doubted: list[bytes] = field(default_factory=list)
     opened: int = 0
+    adopted: list[ImageFacts] = field(default_factory=list)
+    proves: bool | None = None  # what it finds of a published manifest; None: it is away
 
     def file(self, index: int) -> HotFile:
         fd = os.dup(self.files[index])
@@ -52,7 +55,11 @@ class KeeperFake:
         raise KeeperError(image_id)
 
     async def adopt(self, facts: ImageFacts, headers: Headers) -> Description:
-        raise AssertionError((facts, headers))
+        assert headers == []
+        self.adopted.append(facts)
+        if self.proves is None:
+            raise KeeperError("away")
+        return Image(facts, self.proves)
 
     def read(self, facts: ImageFacts, span: Span, headers: Headers) -> ReaderFake:
         assert (facts, headers) == (FACTS, [])
@@ -139,6 +146,15 @@ class Case:
         return data, download.result
 
 
+@dataclass
+class Shown:
+    facts: ImageFacts | None
+
+    async def show(self, image_id: str, headers: Headers) -> ImageFacts | None:
+        assert (image_id, headers) == ("i", [])
+        return self.facts
+
+
 @pytest.fixture
 def case(tmp_path: Path) -> Iterator[Case]:
     made = Case(tmp_path)
@@ -182,3 +198,23 @@ async def test_a_proven_download_goes_on_at_the_byte_without_the_keeper(case: Ca
     case.keeper.fails_at = 3
     assert await case.read(GRID.whole) == (DATA, "bypass")
     assert case.bypass.asked == [Span(30, 35)]
+
+
+@pytest.mark.parametrize("proves", [True, False, None])
+async def test_a_manifest_that_the_record_names_is_looked_at_first(
+    case: Case, proves: bool | None
+) -> None:
+    facts = replace(FACTS, manifest="its name")
+    case.keeper.proves = proves
+    images = Images(case.keeper, Shown(facts), case.bypass, CacheSettings(), case.board.meter(0))
+    assert await images.find("i", []) == Image(facts, proven=bool(proves))
+    assert case.keeper.adopted == [facts]
+
+
+async def test_without_a_name_nobody_is_asked_for_a_manifest(case: Case) -> None:
+    for facts in (FACTS, None):
+        images = Images(
+            case.keeper, Shown(facts), case.bypass, CacheSettings(), case.board.meter(0)
+        )
+        assert await images.find("i", []) == (facts and Image(facts, proven=False))
+    assert case.keeper.adopted == []
