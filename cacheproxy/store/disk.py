@@ -134,7 +134,9 @@ class Disk:
 
     def unreadable(self, error: OSError) -> None:
         """A chunk could not be read, in a thread; the chunk itself is taken for damaged."""
-        self.heard_elsewhere(storage_error(error, "reading a chunk"))
+        translated = storage_error(error, "reading a chunk")
+        translated.__cause__ = error
+        self.heard_elsewhere(translated)
 
     def failed(self, fault: Fault, detail: str = "") -> None:
         """Something that was no probe failed so."""
