@@ -14,7 +14,6 @@ import socket
 import struct
 import time
 from pathlib import Path
-from typing import cast
 
 import msgspec
 
@@ -106,19 +105,21 @@ class AdminServer:
             listening.sock.close()
             await asyncio.to_thread(listening.remove)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = Client(reader, writer, self._operations)
+        task = asyncio.create_task(self._serve(client), name="admin client")
+        self._clients.add(task)
+        task.add_done_callback(self._clients.discard)
+
+    async def _serve(self, client: Client) -> None:
         try:
-            if len(self._clients) >= CLIENTS_MAX:
+            if len(self._clients) > CLIENTS_MAX:
                 await client.refuse("busy", f"{CLIENTS_MAX} commands are running; try again")
-                return
-            self._clients.add(task)
-            await client.serve()
+            else:
+                await client.serve()
         except (ConnectionError, TimeoutError) as error:
             log.info("an admin client is cut off: %s", type(error).__name__)
         finally:
-            self._clients.discard(task)
             await client.close()
 
 
@@ -184,7 +185,7 @@ class Client:
     async def _work(self, request: requests.AnyRequest) -> None:
         """Do what is asked, for as long as somebody wants to know."""
         work = asyncio.create_task(self._answer(request), name=f"admin {type(request).__name__}")
-        gone = asyncio.create_task(self._reader.read(1), name="admin client")
+        gone = asyncio.create_task(self._reader.read(1), name="admin client's end")
         self._told_at = time.monotonic()
         try:
             while not work.done():
