@@ -33,6 +33,7 @@ class CacheSettings:
     free_inodes_min: int = 10_000
     disk_hang_seconds: float = 10.0  # a disk that takes longer over anything is gone round
     project_share: int = 100  # percent of the limit; above it, a project's own chunks go first
+    eviction: Literal["adaptive", "lru"] = "adaptive"  # see core/adaptive.py
     chunk_bytes: int = MIB  # 256 KiB, 1 MiB or 4 MiB
     unproven_ranges: Literal["serve", "wait"] = "serve"
     complete_in_background: bool = True

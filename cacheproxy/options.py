@@ -203,6 +203,11 @@ SECTIONS = (
                 "Percent of image_cache_size that one project may fill before its own images go first when room is needed. An image counts for the project that owns it, a piece that several share for whoever brought it in. 100: no difference is made.",
             ),
             Option(
+                "eviction",
+                OneOf(("adaptive", "lru")),
+                "Which pieces go when room is needed. lru: those that were not used for longest. adaptive: the same, until reading whole images once, or going through more than fits again and again, would have flushed what is used more often; then that is kept, as long as it pays.",
+            ),
+            Option(
                 "chunk_bytes",
                 SizeOf(choices=(MIB // 4, MIB, 4 * MIB)),
                 "Size of the pieces in which images are stored, verified and evicted. Content that is stored already keeps its own.",

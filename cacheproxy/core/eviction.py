@@ -2,12 +2,13 @@
 
 A chunk has a *place*: a queue and a stamp in it, the smaller the older.  Places are kept with the
 chunks in the index, so that they cost no memory; a policy decides them from nothing but the place
-itself, and is asked about one chunk at a time, from the old end of its queues.
+itself and a sample of what is used, and is asked about one chunk at a time, from the old end of its
+queues.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -23,11 +24,12 @@ class Place(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A chunk at the old end of a queue."""
+    """A chunk at the old end of a queue, or one that was used."""
 
     digest: bytes
     place: Place
     cost: int  # bytes on disk
+    group: int = 0  # not 0: of a content that its source gives only as a whole, from the beginning
 
 
 class Policy(Protocol):
@@ -35,35 +37,65 @@ class Policy(Protocol):
 
     @property
     def queues(self) -> Sequence[int]:
-        """The queues in the order in which victims are looked for."""
+        """The queues in which victims are looked for."""
 
-    def admit(self, stamp: int) -> Place:
+    def admit(self, digest: bytes, cost: int, stamp: int) -> Place:
         """Place a chunk that was just stored."""
 
-    def touch(self, place: Place, stamp: int) -> Place:
-        """Place a chunk that was used."""
+    def touch(self, chunk: Candidate, stamp: int) -> Place:
+        """Place a chunk that was used at `stamp`; this is told late, and once for many uses."""
 
-    def judge(self, place: Place, stamp: int) -> Place | None:
+    def survey(self, sums: Mapping[int, tuple[int, int]]) -> None:
+        """Learn how many chunks, of how many bytes, are in each queue: a search of all begins."""
+
+    def first(self, heads: Mapping[int, int]) -> int:
+        """Choose the queue to look at next, of those that have an oldest chunk: queue → stamp."""
+
+    def judge(self, chunk: Candidate, stamp: int) -> Place | None:
         """Decide about the oldest of a queue: None to evict it, or its new place."""
+
+    def pack(self) -> bytes:
+        """Return what should outlive a restart, in few bytes."""
+
+    def unpack(self, packed: bytes) -> None:
+        """Take up what `pack` gave; anything else is passed over."""
 
 
 class LeastRecentlyUsed:
-    """One queue by the time of the last use."""
+    """One queue by the time of the last use.
 
-    queues: Sequence[int] = (0,)
+    What another policy has left in its queues is ordered by the last use as well.
+    """
 
-    def admit(self, stamp: int) -> Place:
+    queues: Sequence[int] = (0, 1)
+
+    def admit(self, digest: bytes, cost: int, stamp: int) -> Place:
         """Place a chunk that was just stored: at the young end."""
+        del digest, cost
         return Place(0, stamp)
 
-    def touch(self, place: Place, stamp: int) -> Place:
+    def touch(self, chunk: Candidate, stamp: int) -> Place:
         """Place a chunk that was used: at the young end."""
-        return Place(place.queue, stamp, place.hits)
+        return Place(0, stamp, chunk.place.hits)
 
-    def judge(self, place: Place, stamp: int) -> Place | None:
+    def survey(self, sums: Mapping[int, tuple[int, int]]) -> None:
+        """Learn nothing."""
+
+    def first(self, heads: Mapping[int, int]) -> int:
+        """Choose the queue with the oldest of all."""
+        return min(heads, key=heads.__getitem__)
+
+    def judge(self, chunk: Candidate, stamp: int) -> Place | None:
         """Evict it; who was used would not be the oldest."""
-        del place, stamp
+        del chunk, stamp
         return None
+
+    def pack(self) -> bytes:
+        """Return nothing: the order is all there is."""
+        return b""
+
+    def unpack(self, packed: bytes) -> None:
+        """Take up nothing."""
 
 
 @dataclass(slots=True)
@@ -90,7 +122,7 @@ def choose(
             break
         if not evictable(candidate.digest):
             continue
-        place = policy.judge(candidate.place, next_stamp())
+        place = policy.judge(candidate, next_stamp())
         if place is None:
             verdict.victims.append(candidate)
             verdict.freed += candidate.cost

@@ -16,12 +16,20 @@ from cacheproxy.core.eviction import PINNED, Candidate, Place, Policy
 from cacheproxy.core.ledger import Ledger
 from cacheproxy.errors import StorageError
 from cacheproxy.store.index import IndexFile
-from cacheproxy.store.layout import NOBODY, ChunkEntry, IndexDamagedError, Key, Table
+from cacheproxy.store.layout import (
+    NOBODY,
+    POLICY,
+    ChunkEntry,
+    IndexDamagedError,
+    Key,
+    Table,
+)
 from cacheproxy.store.writer import Writer
 
 TOUCHES_MAX = 16_384  # noted uses; more are written early
 FLUSH_SECONDS = 30.0
 FLUSH_SLICE = 256  # uses written before the loop gets its turn
+TURN_SHARE = 32  # noted uses are written when one in so many chunks has come in since
 SCAN_ROWS = 64  # read from the index in one transaction
 
 
@@ -48,6 +56,9 @@ class Entries:
         ledger.adjust(pinned=self.census.queue(PINNED).cost)
         self._touched: dict[bytes, int] = {}  # digest → stamp, the oldest first
         self._timer: asyncio.TimerHandle | None = None
+        self._arrived = 0  # chunks, since noted uses were last written for that
+        policy.unpack(file.get(POLICY) or b"")
+        self._kept = policy.pack()  # as it was last written
 
     def next_stamp(self) -> int:
         """Give the next stamp."""
@@ -69,10 +80,15 @@ class Entries:
         What finds no room among the pinned is listed as any other.
         """
         stamp = self.next_stamp()
-        place = self._policy.admit(stamp)
+        place = self._policy.admit(digest, cost, stamp)
         if new.pinned and self._ledger.pinned + cost <= self._ledger.pinned_max:
             place = Place(PINNED, stamp)
         self._write(digest, None, ChunkEntry(new.size, cost, place, new.owner, new.group))
+        self._arrived += 1
+        if self._arrived * TURN_SHARE >= self.census.total.chunks:
+            # Late news of uses must not be old news to a cache that changes fast.
+            self._arrived = 0
+            self._flush_slice()
 
     def adopt(self, digest: bytes, size: int, cost: int) -> None:
         """List a file that was found, or correct what is listed of it."""
@@ -112,7 +128,8 @@ class Entries:
         """Let a pinned chunk go when its turn comes, as if it had been stored just now."""
         entry = self.get(digest)
         if entry is not None and entry.place.queue == PINNED:
-            self.place(digest, self._policy.admit(self.next_stamp()))
+            unpinned = Candidate(digest, Place(0, 0), entry.cost, entry.group)
+            self.place(digest, self._policy.touch(unpinned, self.next_stamp()))
 
     def pinned(self) -> Iterator[bytes]:
         """Give the pinned chunks, as far as they are committed."""
@@ -141,10 +158,17 @@ class Entries:
             self._flush_some(len(self._touched) - TOUCHES_MAX)
 
     def _flush_slice(self) -> None:
-        self._timer = None
+        self._stop_timer()
         self._flush_some(FLUSH_SLICE)
         if self._touched:
             self._timer = asyncio.get_running_loop().call_later(0, self._flush_slice)
+        else:
+            self._keep_policy()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _flush_some(self, count: int) -> None:
         """Write the oldest noted uses; those that meet an unreadable index are forgotten."""
@@ -156,38 +180,65 @@ class Entries:
     def _renew(self, digest: bytes, stamp: int) -> None:
         entry = self.get(digest)
         if entry is not None and entry.place.queue != PINNED:
-            place = self._policy.touch(entry.place, stamp)
-            self._write(digest, entry, entry._replace(place=place))
+            used = Candidate(digest, entry.place, entry.cost, entry.group)
+            place = self._policy.touch(used, stamp)
+            if place != entry.place:
+                self._write(digest, entry, entry._replace(place=place))
 
     async def flush(self) -> None:
         """Write all noted uses."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         while self._touched:
             self._flush_some(FLUSH_SLICE)
             await asyncio.sleep(0)
+        self._keep_policy()
+
+    def _keep_policy(self) -> None:
+        """Write what the policy has learned, if it has."""
+        packed = self._policy.pack()
+        if packed != self._kept:
+            self._kept = packed
+            self._writer.write(POLICY, packed)
 
     # --- candidates -------------------------------------------------------------------------------
 
     def oldest(self, owner: int = NOBODY) -> Iterator[Candidate]:
-        """Give chunks from the old end of the policy's queues, as far as they are committed.
+        """Give chunks in the order in which the policy would have them go, as far as committed.
 
-        With an owner, only those that are charged to it.
-
-        A chunk that was used since it was placed gets its new place instead.  The caller may
-        change entries between two of them, and give up the loop between two as well.
+        With an owner, only those that are charged to it.  A chunk that was used since it was placed
+        gets its new place instead.  The caller may change entries between two of them, and give up
+        the loop between two as well.
         """
-        for queue in self._policy.queues:
-            after = -1
-            while rows := self._file.oldest(queue, after, SCAN_ROWS, owner=owner):
-                for stamp, digest in rows:
-                    after = stamp
-                    entry = self.get(digest)
-                    if entry is None or entry.place[:2] != (queue, stamp):
-                        continue  # changed since the last commit
-                    touched = self._touched.pop(digest, None)
-                    if touched is not None:
-                        self._renew(digest, touched)
-                        continue
-                    yield Candidate(digest, entry.place, entry.cost)
+        if owner == NOBODY:
+            self._policy.survey(self.census.queues)
+        orders = {queue: self._order(queue, owner) for queue in self._policy.queues}
+        heads: dict[int, int] = {}  # queue → stamp of its oldest chunk
+        digests: dict[int, bytes] = {}
+        behind: Iterable[int] = orders  # queues whose head is to be found
+        while True:
+            for queue in behind:
+                if (row := next(orders[queue], None)) is not None:
+                    heads[queue], digests[queue] = row
+            if not heads:
+                return
+            queue = self._policy.first(heads)
+            behind = (queue,)
+            stamp, digest = heads.pop(queue), digests.pop(queue)
+            entry = self.get(digest)
+            if entry is None or entry.place[:2] != (queue, stamp):
+                continue  # changed since the last commit
+            touched = self._touched.pop(digest, None)
+            if touched is not None:
+                self._renew(digest, touched)
+                # Uses that the policy keeps for a whole content leave the chunk where it is.
+                entry = self.get(digest)
+                if entry is None or entry.place[:2] != (queue, stamp):
+                    continue
+            yield Candidate(digest, entry.place, entry.cost, entry.group)
+
+    def _order(self, queue: int, owner: int) -> Iterator[tuple[int, bytes]]:
+        """Give stamps and digests from the old end of a queue, as far as they are committed."""
+        after = -1
+        while rows := self._file.oldest(queue, after, SCAN_ROWS, owner=owner):
+            after = rows[-1][0]
+            yield from rows

@@ -1,6 +1,7 @@
 """What the index file holds: its tables, how their rows are named, and the packed values.
 
-    meta      "schema" → version; "state" → see `State`; "feed" → FeedPosition
+    meta      "schema" → version; "state" → see `State`; "feed" → FeedPosition;
+              "eviction" → what the policy keeps, in its own words
     chunks    digest (32) → ChunkEntry
     order     queue (1) stamp (8) → digest
     owned     owner (4) queue (1) stamp (8) → digest, of the chunks that have an owner
@@ -79,6 +80,7 @@ class Key(NamedTuple):
 Changes = Mapping[Key, bytes | None]  # None: no longer there
 
 STATE = Key(Table.META, b"state")
+POLICY = Key(Table.META, b"eviction")
 
 
 class ChunkEntry(NamedTuple):

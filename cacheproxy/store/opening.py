@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cacheproxy.config import CacheSettings
-from cacheproxy.core.eviction import LeastRecentlyUsed
+from cacheproxy.core.adaptive import Adaptive
+from cacheproxy.core.eviction import LeastRecentlyUsed, Policy
 from cacheproxy.core.ledger import BLOCK_BYTES, Ledger
 from cacheproxy.core.proof import Identity, Proofs
 from cacheproxy.metrics import Meter
@@ -168,7 +169,7 @@ async def assemble(
         threads.on_error = disk.heard
         opened.index.on_error = disk.heard_elsewhere
         writer = Writer(opened.index, committed)
-        policy = LeastRecentlyUsed()
+        policy: Policy = LeastRecentlyUsed() if settings.eviction == "lru" else Adaptive()
         stock = Stock(
             files=opened.files,
             writer=writer,

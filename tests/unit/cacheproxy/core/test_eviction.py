@@ -63,30 +63,36 @@ def test_too_little_is_better_than_nothing() -> None:
 
 def test_lru_places_by_last_use() -> None:
     policy = LeastRecentlyUsed()
-    placed = policy.admit(7)
+    placed = policy.admit(b"c", 5, 7)
     assert placed == Place(0, 7)
-    assert policy.touch(placed, 9) == Place(0, 9)
-    assert policy.judge(placed, 10) is None
+    chunk = Candidate(b"c", placed, 5)
+    assert policy.touch(chunk, 9) == Place(0, 9)
+    assert policy.judge(chunk, 10) is None
 
 
-class SecondChance:
-    """A policy with two queues: who was used in the first one moves to the second."""
+def test_lru_goes_by_age_through_the_queues_that_another_policy_left() -> None:
+    policy = LeastRecentlyUsed()
+    assert policy.first({0: 5, 1: 4}) == 1
+    assert policy.first({0: 3, 1: 4}) == 0
+    assert policy.first({1: 4}) == 1
+    assert policy.touch(Candidate(b"c", Place(1, 4), 5), 6) == Place(0, 6)
+    policy.unpack(b"what another one kept")
+    assert policy.pack() == b""
 
-    queues: Sequence[int] = (0, 1)
 
-    def admit(self, stamp: int) -> Place:
-        return Place(0, stamp)
+class SecondChance(LeastRecentlyUsed):
+    """Who was used moves to the young end once."""
 
-    def touch(self, place: Place, stamp: int) -> Place:
+    def touch(self, chunk: Candidate, stamp: int) -> Place:
         del stamp
-        return place._replace(hits=place.hits + 1)
+        return chunk.place._replace(hits=1)
 
-    def judge(self, place: Place, stamp: int) -> Place | None:
-        return Place(1, stamp) if place.hits else None
+    def judge(self, chunk: Candidate, stamp: int) -> Place | None:
+        return Place(1, stamp) if chunk.place.hits else None
 
 
 def test_a_policy_may_move_instead_of_evict() -> None:
-    used = Candidate(b"u", SecondChance().touch(Place(0, 1), 5), 4)
+    used = Candidate(b"u", SecondChance().touch(Candidate(b"u", Place(0, 1), 4), 5), 4)
     once = Candidate(b"o", Place(0, 2), 4)
     verdict = choose(
         [used, once],
