@@ -6,8 +6,8 @@
     never       nothing is hashed, if only the file is the one that the keeper opened
 
 The loop never waits for a disk: reading and hashing is done in a few threads.  Their buffers are
-shared by all who send the same chunk at the moment, and kept within a bound: a sender that is so slow
-that its buffer had to go reads and hashes the chunk again.
+shared by all who want the same chunk at the moment that it is read, and kept within a bound: a sender
+that is so slow that its buffer had to go reads and hashes the chunk again.
 """
 
 from __future__ import annotations
@@ -69,10 +69,12 @@ class ChunkReader:
         `StorageError` if the disk does not answer.
         """
         self._senders[file] += 1
+        others = self._buffers.get(file)  # was hashed for those who came before
         try:
             position = part.start
             while position < part.stop:
-                piece = await self._piece(file, position, min(PIECE_BYTES, part.stop - position))
+                size = min(PIECE_BYTES, part.stop - position)
+                piece = await self._piece(file, position, size, others)
                 position += len(piece)
                 yield piece
         finally:
@@ -81,11 +83,13 @@ class ChunkReader:
                 del self._senders[file]
                 self._forget(file)
 
-    async def _piece(self, file: HotFile, position: int, size: int) -> Piece:
+    async def _piece(
+        self, file: HotFile, position: int, size: int, others: bytearray | None
+    ) -> Piece:
         if self._verify == "never":
             return await self._unproven(file, position, size)
         data = self._buffers.get(file)
-        if data is None:
+        if data is None or data is others:
             if self._memory_counts(file):
                 piece = read_resident(file.fd, position, size)
                 # Looked at only now, so that a write before or while it was read is noticed.
@@ -117,6 +121,8 @@ class ChunkReader:
         data = await self._wait(reading)
         if data is None:
             raise ChunkLostError("the chunk is damaged")
+        if not file.intact():
+            raise ChunkLostError("the chunk file is not what was proven")
         return data
 
     def _was_read(self, file: HotFile, began: float, reading: Read[bytearray | None]) -> None:
@@ -126,6 +132,7 @@ class ChunkReader:
             return
         file.proven_at = began
         if file in self._senders:
+            self._forget(file)
             self._buffers[file] = data
             self.buffered += len(data)
             while self.buffered > BUFFERS_BYTES_MAX:

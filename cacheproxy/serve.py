@@ -34,7 +34,9 @@ from cacheproxy.metrics import SERVED_BYTES, Meter
 
 IMAGES_MAX = 1024  # remembered proven images
 DIGESTS_PER_HOT_FILE = 4  # remembered digests for each file that the hot set may hold
-REOPENS_MAX = 3  # damaged or vanished chunks met by one reader before it goes round the cache
+REOPENS_MAX = (
+    3  # how often the same chunk may be damaged or gone before a reader goes round the cache
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,8 @@ class Download:
         self._present = self._fetched = 0
         self._leftovers = Leftovers()
         self._bypassed = False
-        self._reopens = 0
+        self._reopens = 0  # without a byte in between
+        self._reopened_at = -1
 
     @property
     def result(self) -> str:
@@ -266,7 +269,8 @@ class Download:
         """A chunk was damaged or vanished: ask the keeper again, from here."""
         self._close_reader()
         self._hot.clear()
-        self._reopens += 1
+        self._reopens = self._reopens + 1 if self._position == self._reopened_at else 1
+        self._reopened_at = self._position
         if self._reopens > REOPENS_MAX:
             self._go_round()
         else:

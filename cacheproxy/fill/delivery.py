@@ -73,7 +73,8 @@ class Delivery:
 
     async def run(self) -> None:
         """Deliver all of the span; raises what it fails with."""
-        index, lost = self._indexes.start, 0
+        index = self._indexes.start
+        lost, lost_at = 0, -1  # how often the same chunk was lost
         try:
             if not self.content.proven and (self._complete or self._must_prove):
                 # Nothing is sent before there is room for the rest: who has to be sent elsewhere
@@ -98,11 +99,10 @@ class Delivery:
                         await self._send(index)
                         self._passed(index)
                     index += 1
-                    lost = 0
                 except ChunkLostError:
                     if self._fill is not None:
                         self._fill.look_again()
-                    lost += 1
+                    lost, lost_at = lost + 1 if index == lost_at else 1, index
                     if lost >= LOST_MAX:
                         raise StorageError("a chunk is lost again and again") from None
         finally:

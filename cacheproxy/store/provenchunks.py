@@ -111,18 +111,19 @@ class ProvenChunks:
         entry = self._entry(digest)
         if entry is None:
             raise ChunkLostError("the chunk is not in the cache")
+        began = time.monotonic()
         self.protect(digest)
         try:
             opened = await self._threads.run(
                 self._open_and_prove, digest, size, known, trusting, discard=_close_opened
             )
         except ChunkLostError:
-            self._missing(digest, entry)
+            self._missing(digest, entry, began)
             raise
         finally:
             self.unprotect(digest)
         if opened is None:
-            self._damaged(digest, entry)
+            self._damaged(digest, entry, began)
             raise ChunkLostError("the chunk is damaged")
         if opened.identity.size != size or self._departures.going(digest):
             os.close(opened.fd)
@@ -156,26 +157,34 @@ class ProvenChunks:
         os.close(fd)
         return None
 
-    def _missing(self, digest: bytes, entry: ChunkEntry) -> bool:
+    def _missing(self, digest: bytes, entry: ChunkEntry, began: float) -> bool:
         """Its file was not there; False if that was not the one that is listed now."""
-        listed = self._same(digest, entry)
+        listed = self._same(digest, entry, began)
         if listed:
             self._departures.ask_holders(digest)
             self._entries.remove(digest)
             self._meter.inc(CHUNKS_MISSING)
         return listed
 
-    def _damaged(self, digest: bytes, entry: ChunkEntry) -> bool:
+    def _damaged(self, digest: bytes, entry: ChunkEntry, began: float) -> bool:
         """Its file was damaged; False if that was not the one that is listed now."""
-        listed = self._same(digest, entry)
+        listed = self._same(digest, entry, began)
         if listed:
             self._departures.expel(digest, entry.cost, entry.owner)
         return listed
 
-    def _same(self, digest: bytes, entry: ChunkEntry) -> bool:
-        """Whether a chunk that was listed before an `await` still is; it may have been used."""
+    def _same(self, digest: bytes, entry: ChunkEntry, began: float) -> bool:
+        """Whether what is listed now is the file that was looked at since then.
+
+        It may have been used meanwhile; or set aside, fetched again and stored, which proves it.
+        """
         now = self._entry(digest)
-        return now is not None and now._replace(place=entry.place) == entry
+        proof = self._proofs.known(digest, time.monotonic())
+        return (
+            now is not None
+            and now._replace(place=entry.place) == entry
+            and (proof is None or proof.at < began)
+        )
 
     # --- checking ---------------------------------------------------------------------------------
 
@@ -188,17 +197,18 @@ class ProvenChunks:
         entry = self._entry(digest)
         if entry is None:
             return Checked(Verdict.GONE)
+        began = time.monotonic()
         try:
             size, right = await threads.run(self._files.check, digest)
         except ChunkLostError:
-            there = self._missing(digest, entry)
+            there = self._missing(digest, entry, began)
             return Checked(Verdict.MISSING if there else Verdict.GONE)
         except StorageError as error:
             log.warning("chunk %s: %s", digest.hex(), error)
             return Checked(Verdict.UNREADABLE)
         if right:
             return Checked(Verdict.RIGHT, size)
-        there = self._damaged(digest, entry)
+        there = self._damaged(digest, entry, began)
         return Checked(Verdict.DAMAGED if there else Verdict.GONE, size)
 
     # --- who needs what ---------------------------------------------------------------------------

@@ -41,6 +41,7 @@ SLICE = 64  # digests taken from the index at once
 REST_SHARE = 3.0  # rests three times as long as it reads: a quarter of the disk's time at most
 YIELD_SECONDS = 1.0  # the longest it stands back for reads and writes of the keeper
 SAVE_SECONDS = 10.0  # a crash makes it do so much again
+PAUSE_SECONDS = 60.0  # between two rounds, however short the interval is
 RETRY_SECONDS = 60.0  # after the disk failed in a way that is not one chunk's
 DAY_SECONDS = 86_400.0
 
@@ -141,6 +142,7 @@ class Scrubber:
                 try:
                     await self._wait(interval_days * DAY_SECONDS)
                     await self._whole(threads, budget)
+                    await asyncio.sleep(PAUSE_SECONDS)
                 except StorageError as error:
                     log.warning("the check of all chunks pauses: %s", error)
                     await asyncio.sleep(RETRY_SECONDS)

@@ -163,6 +163,29 @@ async def test_always_means_each_time(case: Case) -> None:
     assert case.hashed == [file.digest] * 3
 
 
+async def test_who_comes_later_is_not_sent_what_was_hashed_before(case: Case) -> None:
+    file, reader = case.file(), case.reader("always")
+    async with aclosing(reader.pieces(file, WHOLE)) as slow:
+        sent = [bytes(await anext(slow))]
+        assert await read(reader, file) == DATA
+        assert case.hashed == [file.digest] * 2
+        overwrite(case.path())
+        with pytest.raises(ChunkLostError):
+            await read(reader, file)
+        sent += [bytes(piece) async for piece in slow]
+    assert b"".join(sent) == DATA
+
+
+@pytest.mark.parametrize("verify", ["disk-read", "always", "never"])
+async def test_a_file_that_was_removed_is_lost_though_it_is_open(
+    case: Case, verify: Verify
+) -> None:
+    file, reader = case.file(), case.reader(verify)
+    case.path().unlink()
+    with pytest.raises(ChunkLostError):
+        await read(reader, file)
+
+
 async def test_a_file_overwritten_while_it_is_sent_harms_nobody(case: Case) -> None:
     file, reader = case.file(), case.reader("always")
     async with aclosing(reader.pieces(file, WHOLE)) as pieces:

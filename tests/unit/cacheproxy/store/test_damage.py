@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from cacheproxy.core.proof import Identity
 from cacheproxy.errors import ChunkLostError
 from cacheproxy.metrics import CHUNKS_MISSING, EVICTED_BYTES, VERIFY_FAILURES
-from cacheproxy.store import quarantine
+from cacheproxy.store import provenchunks, quarantine
 from cacheproxy.store.digest import digest_of
+from cacheproxy.store.proving import read_proven
 from harness.damage import rot
 from harness.store_case import CHUNK, StoreCase, chunk, opened
 
@@ -94,10 +96,13 @@ async def lost_and_healed(case: StoreCase, damage: Callable[[Path], None]) -> No
 
 async def test_a_file_that_is_gone_is_only_lost(case: StoreCase) -> None:
     await case.put(DATA)
+    case.store.hold(DIGEST, "w1")
     case.path(DIGEST).unlink()
     with pytest.raises(ChunkLostError):
         await case.store.open_proven(DIGEST, CHUNK)
     assert not case.store.has(DIGEST)
+    assert case.dying == [(DIGEST, "w1")], "who holds it open keeps its bytes on the disk"
+    case.store.release(DIGEST, "w1")
     assert case.total(VERIFY_FAILURES) == 0
     assert case.total(CHUNKS_MISSING) == 1
     assert case.quarantined() == []
@@ -199,3 +204,33 @@ async def test_a_damaged_chunk_that_cannot_be_set_aside_stays_refused(
         await case.store.open_proven(DIGEST, CHUNK)
     await case.settled()
     assert case.files() == set()
+
+
+async def test_who_looks_long_at_a_damaged_file_does_not_set_its_successor_aside(
+    case: StoreCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await case.put(DATA)
+    rot(case.path(DIGEST))
+    begun, woken = threading.Event(), threading.Event()
+
+    def slow(
+        fd: int, digest: bytes, size: int, on_error: Callable[[OSError], None]
+    ) -> bytearray | None:
+        if not begun.is_set():
+            begun.set()
+            woken.wait()
+        return read_proven(fd, digest, size, on_error)
+
+    monkeypatch.setattr(provenchunks, "read_proven", slow)
+    first = asyncio.create_task(case.store.prove(DIGEST, CHUNK))
+    await asyncio.to_thread(begun.wait)
+    with pytest.raises(ChunkLostError):
+        await case.store.prove(DIGEST, CHUNK)
+    await case.put(DATA)
+    woken.set()
+    with pytest.raises(ChunkLostError):
+        await first
+    assert await case.read(DIGEST) == DATA
+    await case.settled()
+    assert case.total(VERIFY_FAILURES) == 1
+    assert len(case.quarantined()) == 1

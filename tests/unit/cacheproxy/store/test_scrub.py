@@ -147,6 +147,11 @@ async def test_the_next_round_waits_for_its_time(case: StoreCase) -> None:
     assert len(watch.checked) == 6
 
 
+async def test_an_empty_store_is_not_checked_without_a_pause(case: StoreCase) -> None:
+    status = await Watch(case).one_round(interval_days=0)
+    assert status.chunks == 0
+
+
 async def test_the_store_scrubs_by_itself_unless_it_is_told_not_to(tmp_path: Path) -> None:
     async with opened(tmp_path) as case:
         (digest,) = await case.fill(range(1))
