@@ -191,8 +191,9 @@ async def waiting(feed: ChangeFeed, count: int) -> list[asyncio.Task[ChangePage]
 
 
 async def all_wait(feed: ChangeFeed, count: int) -> None:
+    """Wait until so many wait, and none of them has to look for himself when he is woken."""
     for _ in range(TURNS_MAX):
-        if feed._waiters == count:
+        if feed._waiters == count and feed._tail is not None:
             return
         await asyncio.sleep(0)
     pytest.fail("they do not wait")
