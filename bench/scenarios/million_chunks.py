@@ -34,6 +34,8 @@ EVICTED_SHARE = 10  # one in so many is evicted to measure the rate
 IMAGE_BYTES = 16 * MIB
 FILE_BYTES = 4096  # what a small file takes on most file systems
 LIMIT_BYTES = 64 << 30
+SCRUB_RATE = 1 << 40  # bytes per second: small chunks are no matter of bytes
+SCRUB_SECONDS = 15.0
 MAKERS = 2
 PREFIXES = 256
 
@@ -66,6 +68,8 @@ def run(options: Options) -> Report:
         starts.add(*_starts(home, upstream, image, options.rounds))
         evicted = asyncio.run(_evict(home / "cache", count // EVICTED_SHARE))
         rates.add("evicted", count // EVICTED_SHARE, *evicted)
+        for name, found in asyncio.run(_check(home / "cache")).items():
+            rates.add(name, *found)
     return Report([starts, rates])
 
 
@@ -147,9 +151,28 @@ async def _evict(directory: Path, victims: int) -> tuple[float, float]:
     return evicted
 
 
-async def _open(directory: Path, limit_bytes: int) -> tuple[ChunkStore, Board]:
+async def _check(directory: Path) -> dict[str, tuple[int, float, float]]:
+    """Have the background check run without its limit on bytes for a while, then verify all."""
+    store, _ = await _open(directory, LIMIT_BYTES, scrub_rate=SCRUB_RATE)
+    began = time.monotonic()
+    await asyncio.sleep(SCRUB_SECONDS)
+    scrubbed = store.scrub_status().chunks
+    seconds, rate = _rate(scrubbed, began)
+    await store.close()
+    store, _ = await _open(directory, LIMIT_BYTES)
+    began = time.monotonic()
+    verified = (await store.verify()).chunks
+    found = {
+        "scrubbed, at rest for three quarters of the time": (scrubbed, seconds, rate),
+        "verified on demand": (verified, *_rate(verified, began)),
+    }
+    await store.close()
+    return found
+
+
+async def _open(directory: Path, limit_bytes: int, scrub_rate: int = 0) -> tuple[ChunkStore, Board]:
     board = Board.create(1)
-    settings = CacheSettings(directory=directory, limit_bytes=limit_bytes)
+    settings = CacheSettings(directory=directory, limit_bytes=limit_bytes, scrub_rate=scrub_rate)
     store = await ChunkStore.open(settings, board.meter(0), on_dying=lambda _digest, _holder: None)
     return store, board
 
