@@ -91,22 +91,25 @@ itself, and whether anything is wrong.  Exits with 3 if no daemon answers.
         """\
 cacheproxy 0.1.0, up 3 d 4 h, cache in /var/lib/cacheproxy
 
-space      [##############------]  71.2 % of 10.0 GiB
-           chunks 7.0 GiB, index and directories 85.0 MiB, quarantine 2.0 MiB, reserved 120.0 MiB
-known      7,168 chunks, 14 contents, 17 images, 2 of them pinned
+disk       normal
+space      [##############------]  70.8 % of 10.0 GiB
+           chunks 7.0 GiB, index and directories 85.0 MiB, quarantine 2.0 MiB, reserved 685.0 MiB
+known      7,168 chunks, 14 contents, 17 images, 2 of them pinned (2.0 GiB)
 requests   1,294: 1,100 hit, 12 partial, 80 miss, 100 bypass, 2 refused, 0 error
            92.3 % of what the cache answered were hits; 96.1 % of 1.2 TiB came from the disk
 processes  supervisor 812, keeper 815, workers 816 817
+scrubber   running, 31.4 % of a round, 2.2 GiB read
 fills      1 in progress
-           6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0001  [######--------------]  33.1 % of 1.0 GiB, 2 readers, 12 s
+           6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0002  [######--------------]  33.1 % of 1.0 GiB, 2 readers, 12 s
 """,
     ),
     "list": Page(
         "the images that the cache knows",
         """\
-Lists the images of which the cache has something, or had: size, what is cached of it, and why its
-bytes are believed (published: the catalog told their digests; proven: they matched the image's
-hash; learning: on its way, or fetched in part).  The largest part of the cache comes first.
+Lists the images of which the cache has something, or had: size, what is cached of it, and why
+its bytes are believed (published: the catalog told their digests; proven: they matched the
+image's hash; learning: on its way, or fetched in part).  The largest part of the cache comes
+first.
 """,
         """\
   cacheproxy list
@@ -115,18 +118,18 @@ hash; learning: on its way, or fetched in part).  The largest part of the cache 
   cacheproxy list --json | jq -r '.images[] | select(.cached_bytes == 0) | .image'
 """,
         """\
-IMAGE                                     SIZE     CACHED        %  BYTES      PIN  FILL
-6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0001  10.0 GiB   10.0 GiB    100 %  proven     pin
-6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0002   1.0 GiB  339.0 MiB   33.1 %  learning        fill
-6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0003   2.0 GiB        0 B      0 %  published
+IMAGE                                     SIZE     CACHED       %  BYTES      PIN  FILL
+6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0001  10.0 GiB   10.0 GiB   100 %  proven     pin
+6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0002   1.0 GiB  339.0 MiB  33.1 %  learning        fill
+6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0003   2.0 GiB        0 B     0 %  published
 3 images
 """,
     ),
     "show": Page(
         "all that is known of one image",
         """\
-Shows an image's size and hashes, the content that it is, which parts of it are cached (# all, + some,
-. nothing of each part), which other images are the same content, and a fill in progress.
+Shows an image's size and hashes, the content that it is, which parts of it are cached (# all, +
+some, . nothing of each part), which other images are the same content, and a fill in progress.
 """,
         """\
   cacheproxy show 6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0001
@@ -139,8 +142,8 @@ bytes    proven, content sha512:0c0d/1048576
 hashes   md5 b1946ac92492d2347c6235b4d2611184
          sha512 0c0d
 pinned   no
-cached   50.8 %: 33 of 65 chunks, 32.8 MiB in 2 ranges
-         [################...............................................#]
+cached   50.4 %: 33 of 65 chunks, 32.5 MiB in 2 ranges
+         [################...............................+################]
          0-16777215, 50331648-67633151
 same as  6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0003
 """,
@@ -148,8 +151,8 @@ same as  6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0003
     "pin": Page(
         "keep an image, whatever else has to go",
         """\
-Keeps all chunks of an image in the cache: those that are there, and those that come.  An image that
-is not cached yet may be pinned as well; `prefetch` brings it in.
+Keeps all chunks of an image in the cache: those that are there, and those that come.  An image
+that is not cached yet may be pinned as well; `prefetch` brings it in.
 """,
         """\
   cacheproxy pin 6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0001
@@ -168,23 +171,24 @@ Undoes `pin`.  Nothing is dropped now; the image's chunks are evicted like any o
     "evict": Page(
         "drop images from the cache",
         """\
-Drops the chunks of images now, but for those that other images have too.  What is known of the images
-stays, so that they can be verified again as they come back.  Chunks that are being sent to a client
-follow when that is done.  A pinned image, or one that is being fetched, is not touched.
+Drops the chunks of images now, but for those that other images have too.  What is known of the
+images stays, so that they can be verified again as they come back.  Chunks that are being sent
+to a client follow when that is done.  A pinned image, or one that is being fetched, is not
+touched.
 """,
         """\
   cacheproxy evict 6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0001
   cacheproxy evict --content $IMAGE      # also what other images share with it
-  cacheproxy list --json | jq -r '.images[] | select(.pinned | not) | .image' | xargs cacheproxy evict
+  cacheproxy evict $IMAGE1 $IMAGE2       # with what only the two of them share
 """,
     ),
     "prefetch": Page(
         "bring images into the cache before anybody asks for them",
         """\
-Fetches all of each image, one after the other, and joins whatever fetches it already.  The upstream is
-asked with a token of yours, which is never stored or logged: from the environment variable OS_TOKEN,
-or from a file.  Without one it is asked without, which does for an upstream without Keystone, and for
-images that are cached as a whole.
+Fetches all of each image, one after the other, and joins whatever fetches it already.  The
+upstream is asked with a token of yours, which is never stored or logged: from the environment
+variable OS_TOKEN, or from a file.  Without one it is asked without, which does for an upstream
+without Keystone, and for images that are cached as a whole.
 With --no-wait it goes on in the daemon; otherwise Ctrl-C ends it, and what has come stays.
 """,
         """\
@@ -196,10 +200,11 @@ With --no-wait it goes on in the daemon; otherwise Ctrl-C ends it, and what has 
     "verify": Page(
         "read and hash what is cached",
         """\
-Reads and hashes the chunks of images, or of the whole cache where none is named.  Damaged ones are set
-aside at once, and fetched again when somebody wants them.  Exits with 1 if any was damaged.
-With --offline the directory is read without a daemon, which must not be running; nothing is changed
-then, unless --repair tells so.
+Reads and hashes the chunks of images, or of the whole cache where none is named.  Damaged ones
+are set aside at once, and fetched again when somebody wants them.  Exits with 1 if any was
+damaged.
+With --offline the directory is read without a daemon, which must not be running; nothing is
+changed then, unless --repair tells so.
 """,
         """\
   cacheproxy verify
@@ -210,8 +215,9 @@ then, unless --repair tells so.
     "gc": Page(
         "remove what nobody needs",
         """\
-Removes records of images and contents that lead to nothing, chunks that belong to no known image, and
-the files that were set aside as damaged.  Chunks are left alone while anything is being fetched.
+Removes records of images and contents that lead to nothing, chunks that belong to no known
+image, and the files that were set aside as damaged.  Chunks are left alone while anything is
+being fetched.
 It is never necessary: all of it is evicted or replaced when room is needed.
 """,
         """\

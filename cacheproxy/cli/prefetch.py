@@ -23,7 +23,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         output.json_document(raw)
     else:
-        output.text("\n".join(_line(image, waited=done.waited) for image in done.images))
+        output.text("\n".join(line(image, waited=done.waited) for image in done.images))
     return int(any(image.error is not None for image in done.images))
 
 
@@ -45,7 +45,7 @@ def _checked(token: str, where: str) -> str | None:
     return token or None
 
 
-def _line(image: Prefetched, *, waited: bool) -> str:
+def line(image: Prefetched, *, waited: bool) -> str:
     if image.error is not None:
         return f"{image.image}: {image.error}"
     if not waited:

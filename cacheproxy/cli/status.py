@@ -8,7 +8,6 @@ import msgspec
 
 from cacheproxy.admin import requests
 from cacheproxy.admin.results import (
-    Counts,
     Disk,
     FillInProgress,
     Processes,
@@ -37,7 +36,7 @@ def render(status: StatusResult) -> str:
         {
             "disk": _disk(status.disk),
             "space": _space(status.space),
-            "known": [_known(status.counts)],
+            "known": [_known(status)],
             "requests": _requests(status.requests),
             "processes": [_processes(status.processes)],
             "scrubber": [_scrub(status.scrub)],
@@ -75,8 +74,6 @@ def _space(space: Space) -> list[str]:
         "quarantine": space.quarantine_bytes,
         "reserved": space.reserved_bytes,
     }
-    if space.pinned_bytes:
-        parts["pinned"] = space.pinned_bytes
     lines = [
         f"{figures.bar(used, limit)}  {figures.share(used, limit)} of {figures.size(limit)}",
         ", ".join(f"{name} {figures.size(count)}" for name, count in parts.items()),
@@ -90,10 +87,12 @@ def _space(space: Space) -> list[str]:
     return lines
 
 
-def _known(counts: Counts) -> str:
+def _known(status: StatusResult) -> str:
+    counts = status.counts
     images = f"{figures.number(counts.images)} images"
     if counts.pinned:
         images += f", {figures.number(counts.pinned)} of them pinned"
+        images += f" ({figures.size(status.space.pinned_bytes)})"
     return f"{figures.chunks(counts.chunks)}, {figures.number(counts.contents)} contents, {images}"
 
 
@@ -146,4 +145,7 @@ def fill_line(fill: FillInProgress) -> str:
 
 
 def _again(starts: int, expected: int) -> str:
-    return f" (started again {starts - expected} times)" if starts > expected else ""
+    times = starts - expected
+    if times <= 0:
+        return ""
+    return f" (started again {'once' if times == 1 else f'{times} times'})"

@@ -192,7 +192,9 @@ class Client:
                 await asyncio.wait(
                     [work, gone], timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED
                 )
-                if gone.done() and not work.done():
+                if work.done():
+                    break
+                if gone.done():
                     log.info("admin: the client left, its %s ends", type(request).__name__.lower())
                     return
                 self._show_progress()
@@ -260,7 +262,8 @@ class Client:
 
     def _show_progress(self) -> None:
         """Tell how far it is, if that is news and the client has read the last of it."""
-        if self._writer.transport.get_write_buffer_size():
+        transport = self._writer.transport
+        if transport.is_closing() or transport.get_write_buffer_size():
             return
         if self._watch.look is not None:
             line = wire.encode(wire.Progressed(progress=self._watch.look()))
@@ -271,5 +274,7 @@ class Client:
             self._write(wire.encode(wire.Alive()))
 
     def _write(self, line: bytes) -> None:
+        if self._writer.transport.is_closing():
+            raise ConnectionResetError
         self._told_at = time.monotonic()
         self._writer.write(line)

@@ -320,10 +320,40 @@ async def test_who_does_not_read_is_cut_off_and_holds_nobody_up(
         await calm(server)
 
 
+async def test_who_leaves_in_the_middle_of_a_list_ends_it(
+    case: AdminCase,
+    server: AdminServer,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    ended = asyncio.Event()
+
+    async def rows() -> AsyncGenerator[list[ImageRow]]:
+        try:
+            while True:
+                yield []
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(case.inspection, "rows", rows)
+    async with client(path) as ask:
+        await ask.ask(requests.List())
+        await ask.event()  # the rest is left unread: a reset
+    await ended.wait()
+    await calm(server)
+    assert "Traceback" not in caplog.text
+
+
 async def test_progress_is_left_out_while_a_client_does_not_read(
     case: AdminCase, server: AdminServer
 ) -> None:
     class Full:
+        def is_closing(self) -> bool:
+            return False
+
         def get_write_buffer_size(self) -> int:
             return 1
 
