@@ -94,13 +94,15 @@ async def test_every_kill(tmp_path: Path, group: Group) -> None:
     while kills:
         place = tmp_path / str(len(kills))
         place.mkdir()
-        try:
-            async with scene(place, limit_bytes=limit_of(group), seed=len(kills)) as made:
-                await made.warm_up()
-                while kills:
-                    await suffer(made, kills.pop())
-        except AssertionError as error:  # told at the end: the others are tried as well
-            failures.append(str(error))
+        async with scene(place, limit_bytes=limit_of(group), seed=len(kills)) as made:
+            await made.warm_up()
+            while kills:
+                kill = kills.pop()
+                try:
+                    await suffer(made, kill)
+                except AssertionError as error:  # told at the end: the others are tried as well
+                    failures.append(f"{kill}: {error}")
+                    break
     assert not failures, "\n".join(failures)
 
 
