@@ -33,7 +33,7 @@ STEPS: dict[Group, tuple[str, ...]] = {
         f"{FILL}.flights:Flights.join",
         f"{FILL}.stowage:Stowage.begin_learning",
         f"{FILL}.stowage:Stowage.land",
-        f"{FILL}.fill:Fill._hash_whole",
+        f"{FILL}.fill:Fill._prove",
         f"{FILL}.fill:Fill._end",
         f"{FILL}.flights:Flights._proven",
         f"{FILL}.content:Content.promote",
