@@ -70,7 +70,7 @@ async def cut_power(made: Scene, cut: PowerCut, seed: int) -> None:
 
 @pytest.mark.parametrize("limit", [ROOMY, TIGHT], ids=["roomy", "tight"])
 async def test_power_is_cut(tmp_path: Path, limit: int) -> None:
-    await rounds(tmp_path, limit, range(3))
+    await rounds(tmp_path, limit, range(2))
 
 
 @pytest.mark.long

@@ -24,8 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from backends.spans import Span
 from cacheproxy.store.digest import digest_of
 from harness.downloads import Clients, Download, clients
@@ -157,13 +155,9 @@ class Scene:
             await self.stop()
             await self.start()
 
-    def _pids(self) -> dict[str, int]:
-        found = dict(STARTED.findall(self.node.program.log.read_text()))
-        return {name: int(pid) for name, pid in found.items()}
-
-    def process(self, name: str) -> psutil.Process:
+    def pid(self, name: str) -> int:
         """Return the latest process of the keeper or `worker N`."""
-        return psutil.Process(self._pids()[name])
+        return int(dict(STARTED.findall(self.node.program.log.read_text()))[name])
 
     def processes(self) -> list[int]:
         """Return the program's processes now."""
@@ -340,6 +334,7 @@ class Scene:
     async def look_through(self, *, warm_stays: bool = True) -> None:
         """Read everything, and check that nothing is wrong, lost or left behind."""
         self.lost.clear()
+        await asyncio.to_thread(until, "the node to be idle", self._quiet)
         await self._rewarmed(warm_stays=warm_stays)
         latest = list(self.images)[-6:]
         for image_id in latest:

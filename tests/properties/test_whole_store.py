@@ -429,7 +429,7 @@ def _impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_whole_store() -> None:
-    run_machine(examples=150, steps=50)
+    run_machine(examples=8, steps=40)
 
 
 @pytest.mark.long
