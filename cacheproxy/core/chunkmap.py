@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from cacheproxy.core.geometry import Grid
 
 CELLS_MAX = 64  # parts of the picture
@@ -47,5 +49,5 @@ class ChunkMap:
         count, cells = self._grid.count, self._cells
         # Chunk i belongs to cell i·cells//count: cell c begins with the first i that gives c.
         starts = [-(-cell * count // cells) for cell in range(cells)]
-        parts = zip(self._present_in_cell, starts, [*starts[1:], count], strict=True)
-        return [present / (stop - start) for present, start, stop in parts]
+        parts = zip(self._present_in_cell, pairwise([*starts, count]), strict=True)
+        return [present / (stop - start) for present, (start, stop) in parts]
