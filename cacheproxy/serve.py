@@ -123,7 +123,8 @@ class Images:
         self.meter = meter
         self._upstream = upstream
         self._known: OrderedDict[str, tuple[Image, Grid]] = OrderedDict()
-        self._digests: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        # By image, chunk size and index: an image may come to be cut differently.
+        self._digests: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
         self._digests_max = settings.hot_files_max * DIGESTS_PER_HOT_FILE
 
     def close(self) -> None:
@@ -160,8 +161,8 @@ class Images:
         self._known.move_to_end(image_id)
         if len(self._known) > IMAGES_MAX:
             self._known.popitem(last=False)
-        self._digests[image_id, index] = digest
-        self._digests.move_to_end((image_id, index))
+        self._digests[image_id, grid.chunk_bytes, index] = digest
+        self._digests.move_to_end((image_id, grid.chunk_bytes, index))
         if len(self._digests) > self._digests_max:
             self._digests.popitem(last=False)
 
@@ -173,7 +174,7 @@ class Images:
         grid = known[1]
         digests: dict[int, bytes] = {}
         for index in grid.covering(span):
-            digest = self._digests.get((image.facts.image_id, index))
+            digest = self._digests.get((image.facts.image_id, grid.chunk_bytes, index))
             if digest is None or not self.keeper.hot.has(digest):
                 return None
             digests[index] = digest

@@ -168,6 +168,17 @@ async def test_a_repeated_hit_asks_nobody(case: Case) -> None:
     assert case.keeper.opened == 1
 
 
+async def test_chunks_of_an_image_that_was_cut_differently_are_not_mixed(case: Case) -> None:
+    assert await case.read(GRID.whole) == (DATA, "hit")
+    # The keeper lost its index, and has learnt the image again, in chunks of another size.
+    image = Image(FACTS, proven=True)
+    finer = Grid(35, 5)
+    case.images.remember(image, finer, 0, digest_of(DATA[:5]))
+    assert case.images.hot(image, Span(5, 10)) is None
+    assert await case.read(Span(5, 31)) == (DATA[5:31], "hit")
+    assert case.keeper.opened == 2
+
+
 async def test_a_damaged_chunk_is_doubted_and_never_sent(case: Case, tmp_path: Path) -> None:
     assert await case.read(GRID.whole) == (DATA, "hit")
     (tmp_path / "1").write_bytes(bytes(CHUNK))
