@@ -40,6 +40,9 @@ class Adopt(Message, frozen=True):
     facts: ImageFacts
     headers: list[tuple[str, str]]
 
+    def __repr__(self) -> str:
+        return f"Adopt({self.request}, {self.facts.image_id})"  # never the headers
+
 
 class Open(Message, frozen=True):
     """Begin a reader of the bytes `start <= position < stop`; headers are the caller's own."""
@@ -49,6 +52,9 @@ class Open(Message, frozen=True):
     start: int
     stop: int
     headers: list[tuple[str, str]]
+
+    def __repr__(self) -> str:
+        return f"Open({self.reader}, {self.facts.image_id}, {self.start}, {self.stop})"  # likewise
 
 
 class Grant(Message, frozen=True):
