@@ -65,7 +65,10 @@ class Content:
 
     def _put(self, pages: Iterable[tuple[int, bytes]]) -> None:
         if self._published():
-            return  # what a catalog says is not replaced by what was learnt
+            # What a catalog says is not replaced by what was learnt, but an image without a
+            # manifest of its own, to whose readers no page is given, may bring what is absent.
+            self._pages.complete(self.key, pages)
+            return
         record = ContentRecord(
             size=self.grid.size,
             chunk_bytes=self.grid.chunk_bytes,

@@ -7,6 +7,7 @@ that is damaged there is as good as absent, and fetched again.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from backends.manifest import ManifestError, ManifestRoot
 from cacheproxy.core.records import ContentRecord
@@ -59,6 +60,12 @@ class ManifestPages:
         self._store.put_manifest_page(key, number, packed)
         self._keep((key, number), packed)
 
+    def complete(self, key: str, pages: Iterable[tuple[int, bytes]]) -> None:
+        """Write those of these pages that are absent and that the content's root vouches for."""
+        for number, packed in pages:
+            if self.page(key, number) is None and self._right(key, number, packed) is not None:
+                self.put(key, number, packed)
+
     def publish(self, key: str, root: ManifestRoot) -> None:
         """Write a root, by which this content's pages are judged from now on."""
         self._store.put_manifest_page(key, _ROOT_PAGE, root.pack())
@@ -78,8 +85,12 @@ class ManifestPages:
 
     def _load(self, key: str, number: int) -> bytes | None:
         packed = self._store.manifest_page(key, number)
+        return None if packed is None else self._right(key, number, packed)
+
+    def _right(self, key: str, number: int, packed: bytes) -> bytes | None:
+        """Return a page unless the root of a published content says that it is wrong."""
         record = self._store.content(key)
-        if packed is None or record is None or not record.published:
+        if record is None or not record.published:
             return packed
         root = self.root(key, record)
         if root is None:

@@ -199,7 +199,10 @@ class PublishedManifests:
         record = self._contents.store.content(key)
         root = None if record is None else self._contents.pages.root(key, record)
         if root is None:
-            raise FillFailedError("the manifest was forgotten meanwhile")
+            # Forgotten meanwhile, or a learnt one of which the index has lost a part, which nobody
+            # else can give: the next reader learns it again.
+            self._contents.pages.forget(key)
+            raise FillFailedError("the manifest is not known any more")
         result, why = "failed", "it was not asked for"
         for attempt in range(PAGES_ATTEMPTS_MAX):
             if attempt:

@@ -575,6 +575,31 @@ async def test_what_is_learnt_later_does_not_replace_it(case: Case) -> None:
     assert image.sent_bytes == CHUNK
 
 
+async def test_what_is_learnt_later_brings_the_pages_that_are_absent(case: Case) -> None:
+    image, learned = add(case.origin), case.origin.add(DATA)
+    assert await case.flights.adopt(facts_of(image), credential_for(image))  # its root alone
+    assert await case.read(learned).task == DATA
+    await case.idle()
+    # Nobody gives its reader a page: the catalog has no manifest of this image.
+    assert await case.read(learned).task == DATA
+    assert await case.read(image).task == DATA
+    await case.idle()
+    assert (image.sent_bytes, learned.sent_bytes) == (0, SIZE)
+    assert asked(image) == (1, [])
+
+
+async def test_what_is_learnt_later_is_held_against_the_root(case: Case) -> None:
+    liar = add(case.origin, OTHER)
+    honest = case.origin.add(DATA)
+    liar.record["os_hash_value"] = honest.record["os_hash_value"]  # of a catalog that is broken
+    assert await case.flights.adopt(facts_of(liar), credential_for(liar))
+    assert await case.read(honest).task == DATA
+    await case.idle()
+    key = (await case.admit(liar)).key
+    assert case.flights.contents.pages.page(key, 0) is None
+    assert case.store.manifest_page(key, 0) is None
+
+
 async def test_a_fill_that_learns_is_not_disturbed(case: Case) -> None:
     image = case.origin.add(DATA)
     hold = image.hold_at(CHUNK + 1)
