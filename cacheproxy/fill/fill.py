@@ -80,7 +80,7 @@ class Fill:
         self._credentials = Credentials()
         self._legs: dict[asyncio.Task[None], Leg] = {}
         self._torn: dict[int, Torn] = {}
-        self._leg_bytes = FIRST_LEG_BYTES
+        self._leg_bytes = min(FIRST_LEG_BYTES, ports.settings.fill_read_bytes_max)
         self._attempts = 0
         self._paused = False
         self._wake = asyncio.Event()
@@ -387,6 +387,7 @@ class Fill:
         """Compare the whole with the image's hash, and end the fill one way or the other."""
         try:
             await prove(self.facts, self.content, self._ports, self.landed, self.look_again)
+            self._on_proven(self.facts, self.content)
         except ProxyError as error:
             self._fail(error)
         except Exception as error:
@@ -394,6 +395,5 @@ class Fill:
             log.exception("proving %s broke", self.content.key)
             self._fail(FillFailedError(f"unexpected {type(error).__name__}"))
         else:
-            self._on_proven(self.facts, self.content)
             self._waiters.wake(None)
             self._wake.set()

@@ -94,6 +94,17 @@ async def test_ranges_may_wait_for_the_proof(glance: Origin, tmp_path: Path) -> 
         await case.idle()
 
 
+async def test_no_read_is_longer_than_allowed(glance: Origin, tmp_path: Path) -> None:
+    most = 2 * CHUNK
+    async with started(glance, tmp_path / "cache", fill_read_bytes_max=most) as case:
+        image = glance.add(DATA)
+        assert await case.read(image).task == DATA
+        await case.idle()
+    for asked in image.data_requests:
+        start, stop = (asked or "").removeprefix("bytes=").split("-")
+        assert int(stop) + 1 - int(start) <= most
+
+
 async def test_a_reader_who_leaves_changes_nothing(case: Case) -> None:
     image = case.origin.add(DATA)
     hold = image.hold_at(2 * CHUNK + 7)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cacheproxy.errors import DistrustedError, FillFailedError, ProofFailedError
+from cacheproxy.errors import DistrustedError, FillFailedError, ProofFailedError, StorageError
 from cacheproxy.fill.fill import ATTEMPTS_MAX
 from cacheproxy.metrics import UPSTREAM_BYTES
+from cacheproxy.store.layout import Key, Table, page_name
 from harness.fill_case import CHUNK, Case, started
 from harness.origin import Origin
 
@@ -69,6 +71,45 @@ async def test_one_wrong_byte_is_caught_and_nothing_is_kept(
     image.wrong_at = None
     assert await case.read(image).task == DATA
     await case.idle()
+
+
+async def test_a_manifest_that_lost_a_page_is_learnt_again(glance: Origin, tmp_path: Path) -> None:
+    image = glance.add(DATA)
+    async with started(glance, tmp_path / "cache") as case:
+        assert await case.read(image).task == DATA
+        await case.idle()
+        key = (await case.admit(image)).key
+        case.store._writer.write(Key(Table.PAGES, page_name(key.encode(), 0)), None)
+    async with started(glance, tmp_path / "cache") as case:
+        with pytest.raises(FillFailedError):  # this one goes round the cache
+            await case.read(image).task
+        for _ in range(2):
+            assert await case.read(image).task == DATA
+            await case.idle()
+    assert image.sent_bytes == 2 * SIZE
+
+
+async def test_a_proof_that_the_index_does_not_take_leaves_nobody_waiting(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = case.origin.add(DATA)
+    hold = image.hold_at(SIZE - 1)
+    readings = [case.read(image) for _ in range(3)]
+    await hold.reached.wait()
+
+    def refuse(*_: object) -> None:
+        raise StorageError("the index does not take changes")
+
+    monkeypatch.setattr(case.store, "put_content", refuse)
+    hold.release.set()
+    ended = await asyncio.gather(*(each.task for each in readings), return_exceptions=True)
+    assert all(end == DATA or isinstance(end, StorageError) for end in ended)
+    await case.idle()
+    assert case.flights.contents.describe(image.id) is None
+    monkeypatch.undo()
+    assert await case.read(image).task == DATA
+    await case.idle()
+    assert case.flights.contents.describe(image.id) is not None
 
 
 @pytest.mark.parametrize("surplus", [1, -1])

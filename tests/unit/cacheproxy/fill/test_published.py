@@ -575,15 +575,19 @@ async def test_what_is_learnt_later_does_not_replace_it(case: Case) -> None:
     assert image.sent_bytes == CHUNK
 
 
-async def test_what_is_learnt_later_brings_the_pages_that_are_absent(case: Case) -> None:
-    image, learned = add(case.origin), case.origin.add(DATA)
-    assert await case.flights.adopt(facts_of(image), credential_for(image))  # its root alone
-    assert await case.read(learned).task == DATA
-    await case.idle()
-    # Nobody gives its reader a page: the catalog has no manifest of this image.
-    assert await case.read(learned).task == DATA
-    assert await case.read(image).task == DATA
-    await case.idle()
+async def test_what_is_learnt_later_brings_the_pages_that_are_absent(
+    glance: Origin, tmp_path: Path
+) -> None:
+    image, learned = add(glance), glance.add(DATA)
+    async with started(glance, tmp_path / "cache") as case:
+        assert await case.flights.adopt(facts_of(image), credential_for(image))  # its root alone
+        assert await case.read(learned).task == DATA
+        await case.idle()
+    async with started(glance, tmp_path / "cache") as case:
+        # Nobody gives its reader a page: the catalog has no manifest of this image.
+        assert await case.read(learned).task == DATA
+        assert await case.read(image).task == DATA
+        await case.idle()
     assert (image.sent_bytes, learned.sent_bytes) == (0, SIZE)
     assert asked(image) == (1, [])
 
