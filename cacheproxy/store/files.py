@@ -25,7 +25,7 @@ from cacheproxy.errors import (
     StorageError,
 )
 from cacheproxy.store.digest import DIGEST_BYTES
-from cacheproxy.store.proving import disk_holds
+from cacheproxy.store.proving import disk_holds, read_proven
 from cacheproxy.store.quarantine import Quarantine
 from cacheproxy.store.tree import PREFIXES, Tree, temporary_name
 
@@ -169,9 +169,11 @@ class ChunkFiles:
         """Make a chunk's file: whole, read-only to others, and only then with its name.
 
         The caller has hashed the data.  `abandoned` is asked before the name is given: True, and
-        nothing is left, None is returned.
+        nothing is left, None is returned.  A file that a crash left there, and that is right, stays.
         """
         with translated("writing a chunk"):
+            if (kept := self._kept(digest, len(data))) is not None:
+                return kept
             name = _path(digest)
             temporary = None if self._unnamed else temporary_name()
             fd = self._create(name[:2], temporary)
@@ -194,6 +196,22 @@ class ChunkFiles:
                 self._look_at_directory(digest[0])
             return Written(Identity.of(status), _cost(status))
 
+    def _kept(self, digest: bytes, size: int) -> Written | None:
+        """Return the file that has the name already, if it is right.
+
+        Workers of a keeper that crashed may still send from it: replaced, it would take its room
+        without a name until they are done, and nobody would count it.
+        """
+        found = self.look(digest)
+        if found is None or found.size != size:
+            return None
+        fd, identity = self.open_chunk(digest)
+        try:
+            right = read_proven(fd, digest, size) is not None
+            return Written(identity, found.cost) if right else None
+        finally:
+            os.close(fd)
+
     def _create(self, prefix: str, temporary: str | None) -> int:
         if temporary is not None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -210,7 +228,7 @@ class ChunkFiles:
             os.mkdir(prefix, 0o750, dir_fd=self._chunks)
 
     def _publish(self, fd: int, temporary: str | None, name: str) -> None:
-        """Give the file its name; a file that has it already, unknown to the index, gives way."""
+        """Give the file its name; a wrong file that has it, unknown to the index, gives way."""
         if temporary is not None:
             try:
                 os.rename(temporary, name, src_dir_fd=self._staging, dst_dir_fd=self._chunks)

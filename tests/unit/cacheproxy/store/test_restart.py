@@ -70,6 +70,31 @@ async def test_crashes_in_a_row_lose_nothing(tmp_path: Path) -> None:
         await case.check()
 
 
+async def test_a_file_that_the_index_has_lost_is_not_replaced(tmp_path: Path) -> None:
+    """A worker of the keeper that crashed sends from it: its room would be counted nowhere."""
+    case = await open_case(tmp_path)
+    (digest,) = await case.fill(range(1))
+    path, inode = case.path(digest), case.path(digest).stat().st_ino
+    await case.crash()  # before its entry was committed
+    async with opened(tmp_path) as case:
+        assert not case.store.has(digest)
+        assert (await case.put(chunk(0))).digest == digest
+        assert path.stat().st_ino == inode
+        assert await case.read(digest) == chunk(0)
+        await case.reconciled()
+        await case.check()
+
+
+async def test_a_wrong_file_that_the_index_does_not_know_is_replaced(tmp_path: Path) -> None:
+    async with opened(tmp_path) as case:
+        await case.reconciled()
+        for seed, wrong in enumerate((chunk(9), b"", chunk(1)[:-1])):
+            planted(tmp_path, digest_of(chunk(seed))).write_bytes(wrong)
+            digest = (await case.put(chunk(seed))).digest
+            assert case.path(digest).read_bytes() == await case.read(digest) == chunk(seed)
+        await case.check()
+
+
 async def test_a_crash_in_the_middle_of_an_eviction(tmp_path: Path) -> None:
     """The file goes first: a crash behind it leaves an entry without a file."""
     case = await open_case(tmp_path)
