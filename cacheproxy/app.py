@@ -152,6 +152,7 @@ async def _worker(
     link = KeeperLink(cache, meter)
     bypass = Bypass(upstream, cache.bypass_rereads_max)
     images = Images(link, upstream, bypass, cache, meter)
+    link.on_unusable = images.chunks.break_off
     worker = Worker(number, link, permissions, settings.drain_seconds)
     passthrough = PassThrough(upstream, meter, worker.changed, worker.deleted)
     image_file = ImageFile(images, permissions, passthrough, meter) if cache.enabled else None

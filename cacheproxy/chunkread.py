@@ -52,6 +52,9 @@ class ChunkReader:
         self._senders: Counter[HotFile] = Counter()
         self._reading: dict[HotFile, Read[bytearray | None]] = {}
         self._late: set[Read[Any]] = set()  # a sender has given up waiting for them
+        self._seconds_max = settings.disk_hang_seconds
+        self._broken_off = asyncio.Event()
+        self.on_hang: Callable[[], None] = lambda: None  # a read took too long
         self._buffers: OrderedDict[HotFile, bytearray] = OrderedDict()  # hashed, the oldest first
         self.buffered = 0  # bytes of `_buffers`
 
@@ -61,6 +64,11 @@ class ChunkReader:
     def close(self) -> None:
         """Start no more reads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def break_off(self) -> None:
+        """End every wait for the disk at once: it is not to be used now."""
+        self._broken_off.set()
+        self._broken_off = asyncio.Event()  # for those who come later
 
     async def pieces(self, file: HotFile, part: Span) -> AsyncGenerator[Piece]:
         """Give a part of a chunk; the caller holds a lease of its file.
@@ -165,12 +173,23 @@ class ChunkReader:
         return reading
 
     async def _wait(self, reading: Read[T]) -> T:
-        """Wait for a thread, which goes on if this is cancelled or too long."""
-        done, _ = await asyncio.wait([reading], timeout=READ_SECONDS_MAX)
-        if not done:
-            self._late.add(reading)
-            raise StorageError("the disk gives no chunk")
-        return reading.result()
+        """Wait for a thread, which goes on if this is cancelled, broken off or too long."""
+        broken_off = asyncio.ensure_future(self._broken_off.wait())
+        waits: list[asyncio.Future[Any]] = [reading, broken_off]
+        try:
+            await asyncio.wait(
+                waits,
+                timeout=min(READ_SECONDS_MAX, self._seconds_max),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            broken_off.cancel()
+        if reading.done():
+            return reading.result()
+        self._late.add(reading)
+        if not broken_off.done():
+            self.on_hang()
+        raise StorageError("the disk gives no chunk")
 
 
 def _read_some(fd: int, position: int, size: int) -> bytes:

@@ -95,6 +95,9 @@ class Keeper(Protocol):
     async def doubt(self, digest: bytes, size: int) -> None:
         """Have a chunk read and hashed again, and set aside if it is damaged."""
 
+    def hung(self) -> None:
+        """Tell that the disk has not given a chunk in time."""
+
     def touch(self, digest: bytes) -> None:
         """Note a use of a chunk that the keeper was not asked for."""
 
@@ -119,6 +122,7 @@ class Images:
     ) -> None:
         self.keeper = keeper
         self.chunks = ChunkReader(settings)
+        self.chunks.on_hang = keeper.hung
         self.bypass = bypass
         self.meter = meter
         self._upstream = upstream

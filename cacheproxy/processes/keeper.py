@@ -15,6 +15,7 @@ from functools import partial
 
 from backends.spans import Span
 from cacheproxy.config import CacheSettings
+from cacheproxy.core.health import Fault
 from cacheproxy.errors import (
     CacheRefusedError,
     ConfigError,
@@ -207,6 +208,8 @@ class WorkerLink:
                 store.touch(message.digests)
             case messages.Doubt():
                 _ = self._spawn(self._settle(message))
+            case messages.Hung():
+                store.disk.failed(Fault.HUNG, "a worker waits for a chunk")
             case messages.Gone():
                 self._keeper.gone.tell([message.image_id])
             case _:

@@ -153,6 +153,7 @@ class KeeperLink:
         self._settings = settings
         self.hot = HotSet(settings.hot_files_max, meter, on_closed=self._file_closed)
         self.on_lost: Callable[[], None] = lambda: None
+        self.on_unusable: Callable[[], None] = lambda: None  # the disk is not to be used now
         self._channel: Channel | None = None
         self._numbers = itertools.count(1)
         self._readers: dict[int, tuple[LinkReader, ImageFacts]] = {}
@@ -271,6 +272,10 @@ class KeeperLink:
         finally:
             del self._doubted[number]
 
+    def hung(self) -> None:
+        """Tell that the disk has not given a chunk in time."""
+        self._tell(messages.Hung())
+
     def read(self, facts: ImageFacts, span: Span, headers: Headers) -> LinkReader:
         """Begin a reader; `close` it in any case."""
         if len(self._readers) >= READERS_MAX:
@@ -353,6 +358,7 @@ class KeeperLink:
         self._usable = usable
         if not usable:
             self.hot.clear()
+            self.on_unusable()
             self._wake_all("the cache's disk is not used at present")
 
     def _chunk(self, message: messages.Chunk, fd: int) -> None:

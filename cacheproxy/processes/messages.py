@@ -103,6 +103,10 @@ class Doubt(Message, frozen=True):
     size: int
 
 
+class Hung(Message, frozen=True):
+    """The disk has not given this worker a chunk in time."""
+
+
 # --- keeper to worker ---------------------------------------------------------------------------
 
 
@@ -179,7 +183,7 @@ class Alive(Message, frozen=True):
     """The keeper's loop turns; sent every second."""
 
 
-FromWorker = Describe | Adopt | Open | Grant | Close | Return | Hold | Touch | Gone | Doubt
+FromWorker = Describe | Adopt | Open | Grant | Close | Return | Hold | Touch | Gone | Doubt | Hung
 FromKeeper = Described | Opened | Refused | Chunk | Failed | Dying | Settled | Disk | Alive
 
 ALIVE_SECONDS = 1.0

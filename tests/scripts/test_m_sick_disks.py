@@ -10,12 +10,14 @@ import pytest
 from harness.images import random_bytes
 from harness.load import load
 from harness.origin import OriginImage
+from harness.program import REPOSITORY
 from harness.recovery import recovered
 from harness.smalldisk import Kind, small_disk
 from harness.story import CHUNK, Story, figure, story
 
 QUICK = "[cache]\nfree_bytes_min = 0\nfree_inodes_min = 0\ndisk_hang_seconds = 1\n"
 LIMIT_BYTES = 100 << 20
+HARNESS = REPOSITORY / "tests/harness"
 
 
 def add(told: Story, count: int = 8) -> list[tuple[OriginImage, bytes]]:
@@ -98,6 +100,31 @@ async def test_it_stands_still(tmp_path: Path, kind: Kind) -> None:
                 await busy.downloads(10)
             await recovered(told)
             assert await told.ended("error") == 0
+
+
+async def test_reads_hang(tmp_path: Path) -> None:
+    """A fake: all that is read from the disk itself hangs, in workers and keeper alike."""
+    hangs = tmp_path / "hangs"
+    fake = {
+        "PYTHONPATH": f"{HARNESS / 'fakehangs'}:{REPOSITORY}:{REPOSITORY / 'tests'}",
+        "FAKE_HANGS_WHILE": str(hangs),
+    }
+    # Verified each time, so that nothing comes from memory.
+    more = QUICK + "verify = always\n"
+    async with story(tmp_path, workers=2, more=more, environment=fake) as told:
+        images = add(told)
+        for image, data in images:
+            assert await told.ask(image.id).body() == data
+        async with load(told, images, readers=8) as busy:
+            await busy.downloads(10)
+            hangs.touch()
+            await bypassed(told)
+            await busy.downloads(40)
+            hangs.unlink()
+            await told.counted("disk_state", 1, state="normal")
+            await busy.downloads(10)
+        await recovered(told)
+        assert await told.ended("error") == 0
 
 
 async def test_the_directory_is_moved_away_and_back(tmp_path: Path) -> None:

@@ -251,9 +251,12 @@ async def test_a_disk_that_hangs_is_waited_for_with_patience_but_not_for_ever(
     monkeypatch.setattr(chunkread, "read_proven", hanging)
     monkeypatch.setattr(chunkread, "READ_SECONDS_MAX", 0.01)
     reader, files = case.reader("always"), [case.file(seed) for seed in range(READS_MAX + 1)]
+    told: list[None] = []
+    reader.on_hang = lambda: told.append(None)
     for file in files[:READS_MAX]:
         with pytest.raises(StorageError, match="gives no chunk"):
             await read(reader, file)
+    assert len(told) == READS_MAX
     with pytest.raises(StorageError, match="hangs"):
         await read(reader, files[READS_MAX])
     for _ in range(READS_MAX):
@@ -266,6 +269,31 @@ async def test_a_disk_that_hangs_is_waited_for_with_patience_but_not_for_ever(
     assert [await read(reader, file) for file in files] == [
         random_bytes(SIZE, seed) for seed in range(READS_MAX + 1)
     ]
+
+
+async def test_who_waits_for_a_disk_that_is_given_up_ends_at_once(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, woken = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def hanging(fd: int, digest: bytes, size: int) -> bytearray | None:
+        loop.call_soon_threadsafe(begun.set)
+        woken.wait()
+        return read_proven(fd, digest, size)
+
+    monkeypatch.setattr(chunkread, "read_proven", hanging)
+    reader, file = case.reader("always"), case.file(1)
+    reader.on_hang = lambda: pytest.fail("that is known")
+    waiting = [asyncio.create_task(read(reader, file)) for _ in range(3)]
+    await begun.wait()
+    reader.break_off()
+    for task in waiting:
+        with pytest.raises(StorageError):
+            await task
+    again = asyncio.create_task(read(reader, file))
+    woken.set()
+    assert await again == random_bytes(SIZE, 1), "the next one waits for it again"
 
 
 async def test_a_sender_that_leaves_leaves_nothing(

@@ -71,6 +71,9 @@ class KeeperFake:
         assert size <= CHUNK
         self.doubted.append(digest)
 
+    def hung(self) -> None:
+        raise AssertionError("no disk hangs here")
+
     def touch(self, digest: bytes) -> None:
         assert len(digest) == DIGEST_BYTES
 
