@@ -23,6 +23,7 @@ from cacheproxy.processes.orders import (
     Drain,
     Heartbeat,
     KeeperLink,
+    LetGo,
     LinkLost,
     Purge,
     Purged,
@@ -58,6 +59,7 @@ class Control:
         on_lost: Callable[[], None],
         on_connection: Callable[[socket.socket, ConnectionKind], None] | None = None,
         on_purged: Callable[[str], None] = _refuse,
+        on_let_go: Callable[[], None] = _refuse,
         on_reload: Callable[[Reload], bool] = lambda _: False,
     ) -> None:
         self._channel = Channel(sock, self._receive, self._lost)
@@ -66,6 +68,7 @@ class Control:
         self._on_lost = on_lost
         self._on_connection = on_connection
         self._on_purged = on_purged
+        self._on_let_go = on_let_go
         self._on_reload = on_reload
         self._connections_closed = 0
         self._link_serial = 0
@@ -149,6 +152,8 @@ class Control:
                 self._on_drain()
             case Purged(image), []:
                 self._on_purged(image)
+            case LetGo(), []:
+                self._on_let_go()
             case Reload() as reload, []:
                 self._send(Reloaded(self._on_reload(reload)))
             case _:

@@ -41,6 +41,10 @@ class Drain(Order, frozen=True, tag="drain"):
     """To any child: finish what is in progress, begin nothing, exit."""
 
 
+class LetGo(Order, frozen=True, tag="let-go"):
+    """To a worker: the cache's disk may have to be repaired, close what you hold of it."""
+
+
 class Purged(Order, frozen=True, tag="purged"):
     """To a worker: an image changed, forget what you believe about it."""
 
@@ -94,7 +98,7 @@ class Reloaded(Report, frozen=True, tag="reloaded"):
     taken: bool
 
 
-AnyOrder = Connection | KeeperLink | WorkerLink | Drain | Purged | Reload
+AnyOrder = Connection | KeeperLink | WorkerLink | Drain | Purged | LetGo | Reload
 AnyReport = Heartbeat | Ready | Waiting | ConnectionClosed | LinkLost | Purge | Reloaded
 
 encode = msgspec.msgpack.Encoder().encode

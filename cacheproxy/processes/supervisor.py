@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from functools import partial
 
 from cacheproxy.config import Settings
-from cacheproxy.core.health import State
 from cacheproxy.metrics import CHILD_STARTS, DISK_STATE, START_TIME, Board
 from cacheproxy.processes.birth import become, fork
 from cacheproxy.processes.entries import Entries
@@ -33,6 +32,7 @@ from cacheproxy.processes.orders import (
     ConnectionClosed,
     Drain,
     KeeperLink,
+    LetGo,
     LinkLost,
     Purge,
     Purged,
@@ -163,6 +163,8 @@ class Supervisor:
                         self._link(worker, now)
             case Waiting():
                 self._opened = True
+                for worker in self._workers:
+                    worker.send(LetGo())
             case ConnectionClosed(total):
                 slot.closed = max(slot.closed, total)
             case LinkLost(serial):
@@ -216,8 +218,8 @@ class Supervisor:
                 slot.kill(f"it gave no sign of life for {self._config.settings.hang_seconds:g} s")
                 # Where it waits for a disk it does not even die, but it counts nothing any more.
                 self._board.zero_gauges(slot.row)
-        if self._keeper is not None:
-            self._meter.set(DISK_STATE, not self._keeper.ready, State.BYPASS.value)
+        away = self._keeper is not None and not self._keeper.ready
+        self._meter.set(DISK_STATE, away, "bypass")
         if self._exit_code is not None:
             self._keep_stopping(now)
             return

@@ -67,6 +67,7 @@ class Worker:
             on_link=lambda sock, _: self._link.connect(sock),
             on_drain=self._stop.set,
             on_purged=self._permissions.purge,
+            on_let_go=self._link.hot.clear,
             on_lost=self._stop.set,
         )
         self._link.on_lost = self._control.link_lost
