@@ -10,6 +10,7 @@ from cacheproxy.inspection import Inspection, Known
 from cacheproxy.store.chunkstore import ChunkStore
 
 CONTENTS_AT_ONCE = 4096  # keys held in memory while images are looked through
+COMMITTED_AT_ONCE = 64  # of those, forgotten before the loop gets its turn
 
 
 class Cleanup:
@@ -51,10 +52,14 @@ class Cleanup:
             async for _, record in self._store.images():
                 unneeded.discard(record.content)
             count = 0
-            for key in unneeded:
+            for number, key in enumerate(unneeded, 1):
                 if not self._flights.uses(key):
                     self._flights.contents.pages.forget(key)
                     count += 1
+                if number % COMMITTED_AT_ONCE == 0:
+                    await (
+                        self._store.sync()
+                    )  # what is not committed yet is looked through each time
             unneeded.clear()
             return count
 

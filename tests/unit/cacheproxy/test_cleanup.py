@@ -12,6 +12,7 @@ from cacheproxy import cleanup
 from cacheproxy.admin.results import GcResult
 from cacheproxy.fill import forgetting
 from cacheproxy.store.digest import digest_of
+from cacheproxy.store.layout import Table
 from cacheproxy.watch import Watch
 from harness.admin_case import CHUNK, AdminCase, administered
 from harness.damage import rot
@@ -134,3 +135,23 @@ async def test_the_quarantine_is_emptied(case: AdminCase) -> None:
     assert (await case.operations.gc()).quarantine_disk_bytes == CHUNK
     assert case.store.survey.figures().quarantine == 0
     assert list((case.settings.directory / "quarantine").iterdir()) == []
+
+
+async def test_changes_are_committed_as_contents_go(
+    case: AdminCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleanup, "COMMITTED_AT_ONCE", 2)
+    for number in range(5):
+        image = await case.cached(number)
+        case.store.forget_image(image.id)
+    case.flights._in_use.clear()
+    await case.store.sync()
+    forget, waiting = case.flights.contents.pages.forget, []
+
+    def forgotten(key: str) -> None:
+        forget(key)
+        waiting.append(len([k for k in case.store._writer._waiting if k.table is Table.CONTENTS]))
+
+    monkeypatch.setattr(case.flights.contents.pages, "forget", forgotten)
+    assert (await case.operations.gc()).contents == 5
+    assert waiting == [1, 2, 1, 2, 1]
