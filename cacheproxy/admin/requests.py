@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-IMAGES_MAX = 1000  # named in one request
+IMAGES_MAX = 8192  # named in one request: more than one command line of xargs holds
 TOKEN_CHARACTERS_MAX = 16_384
 
 # Printable, so that a name can neither forge a line of a log nor a header field.
