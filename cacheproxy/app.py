@@ -78,8 +78,15 @@ async def _keeper(
     gone = GoneImages(store, flights, meter)
     keeper = Keeper(store, flights, gone, cache)
     account = Account(settings.service_user)
-    poll_seconds = settings.upstream.gone_poll_seconds
-    follower = Follower(upstream, account, store, gone, poll_seconds=poll_seconds, meter=meter)
+    follower = Follower(
+        upstream,
+        account,
+        store,
+        gone,
+        poll_seconds=settings.upstream.gone_poll_seconds,
+        read_timeout_seconds=settings.upstream.read_timeout_seconds,
+        meter=meter,
+    )
     admin, operations = await _admin(settings, keeper, upstream, meter)
     keeper.start()
     control.ready()

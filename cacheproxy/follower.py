@@ -84,6 +84,7 @@ class Follower:
         gone: GoneImages,
         *,
         poll_seconds: float,
+        read_timeout_seconds: float,
         meter: Meter,
     ) -> None:
         self._upstream = upstream
@@ -92,6 +93,8 @@ class Follower:
         self._gone = gone
         self._meter = meter
         self._poll_seconds = poll_seconds
+        # An answer that waits for longer than the client listens never comes.
+        self._listen_seconds = max(1, min(LISTEN_SECONDS, int(read_timeout_seconds / 2)))
         self._look_at = 0.0  # when the next look at all images is due
 
     async def run(self) -> None:
@@ -116,7 +119,7 @@ class Follower:
                     "after": position.seq,
                     "epoch": position.epoch,
                     "limit": CHANGES_MAX,
-                    "wait": LISTEN_SECONDS,
+                    "wait": self._listen_seconds,
                 }
             status, body = await self._ask(f"/v2/cacheproxy/changes?{urlencode(query)}")
             if status == 410 and position is not None:
@@ -155,14 +158,15 @@ class Follower:
         if status != 200:
             raise UpstreamAnswerError(status, "images are not listed for the proxy's own account")
         gone: set[str] = set()
-        async for image_id, record in self._book.images():
+        async for image_id, _ in self._book.images():
             status, _ = await self._ask(f"/v2/images/{quote(image_id, safe='')}")
-            if status == 200 and not record.seen:
-                self._book.put_image(image_id, msgspec.structs.replace(record, seen=True))
-            elif status == 404 and record.seen:
-                gone.add(image_id)
-            elif status >= 500:
+            if status >= 500:
                 raise UpstreamAnswerError(status, "an image is not shown")
+            record = self._book.image(image_id)  # it may have changed while the upstream was asked
+            if record is not None and status == 200 and not record.seen:
+                self._book.put_image(image_id, msgspec.structs.replace(record, seen=True))
+            elif record is not None and status == 404 and record.seen:
+                gone.add(image_id)
             if len(gone) >= GONE_MAX:
                 await self._forget(gone)
                 gone.clear()

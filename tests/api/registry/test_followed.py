@@ -39,6 +39,9 @@ class Node:
         for item in list(self.held.items()):
             yield item
 
+    def image(self, image_id: str) -> ImageRecord | None:
+        return self.held.get(image_id)
+
     def feed_position(self) -> FeedPosition | None:
         return self.position
 
@@ -72,6 +75,7 @@ async def test_a_node_follows_through_deletions_and_a_restored_database(
         cast("RecordBook", node),
         cast("GoneImages", node),
         poll_seconds=0.0,
+        read_timeout_seconds=60.0,
         meter=Board.create(1).meter(0),
     )
     following = asyncio.create_task(follower.run())

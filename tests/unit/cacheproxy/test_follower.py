@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 
 from cacheproxy import follower as module
@@ -42,6 +43,9 @@ class FakeBook:
     async def images(self) -> AsyncIterator[tuple[str, ImageRecord]]:
         for item in list(self.records.items()):
             yield item
+
+    def image(self, image_id: str) -> ImageRecord | None:
+        return self.records.get(image_id)
 
     def put_image(self, image_id: str, record: ImageRecord) -> None:
         self.records[image_id] = record
@@ -111,7 +115,12 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def follow(
-    script: Script, book: FakeBook, *, account: Account | None = None, poll: float = 60.0
+    script: Script,
+    book: FakeBook,
+    *,
+    account: Account | None = None,
+    poll: float = 60.0,
+    read_timeout: float = 60.0,
 ) -> tuple[FakeGone, list[str]]:
     """Follow until the upstream, or the second pause, ends it."""
     upstream, gone = FakeUpstream(script), FakeGone(book)
@@ -121,6 +130,7 @@ async def follow(
         cast("RecordBook", book),
         cast("GoneImages", gone),
         poll_seconds=poll,
+        read_timeout_seconds=read_timeout,
         meter=Board.create(1).meter(0),
     )
     with suppress(EnoughError):
@@ -184,6 +194,7 @@ async def test_the_position_is_noted_once_the_images_are_forgotten() -> None:
         cast("RecordBook", book),
         cast("GoneImages", Failing(book)),
         poll_seconds=60.0,
+        read_timeout_seconds=60.0,
         meter=Board.create(1).meter(0),
     )
     with pytest.raises(EnoughError):
@@ -264,6 +275,35 @@ async def test_an_upstream_that_fails_in_the_middle_is_asked_later() -> None:
     assert gone.forgotten == []
 
 
+async def test_what_happens_to_an_image_meanwhile_is_not_undone() -> None:
+    book = FakeBook(a=RECORD, b=RECORD)
+    bound_anew = ImageRecord(1, None, None, None, "another")
+
+    def script(target: str, _: str | None) -> tuple[int, Any]:
+        if target.endswith("/a"):
+            del book.records["a"]
+        if target.endswith("/b"):
+            book.records["b"] = bound_anew
+        return (200 if "/v2/images" in target else 404), {}
+
+    await follow(script, book, account=account())
+    assert book.records == {"b": msgspec.structs.replace(bound_anew, seen=True)}
+
+
+@pytest.mark.parametrize(("read_timeout", "wait"), [(60.0, 30), (20.0, 10), (1.0, 1)])
+async def test_the_feed_answers_before_it_is_given_up(read_timeout: float, wait: int) -> None:
+    book = FakeBook()
+    book.position = FeedPosition("e", 1)
+    waits: list[str] = []
+
+    def script(target: str, _: str | None) -> tuple[int, Any]:
+        waits.extend(parse_qs(urlsplit(target).query)["wait"])
+        return 404, b""
+
+    await follow(script, book, read_timeout=read_timeout)
+    assert set(waits) == {str(wait)}
+
+
 async def test_a_refused_token_is_replaced_once() -> None:
     book = FakeBook()
     tokens: list[str | None] = []
@@ -301,6 +341,7 @@ async def test_those_that_are_being_filled_are_told_again() -> None:
         cast("RecordBook", book),
         cast("GoneImages", gone),
         poll_seconds=60.0,
+        read_timeout_seconds=60.0,
         meter=Board.create(1).meter(0),
     )
     with suppress(EnoughError):
