@@ -53,14 +53,14 @@ class Checking:
     async def _image(self, known: Known) -> Verified:
         self._show(known.image_id, (await self._inspection.chunk_map(known)).present_bytes)
         chunks = bad = 0
-        async for block in listed(self._store, [known.key], self._stored):
-            found = await self._check(block)
+        async for block in listed(self._store, [known.key]):
+            stored: list[bytes] = []
+            async for part in self._store.survey.standings(block):
+                stored += [digest for digest, now in part if now.cost]
+            found = await self._check(stored)
             chunks += found.chunks - found.gone
             bad += found.damaged + found.missing + found.unreadable
         return Verified(image=known.image_id, chunks=chunks, bad_chunks=bad)
-
-    def _stored(self, digest: bytes) -> bool:
-        return self._store.survey.standing(digest).cost > 0
 
     async def _check(self, digests: Iterable[bytes] | None) -> Verification:
         try:

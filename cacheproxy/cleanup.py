@@ -91,9 +91,10 @@ class Cleanup:
             block.clear()
             if calm is None or calm != self._flights.calm():
                 return
-            costs = {digest: self._store.survey.standing(digest).cost for digest in left}
-            await self._store.drop(costs)
-            dropped, cost = dropped + len(costs), cost + sum(costs.values())
+            async for part in self._store.survey.standings(left):
+                costs = {digest: now.cost for digest, now in part if now.cost and not now.protected}
+                await self._store.drop(costs)
+                dropped, cost = dropped + len(costs), cost + sum(costs.values())
 
         async for digests in self._store.survey.chunks():
             block += digests

@@ -41,6 +41,7 @@ from cacheproxy.store.chunkstore import ChunkStore
 FILLS_TOLD_MAX = 50
 SAME_CONTENT_TOLD_MAX = 20
 ROWS = 64  # images told of at once
+SLICE = 256  # chunks looked at before the loop gets its turn; a page of a manifest has some of them
 
 
 class OperationError(ProxyError):
@@ -238,18 +239,18 @@ class Inspection:
         """Look which chunks of an image are there, as far as it is known which they are."""
         fill = self._flights.filling(known.key)
         there = ChunkMap(known.grid)
-        for start in range(0, known.grid.count, PAGE_DIGESTS):
-            stop = min(start + PAGE_DIGESTS, known.grid.count)
+        digests: list[bytes] = []
+        for start in range(0, known.grid.count, SLICE):
+            stop = min(start + SLICE, known.grid.count)
             if fill is not None:  # it knows more than what it has saved
-                for index in range(start, stop):
-                    there.take(fill.content.present(index))
+                present = [fill.content.present(index) for index in range(start, stop)]
             else:
-                packed = self._store.manifest_page(known.key, start // PAGE_DIGESTS) or b""
-                digests = digests_of(packed)[: stop - start]
-                for digest in digests:
-                    there.take(self._store.has(digest))
-                for _ in range(stop - start - len(digests)):
-                    there.take(False)
+                page, first = divmod(start, PAGE_DIGESTS)
+                if first == 0:
+                    digests = digests_of(self._store.manifest_page(known.key, page) or b"")
+                present = self._store.survey.present(digests[first : first + stop - start])
+            for index in range(stop - start):
+                there.take(index < len(present) and present[index])
             await asyncio.sleep(0)
         return there
 

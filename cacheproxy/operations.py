@@ -8,13 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Sequence
 from typing import Protocol
 
 from cacheproxy.admin.results import (
-    Evicted,
     EvictResult,
     GcResult,
     PinResult,
@@ -35,19 +32,17 @@ from cacheproxy.errors import (
     PinsFullError,
     ProxyError,
 )
+from cacheproxy.evicting import Eviction
 from cacheproxy.fill.delivery import Delivery
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
-from cacheproxy.fill.forgetting import listed, unlisted
-from cacheproxy.inspection import Inspection, Known, OperationError
+from cacheproxy.inspection import Inspection, OperationError
 from cacheproxy.store.chunkstore import ChunkStore
 from cacheproxy.watch import Watch
 
 log = logging.getLogger(__name__)
 
 BACKGROUND_MAX = 8  # prefetches that nobody waits for
-HELD_LOOK_SECONDS = 0.05  # between two looks whether evicted chunks are still held ...
-HELD_LOOKS_MAX = 20
 
 
 class ImageSource(Protocol):
@@ -116,77 +111,9 @@ class Operations:
 
         With `content` those as well: the images' whole contents.
         """
-        found: dict[str, Known] = {}
-        refused: list[Evicted] = []
-        for image_id in image_ids:
-            try:
-                found[image_id] = self._evictable(image_id)
-            except OperationError as error:
-                refused.append(Evicted(image=image_id, error=str(error)))
-        going = {known.key for known in found.values()}
-        kept = set() if content else await self._bound_elsewhere(going, found.keys())
-        counts: dict[str, Counter[str]] = {key: Counter() for key in going}
-        async for block in listed(self._store, going, self._evictable_chunk):
-            free = set(block)
-            if not content:
-                free = await unlisted(self._store, block, besides=going - kept)
-            await self._drop(block, free, counts)
-        told: list[Evicted] = []
-        for image_id, known in found.items():
-            # Of several images with one content the first has the figures.
-            told.append(_evicted(image_id, counts.pop(known.key, Counter())))
-        return EvictResult(images=[*told, *refused])
-
-    def _evictable(self, image_id: str) -> Known:
-        known = self.inspection.known(image_id)
-        if image_id in self._flights.pins:
-            raise OperationError("refused", "it is pinned: unpin it first")
-        if self._flights.filling(known.key) is not None:
-            raise OperationError(
-                "refused", "it is being fetched now; evict it when that is done (see status)"
-            )
-        return known
-
-    def _evictable_chunk(self, digest: bytes) -> bool:
-        standing = self._store.survey.standing(digest)
-        return standing.cost > 0 and not standing.going
-
-    async def _bound_elsewhere(self, contents: set[str], besides: AbstractSet[str]) -> set[str]:
-        """Return those of the contents that images have which are not among `besides`."""
-        return {
-            record.content
-            async for image_id, record in self._store.images()
-            if record.content in contents and image_id not in besides
-        }
-
-    async def _drop(
-        self, block: Mapping[bytes, str], free: set[bytes], counts: dict[str, Counter[str]]
-    ) -> None:
-        """Drop the free ones of a block, and count by content what became of all of them."""
-        costs: dict[bytes, int] = {}
-        for digest, key in block.items():
-            standing = self._store.survey.standing(digest)
-            if digest not in free or standing.pinned:
-                counts[key].update(shared_chunks=1, shared_disk_bytes=standing.cost)
-            elif standing.protected:
-                counts[key].update(busy_chunks=1)
-            else:
-                costs[digest] = standing.cost
-        await self._store.drop(costs)
-        await self._patience(costs)
-        for digest, cost in costs.items():
-            held = self._store.survey.standing(digest).going
-            state = "held" if held else "dropped"
-            counts[block[digest]].update({f"{state}_chunks": 1, f"{state}_disk_bytes": cost})
-
-    async def _patience(self, digests: Collection[bytes]) -> None:
-        """Wait a little for workers to close what they keep open for repeated hits."""
-        left = set(digests)
-        for _ in range(HELD_LOOKS_MAX):
-            left = {digest for digest in left if self._store.survey.standing(digest).going}
-            if not left:
-                return
-            await asyncio.sleep(HELD_LOOK_SECONDS)
+        return await Eviction(self.inspection, self._flights, self._store, whole=content).run(
+            image_ids
+        )
 
     # --- prefetch ---------------------------------------------------------------------------------
 
@@ -286,19 +213,6 @@ class Operations:
         if status in (401, 403, 404):
             return f"the upstream answers {status} {asked}"
         return f"the upstream shows no active image of a known size {asked}"
-
-
-def _evicted(image_id: str, counts: Counter[str]) -> Evicted:
-    return Evicted(
-        image=image_id,
-        dropped_chunks=counts["dropped_chunks"],
-        dropped_disk_bytes=counts["dropped_disk_bytes"],
-        held_chunks=counts["held_chunks"],
-        held_disk_bytes=counts["held_disk_bytes"],
-        shared_chunks=counts["shared_chunks"],
-        shared_disk_bytes=counts["shared_disk_bytes"],
-        busy_chunks=counts["busy_chunks"],
-    )
 
 
 def _reason(error: ProxyError, token: str | None) -> str:

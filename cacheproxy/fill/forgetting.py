@@ -8,7 +8,7 @@ is dropped all the same is fetched again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 
 from backends.manifest import DIGEST_BYTES, PAGE_DIGESTS
 from cacheproxy.store.recordbook import RecordBook
@@ -17,13 +17,8 @@ BLOCK_DIGESTS = 64 * PAGE_DIGESTS  # held at once: some 10 MiB
 _UNKNOWN = bytes(DIGEST_BYTES)
 
 
-async def listed(
-    book: RecordBook, contents: Collection[str], wanted: Callable[[bytes], bool] = bool
-) -> AsyncIterator[Mapping[bytes, str]]:
-    """Give the digests that contents list, each with one of them, in bounded blocks.
-
-    `wanted` chooses among them; every digest is, by default.
-    """
+async def listed(book: RecordBook, contents: Collection[str]) -> AsyncIterator[dict[bytes, str]]:
+    """Give the digests that contents list, each with one of them, in bounded blocks."""
     block: dict[bytes, str] = {}
     for key in contents:
         record = book.content(key)
@@ -31,8 +26,8 @@ async def listed(
             continue
         async for page in book.manifest_pages(key, record):
             for digest in digests_of(page):
-                if digest != _UNKNOWN and digest not in block and wanted(digest):
-                    block[digest] = key
+                if digest != _UNKNOWN:
+                    block.setdefault(digest, key)
             if len(block) >= BLOCK_DIGESTS:
                 yield block
                 block = {}
@@ -55,11 +50,9 @@ async def unlisted(
     return left
 
 
-async def unshared(
-    book: RecordBook, contents: Collection[str], wanted: Callable[[bytes], bool] = bool
-) -> AsyncIterator[set[bytes]]:
-    """Give the wanted digests that these contents list and no other one does, in blocks."""
-    async for block in listed(book, contents, wanted):
+async def unshared(book: RecordBook, contents: Collection[str]) -> AsyncIterator[set[bytes]]:
+    """Give the digests that these contents list and no other one does, in blocks."""
+    async for block in listed(book, contents):
         yield await unlisted(book, block, besides=contents)
 
 

@@ -68,7 +68,7 @@ class ChunkStore(RecordBook, ProvenChunks):
         self.allowance = parts.allowance
         self.shares = parts.shares
         self._intake = parts.intake
-        self.survey = Survey(stock, parts.departures, parts.allowance)
+        self.survey = Survey(stock, parts.departures, parts.allowance, parts.zeros)
         self._scrubber = Scrubber(stock.writer, stock.threads, stock.meter, self.check)
         self._tasks: list[asyncio.Task[None]] = []
 

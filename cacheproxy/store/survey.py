@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 from cacheproxy.core.eviction import PINNED
 from cacheproxy.store.allowance import Allowance
 from cacheproxy.store.departures import Departures
 from cacheproxy.store.layout import Table
 from cacheproxy.store.stock import Stock
+from cacheproxy.store.zeros import Zeros
 
 WALK_NAMES = 1024  # chunks listed before the loop gets its turn
+LOOK_CHUNKS = 128  # looked at before it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,7 @@ class Figures:
     chunk_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """How a chunk stands: its bytes on disk, and whether it can be evicted at once."""
 
     cost: int  # 0: not listed (all-zero chunks never are)
@@ -44,8 +47,11 @@ class Standing:
 class Survey:
     """Figures of one store; used on its loop."""
 
-    def __init__(self, stock: Stock, departures: Departures, allowance: Allowance) -> None:
+    def __init__(
+        self, stock: Stock, departures: Departures, allowance: Allowance, zeros: Zeros
+    ) -> None:
         self._allowance = allowance
+        self._zeros = zeros
         self._ledger = stock.ledger
         self._entries = stock.entries
         self._holds = stock.holds
@@ -69,6 +75,16 @@ class Survey:
             chunk_count=chunk_count,
         )
 
+    def present(self, digests: Sequence[bytes]) -> list[bool]:
+        """Tell which of these chunks can be had now, as `ChunkStore.has` does: keep them few."""
+        going, zeros = self._departures.going, self._zeros
+        return [
+            digest in zeros or (packed is not None and not going(digest))
+            for digest, packed in zip(
+                digests, self._writer.read_all(Table.CHUNKS, digests), strict=True
+            )
+        ]
+
     def standing(self, digest: bytes) -> Standing:
         """Return how a chunk stands."""
         entry = self._entries.get(digest)
@@ -78,6 +94,15 @@ class Survey:
             protected=self._holds.protected(digest),
             pinned=entry is not None and entry.place.queue == PINNED,
         )
+
+    async def standings(
+        self, digests: Collection[bytes]
+    ) -> AsyncIterator[list[tuple[bytes, Standing]]]:
+        """Look at many chunks, a slice at a time."""
+        left = iter(list(digests))
+        while part := list(islice(left, LOOK_CHUNKS)):
+            yield [(digest, self.standing(digest)) for digest in part]
+            await asyncio.sleep(0)
 
     async def chunks(self) -> AsyncIterator[list[bytes]]:
         """Give the digests of all listed chunks, in slices; they come and go meanwhile."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -84,6 +84,15 @@ class Writer:
             return self._file.get(key)
         assert value is None or isinstance(value, bytes)
         return value
+
+    def read_all(self, table: Table, names: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values under some names of a table, with all changes up to now."""
+        values = self._file.get_all(table, names)
+        for changes in (self._flying, self._waiting):
+            if changes:
+                keys = [Key(table, name) for name in names]
+                values = [changes.get(key, value) for key, value in zip(keys, values, strict=True)]
+        return values
 
     def names(self, table: Table, prefix: bytes) -> set[bytes]:
         """Return the names that begin like this, with all changes up to now."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cacheproxy import operations
+from cacheproxy import evicting, operations
 from cacheproxy.admin.results import Evicted, Prefetched
 from cacheproxy.fill.demand import Demand
 from cacheproxy.inspection import OperationError
@@ -91,7 +91,7 @@ async def test_the_whole_content_goes_if_that_is_asked_for(case: AdminCase) -> N
 async def test_what_is_held_is_told_and_follows(
     case: AdminCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operations, "HELD_LOOK_SECONDS", 0)
+    monkeypatch.setattr(evicting, "HELD_LOOK_SECONDS", 0)
     image = await case.cached(1, 2)
     (held, *_) = [digest async for some in case.store.survey.chunks() for digest in some]
     case.store.hold(held, "a worker")

@@ -76,12 +76,6 @@ async def test_a_long_manifest_is_looked_at_in_blocks(
     assert set().union(*blocks) == digests(*range(1, count, 2))
 
 
-async def test_only_what_is_wanted_is_looked_for(store: ChunkStore) -> None:
-    add(store, "a", range(9))
-    few = digests(3, 5, 77)
-    assert [block async for block in unshared(store, ["a"], few.__contains__)] == [digests(3, 5)]
-
-
 async def test_what_no_content_lists(store: ChunkStore) -> None:
     add(store, "a", [1, 2])
     assert await unlisted(store, digests(2, 3, 4)) == digests(3, 4)
