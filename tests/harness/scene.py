@@ -147,17 +147,26 @@ class Scene:
         assert "never retrieved" not in text
 
     async def recovered(self, *, everything: bool) -> None:
-        """Start it again if all of it was killed, and that is not done; else it does so by itself."""
+        """Wait until the victim is replaced; start all of it again if that is not done yet."""
+        if not everything:
+            # Until the supervisor knows of a worker's death, it may hand it clients.
+            await asyncio.to_thread(
+                until, "another one", lambda: self.steering.fired not in self._latest().values()
+            )
+            return
         text = await asyncio.to_thread(self.node.program.log.read_text)
-        victims = {int(pid) for _, pid in STARTED.findall(text)}
-        if everything and self.steering.fired in victims:
+        if self.steering.fired in {int(pid) for _, pid in STARTED.findall(text)}:
             await asyncio.to_thread(self.node.program.process.wait, END_SECONDS)
             await self.stop()
             await self.start()
 
+    def _latest(self) -> dict[str, int]:
+        found = STARTED.findall(self.node.program.log.read_text())
+        return {name: int(pid) for name, pid in found}
+
     def pid(self, name: str) -> int:
         """Return the latest process of the keeper or `worker N`."""
-        return int(dict(STARTED.findall(self.node.program.log.read_text()))[name])
+        return self._latest()[name]
 
     def processes(self) -> list[int]:
         """Return the program's processes now."""

@@ -83,7 +83,6 @@ STEPS: dict[Group, tuple[str, ...]] = {
     "send": (
         "cacheproxy.serve:Images.find",
         "cacheproxy.serve:Images.open",
-        "cacheproxy.processes.link:KeeperLink.connect",
         "cacheproxy.processes.link:KeeperLink._chunk",
         "cacheproxy.hotset:HotSet.add",
         "cacheproxy.hotset:HotSet.lease",
@@ -98,6 +97,7 @@ STEPS: dict[Group, tuple[str, ...]] = {
         f"{STORE}.files:ChunkFiles.make_zeros",
         f"{STORE}.opening:assemble",
         f"{STORE}.chunkstore:ChunkStore.open",
+        "cacheproxy.processes.link:KeeperLink.connect",
         f"{STORE}.promise:Promise._rise",
         f"{STORE}.promise:Promise._risen",
         f"{STORE}.reconcile:Reconciler._directory",
@@ -139,7 +139,11 @@ NEVER = {
     ("cacheproxy.processes.worker:Worker.run", Moment.BEFORE),
 }
 # Met by workers: their own clients may be reset.
-WORKERS = (*STEPS["send"], "cacheproxy.processes.worker:Worker.run")
+WORKERS = (
+    *STEPS["send"],
+    "cacheproxy.processes.link:KeeperLink.connect",
+    "cacheproxy.processes.worker:Worker.run",
+)
 
 
 @dataclass(frozen=True, slots=True)
