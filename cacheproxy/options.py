@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -335,10 +337,13 @@ def load(files: Sequence[str | Path]) -> Settings:
             ],
             group=None if section.name == "DEFAULT" else section.name,
         )
-    try:
-        conf([], project="cacheproxy", default_config_files=[str(f) for f in files], use_env=False)
-    except cfg.Error as error:
-        raise ConfigError(f"the configuration cannot be read: {_one_line(error)}") from error
+    with ExitStack() as stack:
+        # Read once: a file that is being written meanwhile would be two different ones.
+        copies = [stack.enter_context(_copy(text)) for text in written.texts]
+        try:
+            conf([], project="cacheproxy", default_config_files=copies, use_env=False)
+        except cfg.Error as error:
+            raise ConfigError(f"the configuration cannot be read: {_one_line(error)}") from error
     filled = {section.name: _fill(section, conf, written) for section in SECTIONS}
     settings = Settings(
         **filled["DEFAULT"],
@@ -356,6 +361,16 @@ def load(files: Sequence[str | Path]) -> Settings:
             "[metrics] bind_host and bind_port are those of the Images API; give it a port of its own"
         )
     return settings
+
+
+@contextmanager
+def _copy(text: str) -> Iterator[str]:
+    """Give the path of a file in memory that holds this."""
+    fd = os.memfd_create("cacheproxy.conf", os.MFD_CLOEXEC)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        yield f"/proc/self/fd/{fd}"
 
 
 def _check_account(user: ServiceUserSettings) -> None:
@@ -416,14 +431,16 @@ class _Written(iniparser.BaseParser):
     def __init__(self) -> None:
         super().__init__()
         self.places: dict[tuple[str, str], tuple[Path, str]] = {}  # the last one counts
+        self.texts: list[str] = []  # of the files
         self._file = Path()
         self._section: Section | None = None
 
     def read_file(self, file: Path) -> None:
         self._file, self._section, self.lineno = file, None, 0
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-            self.parse(lines)
+            text = file.read_text(encoding="utf-8")
+            self.texts.append(text)
+            self.parse(text.splitlines())
         except OSError as error:
             raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
         except UnicodeDecodeError as error:

@@ -256,6 +256,21 @@ def test_files_that_cannot_be_read(files: Files, tmp_path: Path) -> None:
     assert files.complaint() == f"{tmp_path}/binary.conf: is not UTF-8 text"
 
 
+def test_a_file_is_read_once(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_text = Path.read_text
+
+    def truncated_behind(path: Path, encoding: str) -> str:
+        text = read_text(path, encoding=encoding)
+        path.write_text("")  # somebody begins to write it anew
+        return text
+
+    files.add(UPSTREAM + "[cache]\nimage_cache_size = 10M\n")
+    monkeypatch.setattr(Path, "read_text", truncated_behind)
+    settings = files.load()
+    assert settings.upstream.url == "http://glance.example:9292"
+    assert settings.cache.limit_bytes == 10 * MIB
+
+
 def test_one_port_cannot_serve_both(files: Files) -> None:
     files.add(UPSTREAM + "[metrics]\nbind_port = 9292\n")
     assert "[metrics] bind_host and bind_port are those of the Images API" in files.complaint()
