@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 
 from cacheproxy.config import Settings
@@ -20,6 +21,8 @@ class Rereading:
         self.settings = settings
         self._reread = reread
         self._offered = settings
+        self._asked: int | None = None  # the process of the keeper that has yet to answer ...
+        self._unanswered: deque[Settings] = deque()  # ... these, in order
 
     def read(self, keeper: Slot | None) -> None:
         """Read the files and offer the keeper what they say; a bad file is only logged."""
@@ -33,17 +36,26 @@ class Rereading:
 
     def offer(self, keeper: Slot | None) -> None:
         """Tell a keeper that is ready what it does not know yet; one that is away will find it."""
-        if self._offered == self.settings:
+        pid = None if keeper is None else keeper.pid
+        if pid != self._asked:
+            self._asked = pid
+            self._unanswered.clear()  # it is gone
+        if self._offered == (self._unanswered[-1] if self._unanswered else self.settings):
             return
-        if keeper is None or keeper.pid is None:
-            self.answered(taken=True)
+        if keeper is None or pid is None:
+            self.settings = self._offered
         elif keeper.ready:
             cache = self._offered.cache
-            keeper.send(Reload(limit_bytes=cache.limit_bytes, project_share=cache.project_share))
+            order = Reload(limit_bytes=cache.limit_bytes, project_share=cache.project_share)
+            if keeper.send(order):
+                self._unanswered.append(self._offered)
 
     def answered(self, *, taken: bool) -> None:
-        """The keeper has taken what it was offered, or has refused it."""
+        """The keeper has taken what it was offered first, or has refused it."""
+        if not self._unanswered:
+            return  # the last words of a keeper that has a successor
+        answered = self._unanswered.popleft()
         if taken:
-            self.settings = self._offered
-        else:
+            self.settings = answered
+        elif not self._unanswered:
             self._offered = self.settings
