@@ -8,7 +8,7 @@ All figures are bytes allocated on disk (`du`), not lengths.
 * `chunks`      what the index lists; a part of it is *pinned*: nobody evicts it
 * `quarantine`  damaged files set aside
 * `unknown`     after a crash: what there may be beyond the index, until files and index are reconciled
-* `overhead`    index, directories, lock: grows by itself, a little at a time
+* `overhead`    index, directories, pins, lock: grows by itself, a little at a time
 * `margin`      what the overhead may grow by before anybody looks at it again
 * `reserved`    promised to fills; a part of it is *claimed*: being written at this moment
 

@@ -44,12 +44,6 @@ class ImageRecord(Record, frozen=True):
     seen: bool = False  # by the proxy's own account: only then does its 404 mean "gone"
 
 
-class PinRecord(Record, frozen=True):
-    """An image that an operator wants kept."""
-
-    since: float  # seconds since the epoch
-
-
 class ContentRecord(Record, frozen=True):
     """A content whose manifest is known, in whole or in part."""
 

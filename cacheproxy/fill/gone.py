@@ -87,8 +87,8 @@ class GoneImages:
             if self._flights.filling(key) is None:  # since then
                 self._flights.contents.pages.forget(key)
         for image_id in going:
-            self._store.forget_image(image_id)
             await self._flights.pins.unpin(image_id)
+            self._store.forget_image(image_id)
         self._meter.inc(IMAGES_FORGOTTEN, len(going))
         log.info("%d images are gone upstream, and with them %d chunks", len(going), dropped)
 

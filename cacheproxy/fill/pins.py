@@ -1,30 +1,31 @@
 """Images that an operator wants kept, whatever else has to go.
 
-A pin is a record of an image's id; what is pinned are chunks, in a queue of their own that nobody
-evicts from.  The two are brought to say the same, again and again: what the contents of pinned
-images list, and the store has, is put into that queue, and what none of them lists is taken out.  So
-an image may be pinned before it is cached, two pinned images may share chunks, and a crash between
-a record and its chunks leaves nothing behind.
+A pin is an image's id in a file of its own; what is pinned are chunks, in a queue of their own that
+nobody evicts from.  The two are brought to say the same, again and again: what the contents of
+pinned images list, and the store has, is put into that queue, and what none of them lists is taken
+out.  So an image may be pinned before it is cached, two pinned images may share chunks, and a crash
+between a pin and its chunks leaves nothing behind.  Where the index was lost, with all that it knew
+of contents, the pins are there still, and their images are pinned again as they come.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from cacheproxy.core.manifest import content_key, private_id
-from cacheproxy.core.records import PinRecord
 from cacheproxy.errors import PinsFullError, StorageError
 from cacheproxy.fill.forgetting import digests_of, listed
 from cacheproxy.store.chunkstore import ChunkStore
+from cacheproxy.store.pintext import IMAGES_MAX
 
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 600.0  # a chunk that came in for another image is pinned no later than this
-IMAGES_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Pin:
     """A pinned image."""
 
     image_id: str
-    since: float  # seconds since the epoch
+    since: int  # seconds since the epoch
     size: int | None  # of the image in bytes; None: not cached yet, and pinned as it comes
 
 
@@ -42,23 +43,23 @@ class Pins:
     def __init__(self, store: ChunkStore, chunk_bytes: int) -> None:
         self._store = store
         self._chunk_bytes = chunk_bytes
-        self._records = store.pins()
+        self._list = store.pin_list
         self._keys: set[str] = set()  # of their contents, as far as known at the last look
         self._settling = asyncio.Lock()
         self._wake = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Pins {len(self._records)} images>"
+        return f"<Pins {len(self)} images>"
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._list.images)
 
     def __contains__(self, image_id: str) -> bool:
-        return image_id in self._records
+        return image_id in self._list.images
 
     def wants(self, image_id: str, key: str) -> bool:
         """Whether chunks that come in for this image, as this content, are to be pinned."""
-        return image_id in self._records or key in self._keys
+        return image_id in self or key in self._keys
 
     def holds(self, key: str) -> bool:
         """Whether a content is of a pinned image."""
@@ -67,19 +68,19 @@ class Pins:
     def pinned(self) -> list[Pin]:
         """Return all pinned images by id."""
         found = []
-        for image_id, record in sorted(self._records.items()):
+        for image_id, since in sorted(self._list.images.items()):
             known = self._store.image(image_id)
-            found.append(Pin(image_id, record.since, None if known is None else known.size))
+            found.append(Pin(image_id, since, None if known is None else known.size))
         return found
 
     async def pin(self, image_id: str) -> None:
         """Keep an image; one that is not cached yet is kept as it comes in.
 
         `PinsFullError` if there is no room for it among the pinned, `ValueError` for what cannot be
-        an image's id; then nothing is changed.
+        an image's id, `StorageError` from the disk; then nothing is changed.
         """
         async with self._settling:
-            if image_id not in self._records and len(self._records) >= IMAGES_MAX:
+            if image_id not in self and len(self) >= IMAGES_MAX:
                 raise PinsFullError(f"{IMAGES_MAX} images are pinned: unpin another one first")
             keys = self._contents([image_id])
             wanted = await self._unpinned_bytes(keys)
@@ -90,19 +91,22 @@ class Pins:
                     f" {self._store.pinned_bytes_max} are left: unpin another image,"
                     " or raise image_cache_size"
                 )
-            record = self._records.get(image_id) or PinRecord(since=time.time())
-            self._store.put_pin(image_id, record)
-            self._records[image_id] = record
-            await self._take_in(keys)
+            with self._settled_later():
+                if image_id not in self:
+                    await self._list.add(image_id, int(time.time()))
+                await self._take_in(keys)
 
     async def unpin(self, image_id: str) -> bool:
-        """Let an image go when its turn comes; False if it was not pinned."""
+        """Let an image go when its turn comes; False if it was not pinned.
+
+        `StorageError`, and nothing is changed, if the disk fails.
+        """
         async with self._settling:
-            if image_id not in self._records:
+            if image_id not in self:
                 return False
-            self._store.forget_pin(image_id)
-            del self._records[image_id]
-            await self._let_out()
+            with self._settled_later():
+                await self._list.remove(image_id)
+                await self._let_out()
             return True
 
     def look_again(self) -> None:
@@ -115,7 +119,8 @@ class Pins:
             self._wake.clear()
             try:
                 async with self._settling:
-                    await self._take_in(self._contents(self._records))
+                    await self._list.settled()
+                    await self._take_in(self._contents(self._list.images))
                     await self._let_out()
             except PinsFullError as error:
                 log.warning("not all pinned images are kept whole: %s", error)
@@ -126,6 +131,15 @@ class Pins:
                     await self._wake.wait()
             except TimeoutError:
                 pass
+
+    @contextlib.contextmanager
+    def _settled_later(self) -> Iterator[None]:
+        """Whoever is cancelled, or fails, in the middle leaves the rest to `run`."""
+        try:
+            yield
+        except BaseException:
+            self._wake.set()
+            raise
 
     # --- what follows -----------------------------------------------------------------------------
 
@@ -160,7 +174,7 @@ class Pins:
 
     async def _let_out(self) -> None:
         """Unpin what no pinned image's content lists."""
-        self._keys = self._contents(self._records)
+        self._keys = self._contents(self._list.images)
         async for block in self._store.all_pinned():
             for key in self._keys:
                 record = self._store.content(key)

@@ -67,6 +67,7 @@ class ChunkStore(RecordBook, ProvenChunks):
         self._owners = parts.owners
         self.allowance = parts.allowance
         self.shares = parts.shares
+        self.pin_list = parts.pin_list
         self._intake = parts.intake
         self.survey = Survey(stock, parts.departures, parts.allowance, parts.zeros)
         self._scrubber = Scrubber(stock.writer, stock.threads, stock.meter, self.check)

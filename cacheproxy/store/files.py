@@ -27,7 +27,7 @@ from cacheproxy.errors import (
 from cacheproxy.store.digest import DIGEST_BYTES
 from cacheproxy.store.proving import disk_holds, read_proven
 from cacheproxy.store.quarantine import Quarantine
-from cacheproxy.store.tree import PREFIXES, Tree, temporary_name
+from cacheproxy.store.tree import PINS, PREFIXES, Tree, temporary_name
 
 CHUNK_BYTES_MAX = 4 << 20  # the largest chunk there is; a larger file is none of ours or damaged
 
@@ -78,11 +78,13 @@ class ChunkFiles:
         self.fresh = tree.fresh  # made just now: there are no files that the index might not know
         self.tree = tree
         self._unnamed = tree.unnamed_files
-        self._chunks = self._staging = -1
+        # Descriptors of the directory itself, of chunks/ and staging/; `close` closes them.
+        self.top = self._chunks = self.staging = -1
         try:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            self.top = os.open(tree.directory, flags)
             self._chunks = os.open(tree.chunks, flags)
-            self._staging = os.open(tree.staging, flags)
+            self.staging = os.open(tree.staging, flags)
             self._lock = threading.Lock()  # guards what is below
             self._quarantine = Quarantine(tree.quarantine)
             self._directories = [self._directory_cost(prefix) for prefix in range(PREFIXES)]
@@ -121,7 +123,7 @@ class ChunkFiles:
         self.tree.release()
 
     def _close_directories(self) -> None:
-        for fd in (self._chunks, self._staging):
+        for fd in (self.top, self._chunks, self.staging):
             if fd >= 0:
                 os.close(fd)
 
@@ -137,10 +139,18 @@ class ChunkFiles:
             self._quarantine.trim(bytes_max)
             (self.index_path / "lock.mdb").unlink(missing_ok=True)
 
+    def set_pins_aside(self, bytes_max: int) -> None:
+        """Move a damaged file of pins into quarantine, which keeps at most `bytes_max`."""
+        with translated("setting the damaged pins aside"), self._lock:
+            if not stat.S_ISREG(self.tree.pins.lstat().st_mode):
+                raise StorageError("it is no regular file")  # so it is not ours
+            self._quarantine.take(self.tree.pins, PINS)
+            self._quarantine.trim(bytes_max)
+
     # --- what it takes on disk --------------------------------------------------------------------
 
     def overhead(self) -> int:
-        """Return the bytes on disk of the directories and the marker, without the index file."""
+        """Return the bytes on disk of the directories and the marker, without index and pins."""
         with translated("looking at the cache directory"), self._lock:
             fixed = sum(_cost(path.stat()) for path in self.tree.fixed)
             return fixed + self.directories
@@ -191,7 +201,7 @@ class ChunkFiles:
             finally:
                 if temporary is not None:
                     with contextlib.suppress(FileNotFoundError):
-                        os.unlink(temporary, dir_fd=self._staging)
+                        os.unlink(temporary, dir_fd=self.staging)
                 os.close(fd)
                 self._look_at_directory(digest[0])
             return Written(Identity.of(status), _cost(status))
@@ -215,7 +225,7 @@ class ChunkFiles:
     def _create(self, prefix: str, temporary: str | None) -> int:
         if temporary is not None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            return os.open(temporary, flags, 0o600, dir_fd=self._staging)
+            return os.open(temporary, flags, 0o600, dir_fd=self.staging)
         flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
         try:
             return os.open(prefix, flags, 0o600, dir_fd=self._chunks)
@@ -231,10 +241,10 @@ class ChunkFiles:
         """Give the file its name; a wrong file that has it, unknown to the index, gives way."""
         if temporary is not None:
             try:
-                os.rename(temporary, name, src_dir_fd=self._staging, dst_dir_fd=self._chunks)
+                os.rename(temporary, name, src_dir_fd=self.staging, dst_dir_fd=self._chunks)
             except FileNotFoundError:
                 self._make_directory(name[:2])
-                os.rename(temporary, name, src_dir_fd=self._staging, dst_dir_fd=self._chunks)
+                os.rename(temporary, name, src_dir_fd=self.staging, dst_dir_fd=self._chunks)
             return
         source = f"/proc/self/fd/{fd}"
         try:

@@ -12,7 +12,6 @@
     images    image id → ImageRecord
     contents  content key → ContentRecord
     uses      content key → when it was last used: seconds since the epoch (8)
-    pins      image id → PinRecord
     pages     content key 00 page (4) → the packed digests of a manifest page
 
 Numbers in names are big-endian, so that rows stand in their order.  `order`, `owned`, `queues` and
@@ -64,7 +63,6 @@ class Table(enum.Enum):
     IMAGES = b"images"
     CONTENTS = b"contents"
     USES = b"uses"
-    PINS = b"pins"
     PAGES = b"pages"
 
     __hash__ = object.__hash__  # each look-up hashes one, and Enum's own is slow

@@ -26,6 +26,8 @@ from cacheproxy.store.index import IndexFile
 from cacheproxy.store.intake import Intake
 from cacheproxy.store.layout import STATE, IndexDamagedError, State, Table
 from cacheproxy.store.owners import Owners
+from cacheproxy.store.pinfile import PinFile
+from cacheproxy.store.pinlist import PinList
 from cacheproxy.store.place import Place
 from cacheproxy.store.promise import Promise
 from cacheproxy.store.quarantine import LIMIT_SHARE
@@ -58,6 +60,7 @@ class Parts:
     owners: Owners
     allowance: Allowance
     shares: Shares
+    pin_list: PinList
     on_change: list[Callable[[], None]]  # called after each change of the ledger
 
 
@@ -75,6 +78,8 @@ class _Opened:
     projects: dict[bytes, int]
     index_cost: int
     fixed_cost: int
+    pin_file: PinFile
+    pinned: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +119,12 @@ def _open_index(files: ChunkFiles, rebuild: bool, quarantine_bytes_max: int) -> 
 
 def _open(settings: CacheSettings, rebuild: bool, device: int | None) -> _Opened:
     """In a thread: lock the directory and open what is in it."""
+    quarantine_bytes_max = settings.limit_bytes // LIMIT_SHARE
     files = ChunkFiles.open(settings.directory, device)
     try:
-        index = _open_index(files, rebuild, settings.limit_bytes // LIMIT_SHARE)
+        pin_file = PinFile(files)
+        pinned = pin_file.load(lambda: files.set_pins_aside(quarantine_bytes_max))
+        index = _open_index(files, rebuild, quarantine_bytes_max)
         try:
             with translated("looking at the cache directory"):
                 place = Place(files.tree)
@@ -130,6 +138,8 @@ def _open(settings: CacheSettings, rebuild: bool, device: int | None) -> _Opened
                 projects=index.projects,
                 index_cost=files.index_cost(),
                 fixed_cost=files.overhead(),
+                pin_file=pin_file,
+                pinned=pinned,
                 zeros_file=files.make_zeros(),
             )
         except BaseException:
@@ -154,7 +164,7 @@ async def assemble(
     try:
         opened = await threads.run(_open, settings, rebuild, device, discard=_let_go)
         on_change: list[Callable[[], None]] = []
-        # Without the index: that it has grown is not the limit's fault.
+        # Without the index and the pins: that they have grown is not the limit's fault.
         fixed = MARGIN_BYTES + opened.fixed_cost + PREFIXES * BLOCK_BYTES
         ledger = _start_ledger(opened, settings, on_change)
         index_cost = opened.index_cost
@@ -199,6 +209,7 @@ async def assemble(
             owners=Owners(writer, opened.projects, stock.entries.census.owners),
             allowance=allowance,
             shares=shares,
+            pin_list=PinList(opened.pin_file, opened.pinned, ledger, threads, disk),
             on_change=on_change,
         )
     except BaseException:
@@ -233,7 +244,7 @@ def _start_ledger(
     ledger.adjust(
         chunks=opened.listed,
         quarantine=opened.files.quarantined(),
-        overhead=opened.fixed_cost + opened.index_cost,
+        overhead=opened.fixed_cost + opened.index_cost + opened.pin_file.cost,
     )
     state = opened.state
     if state is None or not state.clean:

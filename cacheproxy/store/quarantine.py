@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 FILES_MAX = 32
 LIMIT_SHARE = 32  # the part of the cache's limit that they may take: one in so many
 
-_NAME = re.compile(r"(?:index|[0-9a-f]{64})\.([0-9]{1,18})")
+_NAME = re.compile(r"(?:index|pins|[0-9a-f]{64})\.([0-9]{1,18})")
 _BLOCK = 512
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from backends.manifest import PAGE_DIGESTS
-from cacheproxy.core.records import ContentRecord, FeedPosition, ImageRecord, PinRecord
+from cacheproxy.core.records import ContentRecord, FeedPosition, ImageRecord
 from cacheproxy.errors import StorageError
 from cacheproxy.store.layout import KEY_BYTES_MAX, Key, Table, page_name
 from cacheproxy.store.writer import Writer
@@ -64,20 +64,6 @@ class RecordBook:
     def put_manifest_page(self, key: str, page: int, packed: bytes) -> None:
         """Write a page of a content's manifest."""
         self._write(Key(Table.PAGES, page_name(_name(key), page)), packed)
-
-    def pins(self) -> dict[str, PinRecord]:
-        """Return the records of all pinned images, by id."""
-        names = [name.decode() for name in self._writer.names(Table.PINS, b"")]
-        records = {name: PinRecord.unpack(self._read(Table.PINS, name) or b"") for name in names}
-        return {name: record for name, record in records.items() if record is not None}
-
-    def put_pin(self, image_id: str, record: PinRecord) -> None:
-        """Note that an image is pinned."""
-        self._write(Key(Table.PINS, _name(image_id)), record.pack())
-
-    def forget_pin(self, image_id: str) -> None:
-        """Note that an image is not pinned any more."""
-        self._forget(Table.PINS, image_id)
 
     def feed_position(self) -> FeedPosition | None:
         """Return how far the catalog's feed of changes was followed."""

@@ -6,7 +6,8 @@
         chunks/ab/<64 hex>        a chunk, named by its BLAKE3-256; never written once it has its name
         quarantine/<64 hex>.<n>   chunks found damaged, oldest removed first; nobody reads them
         index/                    LMDB (see index.py)
-        staging/<32 hex>.part     chunks being written, where the file system has no O_TMPFILE
+        pins                      the images that an operator wants kept (see pintext.py)
+        staging/<32 hex>.part     pins being written, and chunks where there is no O_TMPFILE
 
 Version 1.  Anything else in the directory belongs to others (it may be Glance's old cache) and is
 neither read, counted nor touched.
@@ -25,6 +26,7 @@ from pathlib import Path
 from cacheproxy.errors import NO_SPACE, ConfigError, DiskFullError, StorageError
 
 TREE_VERSION = 1
+PINS = "pins"
 PREFIXES = 256  # directories under chunks/, each made with its first chunk
 
 _MARKER = "cacheproxy.store"
@@ -45,6 +47,7 @@ class Tree:
         self.fresh = fresh  # made just now
         self.directory = directory
         self.marker = directory / _MARKER
+        self.pins = directory / PINS
         self._marker = marker
         self.chunks, self.quarantine, self.index, self.staging = (
             directory / name for name in _FOLDERS
@@ -118,7 +121,7 @@ class Tree:
 
     @property
     def fixed(self) -> Iterator[Path]:
-        """What takes space beside the chunks, their directories, the quarantine and the index."""
+        """What takes space beside chunks, their directories, the quarantine, index and pins."""
         yield self.directory
         for name in (_MARKER, *_FOLDERS, "index/lock.mdb"):
             yield self.directory / name
@@ -140,7 +143,7 @@ def _claim(directory: Path, marker: int) -> bool:
     """Lock the tree and check its version; True if it is to be made."""
     text = _lock(directory, marker)
     if not text:
-        taken = [name for name in _FOLDERS if os.path.lexists(directory / name)]
+        taken = [name for name in (*_FOLDERS, PINS) if os.path.lexists(directory / name)]
         if taken:
             raise ConfigError(
                 f"[cache] directory {directory} holds {taken[0]!r}, which is not of cacheproxy:"

@@ -30,7 +30,7 @@ KIB = 1 << 10
 CHUNK = 256 * KIB
 LIMIT = 12 << 20  # room for some two dozen chunks
 
-OURS = ("cacheproxy.store", "chunks", "quarantine", "index", "staging")
+OURS = ("cacheproxy.store", "chunks", "quarantine", "index", "staging", "pins")
 
 
 def chunk(seed: int, size: int = CHUNK) -> bytes:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cacheproxy.core.records import PinRecord
-from cacheproxy.errors import PinsFullError, StorageError
+from cacheproxy.core.eviction import PINNED
+from cacheproxy.errors import DiskFullError, PinsFullError, StorageError
 from cacheproxy.fill import pins as pins_module
 from cacheproxy.fill.pins import Pins
+from cacheproxy.store.pinfile import PinFile
 from harness.fill_case import CHUNK, Case, facts_of, started
 from harness.origin import Origin, OriginImage
+from harness.waiting import until_async
 
 LIMIT = 13 << 20
 RNG = random.Random(5)
@@ -33,7 +37,7 @@ async def settled(case: Case) -> set[bytes]:
     """Return the pinned chunks once they follow from the pinned images."""
     pins = case.flights.pins
     async with pins._settling:
-        await pins._take_in(pins._contents(pins._records))
+        await pins._take_in(pins._contents(pins._list.images))
         await pins._let_out()
     return {digest async for block in case.store.all_pinned() for digest in block}
 
@@ -119,8 +123,8 @@ async def test_pins_survive_restarts_and_are_settled_after_them(
         await filled(case, second)
         # As if killed between the record and its chunks, both ways.
         await case.flights.pins.pin(second.id)
-        case.store.forget_pin(second.id)
-        case.store.put_pin(first.id, PinRecord(since=1.0))
+        await case.store.pin_list.remove(second.id)
+        await case.store.pin_list.add(first.id, 1)
     async with started(glance, tmp_path, limit_bytes=LIMIT) as case:
         assert [pin.image_id for pin in case.flights.pins.pinned()] == [first.id]
         assert len(await settled(case)) == 8
@@ -161,7 +165,7 @@ async def test_there_is_a_bound_on_images(case: Case, monkeypatch: pytest.Monkey
         await case.flights.pins.pin("b")
 
 
-@pytest.mark.parametrize("image_id", ["", "x" * 481, "a\0b"])
+@pytest.mark.parametrize("image_id", ["", "x" * 256, "a\0b", "a b", "a\nb", "\u00e4"])
 async def test_what_cannot_be_an_image_is_refused(case: Case, image_id: str) -> None:
     with pytest.raises(ValueError, match="name"):
         await case.flights.pins.pin(image_id)
@@ -203,3 +207,77 @@ async def test_who_waits_for_a_disk_does_not_end_it(
     case.flights.pins.look_again()
     assert len(await settled(case)) == 8
     assert not any(task.done() for task in case.flights._background)
+
+
+async def test_pins_outlive_the_index(glance: Origin, tmp_path: Path) -> None:
+    """Their images are pinned again as they come: by then nothing knows what they consist of."""
+    image, other = glance.add(FIRST), glance.add(SECOND)
+    async with started(glance, tmp_path, limit_bytes=LIMIT) as case:
+        for each in (image, other):
+            await filled(case, each)
+            await case.flights.pins.pin(each.id)
+        assert await case.flights.pins.unpin(other.id)
+        told = case.flights.pins.pinned()
+    (tmp_path / "index" / "data.mdb").write_bytes(b"\xff" * 100_000)
+    async with started(glance, tmp_path, limit_bytes=LIMIT) as case:
+        await case.store.reconciled()
+        assert case.store.pinned_bytes == 0
+        (pin,) = case.flights.pins.pinned()
+        assert (pin.image_id, pin.since, pin.size) == (image.id, told[0].since, None)
+        await filled(case, image)
+        assert case.store.pinned_bytes == len(FIRST)
+        digests = await settled(case)
+        assert len(digests) == 8
+        queues = {case.store._entries.get(digest).place.queue for digest in digests}  # type: ignore[union-attr]  # listed
+        assert queues == {PINNED}
+        assert case.flights.pins.pinned() == told
+        await flushed(case)
+        assert await refetched(case, image) == 0
+        assert await refetched(case, other) > 0
+
+
+async def test_a_disk_that_fails_is_told_and_nothing_is_pinned(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = case.origin.add(FIRST)
+    await filled(case, image)
+
+    def fail(*_: object) -> None:
+        raise DiskFullError("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PinFile, "replace", fail)
+        with pytest.raises(DiskFullError):
+            await case.flights.pins.pin(image.id)
+    assert image.id not in case.flights.pins
+    assert await settled(case) == set()
+    await case.flights.pins.pin(image.id)
+    with monkeypatch.context() as patch:
+        patch.setattr(PinFile, "replace", fail)
+        with pytest.raises(DiskFullError):
+            await case.flights.pins.unpin(image.id)
+    assert image.id in case.flights.pins
+    assert len(await settled(case)) == 8
+
+
+async def test_who_pins_and_leaves_has_it_pinned_soon(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    real = PinFile.replace
+
+    def replace(*given: Any) -> None:
+        begun.set()
+        go_on.wait()
+        real(*given)
+
+    image = case.origin.add(FIRST)
+    await filled(case, image)
+    monkeypatch.setattr(PinFile, "replace", replace)
+    pinning = asyncio.create_task(case.flights.pins.pin(image.id))
+    await asyncio.to_thread(begun.wait)
+    pinning.cancel()
+    await asyncio.wait([pinning])
+    go_on.set()
+    await until_async("the chunks to be pinned", lambda: case.store.pinned_bytes == len(FIRST))
+    assert image.id in case.flights.pins

@@ -62,6 +62,13 @@ def test_somebody_elses_directory_is_refused(tmp_path: Path, name: str) -> None:
     assert (tmp_path / name / "file").read_text() == "theirs"
 
 
+def test_somebody_elses_file_of_pins_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pins").write_text("theirs")
+    with pytest.raises(ConfigError, match="holds 'pins', which is not of cacheproxy"):
+        Tree.take(tmp_path)
+    assert (tmp_path / "pins").read_text() == "theirs"
+
+
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigError, match="make it writable for this user, or name another"):
