@@ -83,11 +83,12 @@ class GoneImages:
         async for digests in unshared(self._store, keys):
             dropped += len(digests)
             await self._store.drop(digests)
+        for image_id in going:  # while the records are there: it is tried again if the disk fails
+            await self._flights.pins.unpin(image_id)
         for key in keys:
             if self._flights.filling(key) is None:  # since then
                 self._flights.contents.pages.forget(key)
         for image_id in going:
-            await self._flights.pins.unpin(image_id)
             self._store.forget_image(image_id)
         self._meter.inc(IMAGES_FORGOTTEN, len(going))
         log.info("%d images are gone upstream, and with them %d chunks", len(going), dropped)

@@ -13,6 +13,7 @@ from cacheproxy.errors import StorageError
 from cacheproxy.fill import gone
 from cacheproxy.fill.gone import GoneImages
 from cacheproxy.metrics import CACHE_BYTES, IMAGES_FORGOTTEN
+from cacheproxy.store.pinfile import PinFile
 from harness.fill_case import CHUNK, Case, started
 from harness.images import random_bytes
 from harness.origin import Origin, OriginImage, origin
@@ -145,3 +146,22 @@ async def test_a_pin_goes_with_its_image(glance: Origin, tmp_path: Path) -> None
         assert case.chunk_files() == 4
         assert [pin.image_id for pin in case.flights.pins.pinned()] == [other.id]
         assert case.store.pinned_bytes == 4 * CHUNK
+
+
+async def test_a_pin_that_the_disk_keeps_goes_the_next_time(
+    glance: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise StorageError("ill")
+
+    async with case_of(glance, tmp_path) as (case, forgetting):
+        image = await cached(case, glance, ONE)
+        await case.flights.pins.pin(image.id)
+        with monkeypatch.context() as patch:
+            patch.setattr(PinFile, "replace", fail)
+            with pytest.raises(StorageError):
+                await forgetting.forget([image.id])
+        assert image.id in case.flights.pins
+        await forgetting.forget([image.id])
+        assert image.id not in case.flights.pins
+        assert case.store.image(image.id) is None
