@@ -17,6 +17,7 @@ from cacheproxy.processes.orders import WorkerLink
 from cacheproxy.processes.past import Past
 
 if TYPE_CHECKING:
+    from cacheproxy.account import Account
     from cacheproxy.operations import Operations
     from cacheproxy.processes.admin import AdminServer
     from cacheproxy.processes.keeper import Keeper
@@ -87,7 +88,7 @@ async def _keeper(
         read_timeout_seconds=settings.upstream.read_timeout_seconds,
         meter=meter,
     )
-    admin, operations = await _admin(settings, keeper, upstream, meter)
+    admin, operations = await _admin(settings, keeper, upstream, account, meter)
     keeper.start()
     control.ready()
     admin.start()
@@ -111,7 +112,7 @@ async def _keeper(
 
 
 async def _admin(
-    settings: Settings, keeper: Keeper, upstream: Upstream, meter: Meter
+    settings: Settings, keeper: Keeper, upstream: Upstream, account: Account, meter: Meter
 ) -> tuple[AdminServer, Operations]:
     """Build what answers the operator's commands."""
     from cacheproxy.admin.address import default_socket
@@ -135,7 +136,7 @@ async def _admin(
     cache = settings.cache
     daemon = Daemon(await asyncio.to_thread(version), str(cache.directory), processes)
     inspection = Inspection(keeper.flights, keeper.store, meter, daemon)
-    operations = Operations(inspection, keeper.flights, keeper.store, upstream, cache)
+    operations = Operations(inspection, keeper.flights, keeper.store, upstream, account, cache)
     path = settings.admin_socket or default_socket(cache.directory)
     return AdminServer(path, operations), operations
 

@@ -204,8 +204,19 @@ class Inspection:
             if len(rows) == ROWS:
                 yield rows
                 rows = []
+        rows += [_only_pinned(image_id) for image_id in self._unknown_pins()]
         if rows:
             yield rows
+
+    def _unknown_pins(self) -> list[str]:
+        """Return the pinned images of which nothing is known yet."""
+        unknown = []
+        for pin in self._flights.pins.pinned():
+            try:
+                self.known(pin.image_id)
+            except OperationError:
+                unknown.append(pin.image_id)
+        return unknown
 
     async def show(self, image_id: str) -> ShowResult:
         """Tell all about an image; OperationError if nothing is known of it."""
@@ -262,6 +273,17 @@ class Inspection:
                 if len(found) == SAME_CONTENT_TOLD_MAX:
                     break
         return found
+
+
+def _only_pinned(image_id: str) -> ImageRow:
+    return ImageRow(
+        image=image_id,
+        size_bytes=0,
+        cached_bytes=0,
+        knowledge="unknown",
+        pinned=True,
+        filling=False,
+    )
 
 
 def told(fill: Fill) -> FillInProgress:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cacheproxy.admin.results import (
     EvictResult,
@@ -55,21 +55,44 @@ class ImageSource(Protocol):
         """Return the status of the question whether one may download it; None: unreachable."""
 
 
+class OwnAccount(Protocol):
+    """The proxy's own account, with which it asks where no operator's token does."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is one."""
+
+    async def headers(self) -> Sequence[tuple[str, str]]:
+        """Return headers with its token; AccountError if there is none to be had."""
+
+
+class _Right(NamedTuple):
+    """With whose right the upstream is asked."""
+
+    headers: tuple[tuple[str, str], ...]
+    told: str
+
+    def __repr__(self) -> str:
+        return f"<asked {self.told}>"  # never the token
+
+
 class Operations:
     """Acts on one keeper; used on its loop, `close` ends what runs in the background."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  everything is a collaborator
         self,
         inspection: Inspection,
         flights: Flights,
         store: ChunkStore,
         source: ImageSource,
+        account: OwnAccount,
         settings: CacheSettings,
     ) -> None:
         self.inspection = inspection
         self._flights = flights
         self._store = store
         self._source = source
+        self._account = account
         self._settings = settings
         self._background: set[asyncio.Task[PrefetchResult]] = set()
 
@@ -120,14 +143,16 @@ class Operations:
     async def prefetch(
         self, image_ids: Sequence[str], token: str | None, watch: Watch
     ) -> PrefetchResult:
-        """Bring all of these images in, one after the other, with this token's right."""
-        headers = () if token is None else (("X-Auth-Token", token),)
+        """Bring all of these images in, one after the other.
+
+        With this token's right, without one with that of the proxy's own account, if it has one.
+        """
         images: list[Prefetched] = []
         for image_id in image_ids:
             try:
-                images.append(await self._prefetch(image_id, headers, watch))
+                images.append(await self._prefetch(image_id, token, watch))
             except ProxyError as error:
-                images.append(Prefetched(image=image_id, error=_reason(error, token)))
+                images.append(Prefetched(image=image_id, error=_reason(error)))
         return PrefetchResult(waited=True, images=images)
 
     def prefetch_later(self, image_ids: Sequence[str], token: str | None) -> PrefetchResult:
@@ -152,18 +177,20 @@ class Operations:
             if image.error is not None:
                 log.warning("prefetching %s failed: %s", image.image, image.error)
 
-    async def _prefetch(
-        self, image_id: str, headers: tuple[tuple[str, str], ...], watch: Watch
-    ) -> Prefetched:
+    async def _prefetch(self, image_id: str, token: str | None, watch: Watch) -> Prefetched:
         began = time.monotonic()
         facts = self._flights.contents.describe(image_id)
+        before = 0 if facts is None else await self._cached(image_id)
+        if facts is not None and before == facts.size:
+            return Prefetched(image=image_id, size_bytes=before, cached_bytes=before)
+        right = await self._right(token)
         if facts is None:
-            facts = await self._source.show(image_id, headers)
+            facts = await self._source.show(image_id, right.headers)
         if facts is None:
-            raise OperationError("upstream", await self._why_not(image_id, headers))
-        credential = Credential(image_id, headers)
+            raise OperationError("upstream", await self._why_not(image_id, right))
+        credential = Credential(image_id, right.headers)
         content = await self._flights.admit(facts, credential)
-        before = await self._cached(image_id, facts)
+        before = await self._cached(image_id)
         arrived = content.arrived_bytes
 
         def look() -> Progress:
@@ -189,37 +216,44 @@ class Operations:
             deliver=None,
         )
         delivery.grant(content.grid.count)
-        await delivery.run()
+        try:
+            await delivery.run()
+        except FillFailedError as error:
+            raise OperationError("upstream", f"{error} (asked {right.told})") from error
         return Prefetched(
             image=image_id,
             size_bytes=facts.size,
-            cached_bytes=await self._cached(image_id, facts),
+            cached_bytes=await self._cached(image_id),
             fetched_bytes=content.arrived_bytes - arrived,
             seconds=time.monotonic() - began,
         )
 
-    async def _cached(self, image_id: str, facts: ImageFacts) -> int:
+    async def _right(self, token: str | None) -> _Right:
+        if token is not None:
+            return _Right((("X-Auth-Token", token),), "with this token")
+        if self._account.configured:
+            return _Right(tuple(await self._account.headers()), "with the proxy's own account")
+        return _Right((), "without a token")
+
+    async def _cached(self, image_id: str) -> int:
         try:
             known = self.inspection.known(image_id)
         except OperationError:
-            return facts.size if not facts.size else 0
+            return 0
         return (await self.inspection.chunk_map(known)).present_bytes
 
-    async def _why_not(self, image_id: str, headers: tuple[tuple[str, str], ...]) -> str:
-        status = await self._source.may_download(image_id, headers)
-        asked = "with this token" if headers else "without a token"
+    async def _why_not(self, image_id: str, right: _Right) -> str:
+        status = await self._source.may_download(image_id, right.headers)
         if status is None:
             return "the upstream cannot be reached"
         if status in (401, 403, 404):
-            return f"the upstream answers {status} {asked}"
-        return f"the upstream shows no active image of a known size {asked}"
+            return f"the upstream answers {status} (asked {right.told})"
+        return f"the upstream shows no active image of a known size (asked {right.told})"
 
 
-def _reason(error: ProxyError, token: str | None) -> str:
+def _reason(error: ProxyError) -> str:
     """Say to an operator why an image did not come."""
     match error:
-        case FillFailedError() if token is None:
-            return f"{error} (asked without a token)"
         case NeverFitsError():
             return f"it is larger than the cache: {error}"
         case NoRoomError():

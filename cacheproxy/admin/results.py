@@ -9,9 +9,9 @@ from typing import Literal
 
 import msgspec
 
-Knowledge = Literal["published", "proven", "learning"]
+Knowledge = Literal["published", "proven", "learning", "unknown"]
 """Why a content's bytes are believed: its catalog published their digests; they matched the
-image's hash; not yet."""
+image's hash; not yet; nothing is known of it, it is only pinned."""
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ _SORTS: dict[str, Callable[[ImageRow], object]] = {
     "percent": lambda row: -_share(row),
 }
 _FILTERS: dict[str, Callable[[ImageRow], bool]] = {
-    "complete": lambda row: row.cached_bytes == row.size_bytes,
+    "complete": lambda row: row.cached_bytes == row.size_bytes and row.knowledge != "unknown",
     "partial": lambda row: 0 < row.cached_bytes < row.size_bytes,
     "absent": lambda row: row.cached_bytes == 0,
     "pinned": lambda row: row.pinned,
@@ -59,18 +59,7 @@ def render_list(rows: Sequence[ImageRow], known: int) -> str:
     """Return it for people."""
     table = figures.table(
         ("IMAGE", "SIZE", "CACHED", "%", "BYTES", "PIN", "FILL"),
-        [
-            (
-                row.image,
-                figures.size(row.size_bytes),
-                figures.size(row.cached_bytes),
-                figures.share(row.cached_bytes, row.size_bytes),
-                row.knowledge,
-                "pin" if row.pinned else "",
-                "fill" if row.filling else "",
-            )
-            for row in rows
-        ],
+        list(map(_cells, rows)),
         right=" rrr",
     )
     of = "" if len(rows) == known else f" of {figures.number(known)}"
@@ -125,5 +114,22 @@ def _ranges(shown: ShowResult) -> list[str]:
     return [", ".join(ranges[:RANGES_SHOWN_MAX]) + more]
 
 
+def _cells(row: ImageRow) -> tuple[str, ...]:
+    size, share = figures.size(row.size_bytes), figures.share(row.cached_bytes, row.size_bytes)
+    if row.knowledge == "unknown":
+        size = share = ""
+    return (
+        row.image,
+        size,
+        figures.size(row.cached_bytes),
+        share,
+        row.knowledge,
+        "pin" if row.pinned else "",
+        "fill" if row.filling else "",
+    )
+
+
 def _share(row: ImageRow) -> float:
+    if row.knowledge == "unknown":
+        return 0.0
     return row.cached_bytes / row.size_bytes if row.size_bytes else 1.0

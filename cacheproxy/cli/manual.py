@@ -108,8 +108,8 @@ fills      1 in progress
         """\
 Lists the images of which the cache has something, or had: size, what is cached of it, and why
 its bytes are believed (published: the catalog told their digests; proven: they matched the
-image's hash; learning: on its way, or fetched in part).  The largest part of the cache comes
-first.
+image's hash; learning: on its way, or fetched in part; unknown: only pinned yet).  The largest
+part of the cache comes first.
 """,
         """\
   cacheproxy list
@@ -187,8 +187,8 @@ touched.
         """\
 Fetches all of each image, one after the other, and joins whatever fetches it already.  The
 upstream is asked with a token of yours, which is never stored or logged: from the environment
-variable OS_TOKEN, or from a file.  Without one it is asked without, which does for an upstream
-without Keystone, and for images that are cached as a whole.
+variable OS_TOKEN, or from a file.  Without one the proxy's own account is used, if [service_user]
+tells of one; else none is, which does for an upstream without Keystone.
 With --no-wait it goes on in the daemon; otherwise Ctrl-C ends it, and what has come stays.
 """,
         """\

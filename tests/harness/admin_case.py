@@ -31,10 +31,29 @@ PROCESSES = Processes(
 
 
 @dataclass
+class OwnAccount:
+    """The account of the proxy itself, without a Keystone."""
+
+    token: str = ""
+    asked: int = 0
+
+    @property
+    def configured(self) -> bool:
+        """Whether it has a token to give."""
+        return bool(self.token)
+
+    async def headers(self) -> list[tuple[str, str]]:
+        """Give it."""
+        self.asked += 1
+        return [("X-Auth-Token", self.token)]
+
+
+@dataclass
 class AdminCase(Case):
     """A cache, its origin, and what an operator can do."""
 
     operations: Operations
+    account: OwnAccount
 
     @property
     def inspection(self) -> Inspection:
@@ -59,12 +78,16 @@ async def administered(directory: Path, **options: Any) -> AsyncIterator[AdminCa
     """Run everything but the processes."""
     async with origin() as glance, started(glance, directory, **options) as case:
         daemon = Daemon("1.2.3", str(directory), lambda: PROCESSES)
+        account = OwnAccount()
         inspection = Inspection(case.flights, case.store, case.board.meter(0), daemon)
-        operations = Operations(inspection, case.flights, case.store, case.upstream, case.settings)
+        operations = Operations(
+            inspection, case.flights, case.store, case.upstream, account, case.settings
+        )
         try:
             yield AdminCase(
                 **{name: getattr(case, name) for name in Case.__annotations__},
                 operations=operations,
+                account=account,
             )
         finally:
             await operations.close()

@@ -126,6 +126,16 @@ async def test_rows_come_in_bounded_parts(case: AdminCase, monkeypatch: pytest.M
     assert sizes == [2, 2, 1]
 
 
+async def test_an_image_that_is_only_pinned_is_listed(case: AdminCase) -> None:
+    known = await case.cached(1)
+    await case.operations.pin("not-seen-yet")
+    await case.operations.pin(known.id)
+    found = await rows(case)
+    assert (found["not-seen-yet"].knowledge, found["not-seen-yet"].pinned) == ("unknown", True)
+    assert (found[known.id].knowledge, found[known.id].pinned) == ("proven", True)
+    assert len(found) == 2
+
+
 async def test_nothing_is_known_of_an_image(case: AdminCase) -> None:
     with pytest.raises(OperationError, match="nothing is known of image x") as caught:
         await case.inspection.show("x")

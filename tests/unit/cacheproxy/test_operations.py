@@ -277,8 +277,8 @@ async def test_an_empty_image_needs_nothing(case: AdminCase) -> None:
 @pytest.mark.parametrize(
     ("token", "said"),
     [
-        (None, "the upstream answers 401 without a token"),
-        ("wrong", "the upstream answers 403 with this token"),
+        (None, "the upstream answers 401 (asked without a token)"),
+        ("wrong", "the upstream answers 403 (asked with this token)"),
     ],
 )
 async def test_who_may_not_have_it_is_told_so(
@@ -296,6 +296,22 @@ async def test_data_that_is_refused(case: AdminCase) -> None:
     image.tokens = {"t"}
     (told,) = await prefetch(case, image, token=None)
     assert told.error == "upstream answered 401: Unauthorized (asked without a token)"
+
+
+async def test_without_a_token_the_own_account_is_used_if_anything_is_missing(
+    case: AdminCase,
+) -> None:
+    image = case.add(1, 2)
+    image.tokens = {"own"}
+    case.account.token = "own"
+    (told,) = await prefetch(case, image, token=None)
+    assert (told.error, told.cached_bytes, case.account.asked) == (None, 2 * CHUNK, 1)
+    (told,) = await prefetch(case, image, token=None)
+    assert (told.cached_bytes, case.account.asked) == (2 * CHUNK, 1)
+    other = case.add(3)
+    other.tokens = {"an operator's"}
+    (told,) = await prefetch(case, other, token=None)
+    assert told.error == ("upstream answered 403: Forbidden (asked with the proxy's own account)")
 
 
 async def test_one_that_fails_does_not_stop_the_others(case: AdminCase) -> None:

@@ -218,6 +218,17 @@ def test_lists_are_sorted_filtered_and_cut(options: tuple[str, ...], order: str)
     assert "".join(row.image[-1] for row in images.choose(ROWS, parsed(*options))) == order
 
 
+def test_an_image_that_is_only_pinned_has_no_size_yet() -> None:
+    row = replaced(ROWS[0], knowledge="unknown", pinned=True, size_bytes=0)
+    assert images.render_list([row], 1).splitlines()[1:] == [
+        f"{IMAGE.format(3)}           0 B     unknown  pin",
+        "1 image",
+    ]
+    for wanted in ("complete", "partial"):
+        assert images.choose([row], parsed("--only", wanted)) == []
+    assert images.choose([row, ROWS[1]], parsed("--sort", "percent"))[0] == ROWS[1]
+
+
 def test_a_list_tells_how_many_were_left_out() -> None:
     assert listed("--limit", "1").splitlines()[-1] == "1 of 3 images"
     assert images.render_list([], 0).splitlines() == [
