@@ -119,6 +119,10 @@ class AdminServer:
                 await client.serve()
         except (ConnectionError, TimeoutError) as error:
             log.info("an admin client is cut off: %s", type(error).__name__)
+            client.abort()
+        except asyncio.CancelledError:
+            client.abort()  # the keeper's end waits for nobody
+            raise
         finally:
             await client.close()
 
@@ -168,10 +172,14 @@ class Client:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._writer.wait_closed()
         except (TimeoutError, ConnectionError):
-            self._writer.transport.abort()
+            self.abort()
         except asyncio.CancelledError:
-            self._writer.transport.abort()
+            self.abort()
             raise
+
+    def abort(self) -> None:
+        """Drop what it has not taken."""
+        self._writer.transport.abort()
 
     def _peer(self) -> tuple[int, int, int]:
         """Return process, user and group at the other end."""

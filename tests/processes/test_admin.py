@@ -397,6 +397,25 @@ async def test_its_end_ends_what_was_asked(case: AdminCase, path: Path) -> None:
     assert removed(path)
 
 
+async def test_its_end_does_not_wait_for_a_client_that_does_not_read(
+    case: AdminCase, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = asyncio.Event()
+
+    async def say(client: admin.Client, event: wire.AnyEvent) -> None:
+        client._writer.write(wire.encode(event) + b" " * (8 << 20))
+        stuck.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(admin.Client, "_say", say)
+    async with serving(case, path) as server, client(path) as slow:
+        slow._reader._transport.pause_reading()  # type: ignore[attr-defined]  # what a slow program does
+        await slow.ask(requests.Status())
+        await stuck.wait()
+        await server.close()
+        assert not server._clients
+
+
 # --- the socket -----------------------------------------------------------------------------------
 
 
