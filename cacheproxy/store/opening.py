@@ -165,7 +165,9 @@ async def assemble(
         opened = await threads.run(_open, settings, rebuild, device, discard=_let_go)
         on_change: list[Callable[[], None]] = []
         # Without the index and the pins: that they have grown is not the limit's fault.
-        fixed = MARGIN_BYTES + opened.fixed_cost + PREFIXES * BLOCK_BYTES
+        there = opened.files.directories
+        # All chunk directories, made already or not: what is enough once is enough at each start.
+        fixed = MARGIN_BYTES + opened.fixed_cost - there + max(there, PREFIXES * BLOCK_BYTES)
         ledger = _start_ledger(opened, settings, on_change)
         index_cost = opened.index_cost
 

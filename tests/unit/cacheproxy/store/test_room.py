@@ -198,6 +198,9 @@ async def test_a_limit_too_small_names_the_smallest(tmp_path: Path) -> None:
         await case.fill(range(20))
         assert len(case.files()) >= 7
         await case.check()
+    async with opened(tmp_path / "c", limit=smallest) as case:  # there are directories by now
+        await case.reconciled()
+        await case.check()
 
 
 # --- holders -------------------------------------------------------------------------------------
