@@ -64,7 +64,8 @@ async def test_one_wrong_byte_is_caught_and_nothing_is_kept(
     reading = case.read(image)
     with pytest.raises(ProofFailedError):
         await reading.task
-    assert len(reading.data) == 4 * CHUNK  # never the last chunk
+    # Never the last chunk; the proof may have failed before the reader came to the one before.
+    assert len(reading.data) <= 4 * CHUNK
     await case.idle()
     assert case.chunk_files() == 0
     assert case.flights.contents.describe(image.id) is None
