@@ -20,11 +20,11 @@ from itertools import accumulate
 from bench.eviction.cache import SimulatedCache
 from bench.eviction.traces import Trace
 
-IMAGES = 80
+IMAGES = 60
 FAMILIES = 12
-SHARED_CHUNKS = (100, 300)  # of a family, at the beginning of each of its images
-OWN_CHUNKS = (200, 1400)
-BOOT_CHUNKS = (60, 200)
+SHARED_CHUNKS = (50, 150)  # of a family, at the beginning of each of its images
+OWN_CHUNKS = (60, 500)
+BOOT_CHUNKS = (30, 120)
 BOOT_RUN = (2, 16)  # chunks in a row
 VARIATION = 0.05  # of a boot's runs are elsewhere each time
 ZIPF = 1.0
@@ -37,7 +37,7 @@ class Image:
     """An image's chunks, and what its boots read."""
 
     chunks: range | tuple[int, ...]
-    group: int  # 0: its source can do ranges
+    ranges: bool  # whether its source can do them
     boot: tuple[range, ...]
 
 
@@ -92,18 +92,18 @@ class Boots:
             for index in indices:
                 chunk = image.chunks[index]
                 if not cache.use(chunk):
-                    if image.group:
+                    if not image.ranges:
                         begin = reached.get(reader, 0)
                         if begin > index:
                             begin = 0  # what was passed is gone
                         total += index + 1 - begin
                         for passed in image.chunks[begin:index]:
                             if passed not in cache:
-                                cache.store(passed, 1, image.group)
+                                cache.store(passed, 1)
                         reached[reader] = index + 1
                     else:
                         total += 1
-                    cache.store(chunk, 1, image.group)
+                    cache.store(chunk, 1)
                     cache.use(chunk)  # it is sent as soon as it is there
         return total
 
@@ -127,8 +127,7 @@ def _images(draw: random.Random, without_ranges: float) -> tuple[tuple[Image, ..
             first = int(draw.betavariate(1, 3) * (len(chunks) - length))  # mostly near the front
             boot.append(range(first, first + length))
             wanted -= length
-        group = number + 1 if draw.random() < without_ranges else 0
-        images.append(Image(chunks, group, tuple(boot)))
+        images.append(Image(chunks, draw.random() >= without_ranges, tuple(boot)))
     return tuple(images), blocks
 
 
@@ -154,3 +153,11 @@ def _turns(
         yield reader, number, indices[:turn]
         if len(indices) > turn:
             left[reader] = (number, indices[turn:])
+
+
+def usual(reads: int) -> list[tuple[str, Boots]]:
+    """Return the model for sources that can do ranges, that cannot, and of both kinds."""
+    return [
+        (f"boot, {name}", Boots.model(reads, without_ranges=share))
+        for name, share in (("all ranges", 0.0), ("half ranges", 0.5), ("no ranges", 1.0))
+    ]

@@ -67,14 +67,14 @@ class SimulatedCache:
             self._tell()
         return True
 
-    def store(self, number: int, cost: int, group: int = 0) -> None:
+    def store(self, number: int, cost: int) -> None:
         """Store a chunk that is not there."""
         if self._used + cost > self._capacity:
             self._evict(cost)
         self._stamp += 1
         digest = self._digests[number]
         place = self._policy.admit(digest, cost, self._stamp)
-        self._place(number, Candidate(digest, place, cost, group))
+        self._place(number, Candidate(digest, place, cost))
         self._used += cost
 
     def _tell(self) -> None:
@@ -86,9 +86,8 @@ class SimulatedCache:
     def _renew(self, number: int, stamp: int) -> None:
         chunk = self._chunks[number]
         place = self._policy.touch(chunk, stamp)
-        if place != chunk.place:
-            self._forget(chunk)
-            self._place(number, chunk._replace(place=place))
+        self._forget(chunk)
+        self._place(number, chunk._replace(place=place))
 
     def _place(self, number: int, chunk: Candidate) -> None:
         self._chunks[number] = chunk
@@ -117,9 +116,6 @@ class SimulatedCache:
                     heapq.heappop(order)  # it has another place by now
             _, number = heapq.heappop(orders[policy.first(heads)])
             if (noted := self._noted.pop(number, None)) is not None:
-                heapq.heappush(
-                    orders[chunks[number].place.queue], (chunks[number].place.stamp, number)
-                )
                 self._renew(number, noted)
                 continue
             chunk = chunks[number]

@@ -10,15 +10,13 @@ only after it would have saved a good part of the cache's size, dropped as soon 
 smaller part, and not taken up at all while the cache lies measurably behind LRU: so a workload that
 LRU serves best gets LRU.
 
-A content that its source gives only as a whole is kept as a whole: its chunks stay in the order in
-which they came, uses are noted for the whole, and its head goes first; a lost head costs a short
-read, a lost tail all of it.
+Where a source cannot do ranges, a lost head costs a short read and a lost tail all of it: a read
+from beginning to end leaves the head the oldest, so heads go first by themselves.
 """
 
 from __future__ import annotations
 
 import struct
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 from cacheproxy.core.eviction import Candidate, Place
@@ -39,10 +37,8 @@ CAUTION_STEP = 4.0  # by how much a loss raises what is asked for
 CAUTION_MAX = 64.0
 MEMORY_TURNS = 100  # how often the cache is filled anew until old gains count half
 SETTLE_ONE_IN = 16  # new chunks taken as proven while resistance has too few of them
-GROUPS_MAX = 1024  # contents, kept as a whole, whose last use is known
 
 _STATE = struct.Struct("<B?dq")
-_GROUP = struct.Struct("<IQ")
 _VERSION = 1
 
 
@@ -57,7 +53,6 @@ class Adaptive:
         self._recency = RecencyShadow()
         self._reuse = ReuseShadow()
         self._ghosts = Ghosts()
-        self._groups: OrderedDict[int, int] = OrderedDict()  # → stamp of the last use
         self._capacity = float("inf")  # bytes; unknown until the cache was full
         self._correlated = 0.0  # stamps
         self._proven_bytes = 0
@@ -85,7 +80,7 @@ class Adaptive:
     @property
     def memory(self) -> int:
         """Names that are kept in memory, whatever the cache holds."""
-        return len(self._recency) + 2 * len(self._reuse) + len(self._groups)
+        return len(self._recency) + 2 * len(self._reuse)
 
     # --- places -----------------------------------------------------------------------------------
 
@@ -105,28 +100,19 @@ class Adaptive:
         else:
             place = Place(PROBATION, stamp)
         if not key & self._mask:
-            self._observe(key, cost, stamp, None if self._groups else True)
+            self._observe(key, cost, stamp, fetched=True)
         return place
 
     def touch(self, chunk: Candidate, stamp: int) -> Place:
         """Place a chunk that was used at `stamp`."""
-        digest, place, cost, group = chunk
+        digest, place, cost = chunk
         key = int.from_bytes(digest[:8], "little")
         horizon = self._horizon(cost)
         if not key & self._mask:
-            self._observe(key, cost, stamp, None if self._groups else False)
+            self._observe(key, cost, stamp, fetched=False)
         apart = stamp - place.stamp > self._correlated
-        if group:
-            if apart:
-                self._use_group(group, stamp)
-            return place
         proven = place.stamp >= horizon and (place.queue == PROVEN or apart or horizon < 0)
         return Place(PROVEN if proven else PROBATION, stamp)
-
-    def _use_group(self, group: int, stamp: int) -> None:
-        self._groups[group] = max(stamp, self._groups.pop(group, 0))
-        if len(self._groups) > GROUPS_MAX:
-            self._groups.popitem(last=False)
 
     # --- victims ----------------------------------------------------------------------------------
 
@@ -150,15 +136,13 @@ class Adaptive:
         lapsed = proven < self._reuse.horizon
         return PROVEN if lapsed or self._proven_bytes > self._proven_share else PROBATION
 
-    def judge(self, chunk: Candidate, stamp: int) -> Place | None:
-        """Evict it, unless it is a part of a whole that was used since."""
-        digest, place, cost, group = chunk
-        if group and (used := self._groups.get(group, 0)) > place.stamp:
-            return Place(PROVEN if used > self._horizon(cost) else PROBATION, stamp)
+    def judge(self, chunk: Candidate, stamp: int) -> None:
+        """Evict it, and remember that it was there."""
+        del stamp
+        digest, place, cost = chunk
         if place.queue == PROVEN:
             self._proven_bytes -= cost
         self._ghosts.put(int.from_bytes(digest[:8], "little"), place.stamp)
-        return None
 
     # --- the contest ------------------------------------------------------------------------------
 
@@ -168,23 +152,15 @@ class Adaptive:
             return self._kept_horizon
         return self._reuse.horizon
 
-    def _observe(self, key: int, cost: int, stamp: int, fetched: bool | None) -> None:
-        """Let both shadows see a use, and see what follows.
-
-        `fetched`: whether the cache had to; None where contents kept as a whole take the room that
-        a shadow gives to chunks, so that a comparison says nothing.
-        """
+    def _observe(self, key: int, cost: int, stamp: int, *, fetched: bool) -> None:
+        """Let both shadows see a use, which the cache had to fetch or not, and see what follows."""
         capacity = self._capacity / (self._mask + 1)
         by_recency = self._recency.access(key, cost, capacity)
         by_reuse = self._reuse.access(key, cost, stamp, capacity, self._correlated)
-        if not self._recency.full:
-            fetched = None
-        if by_recency and by_reuse:
-            if fetched:
-                self._behind += cost
-            return
-        if fetched is not None:
+        if self._recency.full:
             self._behind += (fetched - (not by_recency)) * cost
+        if by_recency and by_reuse:
+            return
         if not by_recency:
             self._fetched += cost
             if self._fetched > MEMORY_TURNS * capacity:
@@ -235,17 +211,12 @@ class Adaptive:
     # --- restarts ---------------------------------------------------------------------------------
 
     def pack(self) -> bytes:
-        """Return what should outlive a restart: the mode, the horizon, the last uses of wholes."""
-        head = _STATE.pack(_VERSION, self._resisting, self._caution, self._horizon(1))
-        return head + b"".join(_GROUP.pack(*item) for item in self._groups.items())
+        """Return what should outlive a restart: the mode, the caution, the horizon."""
+        return _STATE.pack(_VERSION, self._resisting, self._caution, self._horizon(1))
 
     def unpack(self, packed: bytes) -> None:
         """Take up what `pack` gave; anything else is passed over."""
-        if len(packed) < _STATE.size or packed[0] != _VERSION:
+        if len(packed) != _STATE.size or packed[0] != _VERSION:
             return
-        if (len(packed) - _STATE.size) % _GROUP.size:
-            return
-        _, self._resisting, caution, self._kept_horizon = _STATE.unpack_from(packed)
+        _, self._resisting, caution, self._kept_horizon = _STATE.unpack(packed)
         self._caution = min(max(1.0, caution), CAUTION_MAX)
-        for group, stamp in _GROUP.iter_unpack(packed[_STATE.size :]):
-            self._use_group(group, stamp)

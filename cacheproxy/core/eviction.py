@@ -29,7 +29,6 @@ class Candidate(NamedTuple):
     digest: bytes
     place: Place
     cost: int  # bytes on disk
-    group: int = 0  # not 0: of a content that its source gives only as a whole, from the beginning
 
 
 class Policy(Protocol):

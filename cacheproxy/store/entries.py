@@ -128,7 +128,7 @@ class Entries:
         """Let a pinned chunk go when its turn comes, as if it had been stored just now."""
         entry = self.get(digest)
         if entry is not None and entry.place.queue == PINNED:
-            unpinned = Candidate(digest, Place(0, 0), entry.cost, entry.group)
+            unpinned = Candidate(digest, Place(0, 0), entry.cost)
             self.place(digest, self._policy.touch(unpinned, self.next_stamp()))
 
     def pinned(self) -> Iterator[bytes]:
@@ -180,10 +180,9 @@ class Entries:
     def _renew(self, digest: bytes, stamp: int) -> None:
         entry = self.get(digest)
         if entry is not None and entry.place.queue != PINNED:
-            used = Candidate(digest, entry.place, entry.cost, entry.group)
+            used = Candidate(digest, entry.place, entry.cost)
             place = self._policy.touch(used, stamp)
-            if place != entry.place:
-                self._write(digest, entry, entry._replace(place=place))
+            self._write(digest, entry, entry._replace(place=place))
 
     async def flush(self) -> None:
         """Write all noted uses."""
@@ -230,11 +229,8 @@ class Entries:
             touched = self._touched.pop(digest, None)
             if touched is not None:
                 self._renew(digest, touched)
-                # Uses that the policy keeps for a whole content leave the chunk where it is.
-                entry = self.get(digest)
-                if entry is None or entry.place[:2] != (queue, stamp):
-                    continue
-            yield Candidate(digest, entry.place, entry.cost, entry.group)
+                continue
+            yield Candidate(digest, entry.place, entry.cost)
 
     def _order(self, queue: int, owner: int) -> Iterator[tuple[int, bytes]]:
         """Give stamps and digests from the old end of a queue, as far as they are committed."""

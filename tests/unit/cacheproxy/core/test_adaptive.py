@@ -11,7 +11,7 @@ import pytest
 from bench.eviction.cache import SimulatedCache
 from bench.eviction.traces import digests
 from cacheproxy.core import adaptive
-from cacheproxy.core.adaptive import GROUPS_MAX, PROBATION, PROVEN, Adaptive
+from cacheproxy.core.adaptive import PROBATION, PROVEN, Adaptive
 from cacheproxy.core.eviction import Candidate, LeastRecentlyUsed, Place, Policy
 
 HOT = 60
@@ -110,55 +110,16 @@ def full(policy: Adaptive) -> None:
     policy.survey({PROBATION: (50, 50), PROVEN: (50, 50)})
 
 
-def test_a_whole_is_moved_once_for_a_use_and_then_goes() -> None:
-    policy = Adaptive()
-    full(policy)
-    chunk = Candidate(digest(1), policy.admit(digest(1), 1, 10), 1, group=5)
-    assert policy.touch(chunk, 500) == chunk.place
-    moved = policy.judge(chunk, 600)
-    assert moved is not None
-    assert moved.stamp == 600
-    assert policy.judge(chunk._replace(place=moved), 700) is None
-
-
-def test_being_read_as_it_comes_in_is_no_use_of_a_whole() -> None:
-    policy = Adaptive()
-    full(policy)
-    chunk = Candidate(digest(1), policy.admit(digest(1), 1, 10), 1, group=5)
-    policy.touch(chunk, 12)
-    assert policy.judge(chunk, 600) is None
-
-
-def test_one_use_saves_all_of_a_whole_in_its_order() -> None:
-    policy = Adaptive()
-    full(policy)
-    chunks = [Candidate(digest(i), Place(PROBATION, 10 + i), 1, group=5) for i in range(5)]
-    policy.touch(chunks[3], 500)
-    moved = [policy.judge(chunk, 600 + i) for i, chunk in enumerate(chunks)]
-    assert [place.stamp for place in moved if place] == [600, 601, 602, 603, 604]
-
-
-def test_wholes_that_are_remembered_are_bounded() -> None:
-    policy = Adaptive()
-    full(policy)
-    for group in range(1, 2 * GROUPS_MAX):
-        policy.touch(Candidate(digest(1), Place(0, 1), 1, group), 500 + group)
-    assert policy.memory < GROUPS_MAX + 10
-    assert len(policy.pack()) < 13 * GROUPS_MAX
-
-
 def test_what_was_learned_survives_a_restart() -> None:
     uses = hot_and_scans(40)
     before = Adaptive()
     misses(before, uses)
-    before.touch(Candidate(digest(1), Place(0, 1), 1, group=5), 500)
     after = Adaptive()
     after.unpack(before.pack())
     assert after.resisting
     full(after)
     assert after.pack() == before.pack()
     assert after.admit(digest(99), 1, 10**6).queue == PROBATION
-    assert after.judge(Candidate(digest(1), Place(0, 100), 1, group=5), 10**6) is not None
 
 
 @pytest.mark.parametrize("packed", [b"", b"\x02", b"\x01", bytes([9]) * 18])

@@ -69,27 +69,13 @@ async def test_what_was_learned_survives_a_restart(
         await case.check()
 
 
-async def test_a_whole_goes_from_its_head_and_is_kept_for_a_use_of_any_chunk(
-    case: StoreCase,
-) -> None:
-    async def put(seed: int, group: int) -> bytes:
-        reservation = await case.store.reserve(CHUNK)
-        try:
-            return (await case.store.put(chunk(seed), reservation=reservation, group=group)).digest
-        finally:
-            reservation.close()
-
-    room = case.store._ledger.free // CHUNK
-    used = [await put(seed, 1) for seed in range(room // 2)]
-    unused = [await put(1000 + seed, 2) for seed in range(room - len(used))]
+async def test_what_was_read_from_beginning_to_end_goes_from_its_head(case: StoreCase) -> None:
+    digests = await case.fill(range(case.store._ledger.free // CHUNK))
     await case.store.sync()
-    case.store.touch([used[3]])
-    for seed in range(2000, 2003):
-        await case.put(chunk(seed))
-    assert [digest for digest in unused if not case.store.has(digest)] == unused[:3]
-    assert all(case.store.has(digest) for digest in used)
-    for seed in range(3000, 3000 + len(unused)):
-        await case.put(chunk(seed))
-    gone = [digest for digest in used if not case.store.has(digest)]
-    assert gone == used[: len(gone)]
+    for digest in reversed(digests):
+        case.store.touch([digest])
+    for digest in digests:
+        case.store.touch([digest])
+    await case.fill(range(1000, 1003))
+    assert [digest for digest in digests if not case.store.has(digest)] == digests[:3]
     await case.check()
