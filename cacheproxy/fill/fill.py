@@ -150,6 +150,7 @@ class Fill:
         Whoever waits looks whether it is there before and after, without an `await` between.
         """
         self._check(index)
+        self._wanted.missed(index)
         self._wake.set()
         await self._news(index)
         self._check(index)

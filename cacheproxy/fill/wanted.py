@@ -21,8 +21,9 @@ class Wanted:
 
     `look` is called when another fill that was waited for has brought a chunk, or given it up.
 
-    While a manifest is learnt, what has come is protected and stays; of a proven content a chunk
-    may be evicted again at any time, so the store is asked each time.
+    While a manifest is learnt, what has come is protected and stays, unless its file turns out to
+    be damaged or gone; of a proven content a chunk may be evicted again at any time, so the store is
+    asked each time.
     """
 
     def __init__(self, content: Content, inflight: InFlight, look: Callable[[], None]) -> None:
@@ -65,6 +66,11 @@ class Wanted:
     def gave_up(self) -> bool:
         """Whether there is a chunk that no source has right."""
         return any(times >= WRONG_MAX for times in self._wrong.values())
+
+    def missed(self, index: int) -> None:
+        """Somebody waits for a chunk that is not there; what has come may have gone since."""
+        if index in self._there:
+            self.look_again()
 
     def look_again(self) -> None:
         """A chunk that was there was found damaged or gone: what is there has to be asked anew."""

@@ -224,6 +224,23 @@ async def test_refused_credentials_end_the_fill(case: Case) -> None:
     assert len(image.data_requests) == 1
 
 
+async def test_a_chunk_that_goes_while_its_fill_runs_is_fetched_again(case: Case) -> None:
+    """The scrubber finds it damaged, or a start that its file is gone: nobody may wait for ever."""
+    image = case.origin.add(DATA)
+    hold = image.hold_at(3 * CHUNK + 1)
+    reading = case.read(image)
+    await hold.reached.wait()
+    assert await case.read(image, CHUNK, 2 * CHUNK).task == DATA[CHUNK : 2 * CHUNK]
+    digest = (await case.admit(image)).manifest.digest(1)
+    assert digest is not None
+    case.store._entries.remove(digest)
+    assert await case.read(image, CHUNK, 2 * CHUNK).task == DATA[CHUNK : 2 * CHUNK]
+    hold.release.set()
+    assert await reading.task == DATA
+    await case.idle()
+    assert image.sent_bytes == SIZE + CHUNK
+
+
 async def test_a_leftover_that_was_damaged_is_fetched_again(glance: Origin, tmp_path: Path) -> None:
     image = glance.add(DATA)
     hold = image.hold_at(3 * CHUNK + 1)
