@@ -40,6 +40,7 @@ LISTEN_SECONDS = 30  # the catalog answers after so long at the latest, also whe
 FAILURE_SECONDS = 30.0  # before an upstream that failed is asked again
 FEED_RETRY_SECONDS = 3600.0  # before an upstream without a feed is asked for one again
 QUESTION_PAUSE_SECONDS = 0.2  # between two questions of a round
+FAILURES_MAX = 3  # images in a row that are not shown, and the upstream counts as failing
 GONE_MAX = 256  # forgotten at once
 SPREAD = 0.2  # the nodes of a cloud do not ask all at the same time
 
@@ -158,10 +159,12 @@ class Follower:
         if status != 200:
             raise UpstreamAnswerError(status, "images are not listed for the proxy's own account")
         gone: set[str] = set()
+        failures = 0  # in a row
         async for image_id, _ in self._book.images():
             status, _ = await self._ask(f"/v2/images/{quote(image_id, safe='')}")
-            if status >= 500:
-                raise UpstreamAnswerError(status, "an image is not shown")
+            failures = failures + 1 if status >= 500 else 0
+            if failures == FAILURES_MAX:
+                raise UpstreamAnswerError(status, "images are not shown")
             record = self._book.image(image_id)  # it may have changed while the upstream was asked
             if record is not None and status == 200 and not record.seen:
                 self._book.put_image(image_id, msgspec.structs.replace(record, seen=True))

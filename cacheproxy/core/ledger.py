@@ -81,7 +81,11 @@ class Ledger:
     @property
     def pinned_max(self) -> int:
         """The most that may be pinned."""
-        return self.files_max - self.limit // UNPINNED_SHARE
+        return self.pinned_max_of(self.limit)
+
+    def pinned_max_of(self, limit: int) -> int:
+        """The most that might be pinned within another limit."""
+        return limit - self.margin - self.overhead - limit // UNPINNED_SHARE
 
     @property
     def covered(self) -> bool:

@@ -122,6 +122,7 @@ class Pins:
                     await self._list.settled()
                     await self._take_in(self._contents(self._list.images))
                     await self._let_out()
+                    await self._keep_within_limit()
             except PinsFullError as error:
                 log.warning("not all pinned images are kept whole: %s", error)
             except StorageError as error:
@@ -171,6 +172,17 @@ class Pins:
         self._keys |= keys
         async for block in listed(self._store, keys):
             await self._store.pin(block)
+
+    async def _keep_within_limit(self) -> None:
+        """Give up the youngest pins where a start found a limit too small for all: that is hard."""
+        while self._store.allowance.pinned_excess and self._list.images:
+            youngest = max(self._list.images, key=self._list.images.__getitem__)
+            log.warning(
+                "image %s is not pinned any more: image_cache_size has no room for all pinned ones",
+                youngest,
+            )
+            await self._list.remove(youngest)
+            await self._let_out()
 
     async def _let_out(self) -> None:
         """Unpin what no pinned image's content lists."""

@@ -46,20 +46,26 @@ class Allowance:
     def relimit(self, limit_bytes: int) -> None:
         """Change the configured limit; what is too much goes in the background.
 
-        `ConfigError`, and nothing is changed, if it is too small.
+        `ConfigError`, and nothing is changed, if it is too small, also for what is pinned.
         """
+        pinned, allowed = self._ledger.pinned, max(0, self._ledger.pinned_max_of(limit_bytes))
+        if pinned > allowed and limit_bytes < self.limit_bytes:
+            raise ConfigError(
+                f"[cache] image_cache_size = {limit_bytes} is too small: {pinned} bytes are pinned,"
+                f" and it has room for {allowed} of them; unpin images first"
+            )
         lowered = self._ledger.limit < self.limit_bytes
         self.limit_bytes = self._checked(limit_bytes)
         self._meter.set(CACHE_LIMIT_BYTES, limit_bytes)
         log.info("the limit is %d bytes now, %d are used", limit_bytes, self._ledger.used)
         # What the floors allow now is seen soon; until then no more than they did.
         self._use(min(limit_bytes, self._ledger.limit) if lowered else limit_bytes)
-        if self._ledger.pinned > self._ledger.pinned_max:
-            log.warning(
-                "%d bytes are pinned, more than the %d that a limit of %d bytes allows:"
-                " unpin images, or raise image_cache_size",
-                *(self._ledger.pinned, max(0, self._ledger.pinned_max), limit_bytes),
-            )
+
+    @property
+    def pinned_excess(self) -> int:
+        """Bytes of pinned chunks for which the configured limit has no room, whatever else goes."""
+        ledger = self._ledger
+        return max(0, ledger.pinned + ledger.overhead + ledger.margin - self.limit_bytes)
 
     def _checked(self, limit: int) -> int:
         if limit < self._limit_min:

@@ -347,3 +347,30 @@ async def test_those_that_are_being_filled_are_told_again() -> None:
     with suppress(EnoughError):
         await follower.run()
     assert gone.told == ["a"]
+
+
+async def test_one_image_that_is_never_shown_does_not_hide_the_others() -> None:
+    seen = ImageRecord(1, None, None, None, "x", seen=True)
+    book = FakeBook(broken=seen, gone=seen, ill=seen, here=seen)
+
+    def script(target: str, _: str | None) -> tuple[int, Any]:
+        name = target.rpartition("/")[2]
+        return {"broken": 500, "ill": 503, "gone": 404, "changes": 404}.get(name, 200), b""
+
+    gone, _ = await follow(script, book, account=account())
+    assert gone.forgotten == [{"gone"}]
+
+
+async def test_an_upstream_that_shows_nothing_is_failing() -> None:
+    seen = ImageRecord(1, None, None, None, "x", seen=True)
+    book = FakeBook(gone=seen, a=seen, b=seen, c=seen, d=seen)
+    asked: list[str] = []
+
+    def script(target: str, _: str | None) -> tuple[int, Any]:
+        name = target.rpartition("/")[2]
+        asked.append(name)
+        return {"images?limit=1": 200, "gone": 404}.get(name, 500 if len(name) == 1 else 404), b""
+
+    gone, _ = await follow(script, book, account=account())
+    assert gone.forgotten == []
+    assert "d" not in asked

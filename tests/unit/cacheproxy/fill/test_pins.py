@@ -281,3 +281,25 @@ async def test_who_pins_and_leaves_has_it_pinned_soon(
     go_on.set()
     await until_async("the chunks to be pinned", lambda: case.store.pinned_bytes == len(FIRST))
     assert image.id in case.flights.pins
+
+
+async def test_a_start_with_too_small_a_limit_gives_up_the_youngest_pins(
+    glance: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("cacheproxy.fill.pins.time.time", lambda: now)
+    data = [random.Random(seed).randbytes(9 * CHUNK) for seed in range(2)]
+    async with started(glance, tmp_path, limit_bytes=LIMIT) as case:
+        older, younger = [glance.add(each) for each in data]
+        for image in (older, younger):
+            await filled(case, image)
+            await case.flights.pins.pin(image.id)
+            now += 1
+    limit = LIMIT - (4 << 20)
+    async with started(glance, tmp_path, limit_bytes=limit) as case:
+        await until_async("one to be given up", lambda: len(case.flights.pins.pinned()) == 1)
+        assert [pin.image_id for pin in case.flights.pins.pinned()] == [older.id]
+        await until_async("room", lambda: case.store._ledger.excess == 0)
+        assert await refetched(case, older) == 0
+        await case.idle()
+        assert case.store._ledger.used <= limit

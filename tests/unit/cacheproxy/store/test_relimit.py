@@ -74,16 +74,17 @@ async def test_who_waits_for_more_than_the_new_limit_is_told(case: StoreCase) ->
     held.close()
 
 
-async def test_pinned_chunks_outlast_a_lower_limit_and_it_is_said(
-    case: StoreCase, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_limit_without_room_for_what_is_pinned_is_refused(case: StoreCase) -> None:
     digests = await filled(case)
     await case.store.pin(digests[:20])
+    told = rf"is too small: {20 * CHUNK} bytes are pinned, and it has room for \d+ of them"
+    with pytest.raises(ConfigError, match=told):
+        case.store.allowance.relimit(LIMIT - 14 * CHUNK)
+    assert case.store.allowance.limit_bytes == LIMIT
+    assert all(map(case.store.has, digests))
+    await case.store.unpin(digests[:20])
     case.store.allowance.relimit(LIMIT - 14 * CHUNK)
-    assert f"{20 * CHUNK} bytes are pinned, more than" in caplog.text
-    await case.until(lambda: case.store._ledger.chunks == 20 * CHUNK)
-    assert all(map(case.store.has, digests[:20]))
-    case.store.allowance.relimit(LIMIT)
+    await case.until(lambda: case.store._ledger.free >= 0)
 
 
 async def test_after_a_crash_with_a_lower_limit_nothing_unlisted_is_forgotten(
