@@ -21,7 +21,10 @@ from cacheproxy.core.eviction import LeastRecentlyUsed, Policy
 SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8)
 LATE_SHARE = 20  # policies learn of uses up to one in so many chunks late
 
-PRODUCTION: dict[str, Callable[[], Policy]] = {"lru": LeastRecentlyUsed, "adaptive": Adaptive}
+PRODUCTION: dict[str, Callable[[int], Policy]] = {
+    "lru": lambda _: LeastRecentlyUsed(),
+    "adaptive": Adaptive,
+}
 REFERENCES: dict[str, Callable[[Sequence[int], int], int]] = {"arc": arc, "s3-fifo": s3_fifo}
 Workload = Trace | tuple[str, Boots]
 
@@ -118,7 +121,7 @@ def _cell(cell: tuple[str, int]) -> int:
     if (reference := REFERENCES.get(policy)) is not None:
         return reference(work.trace.uses, size)
     late = max(1, size // LATE_SHARE)
-    cache = SimulatedCache(PRODUCTION[policy](), size, work.names, delay=late)
+    cache = SimulatedCache(PRODUCTION[policy](size), size, work.names, delay=late)
     return cache.run(work.trace.uses) if work.boots is None else work.boots.fetched(cache)
 
 

@@ -6,9 +6,9 @@ the two heads goes: that is exactly LRU.  With it on, probation goes first, and 
 when they were unused for longer than the horizon or take more than their share.
 
 Both ways are tried all the time on a sample of the uses, in two shadows.  Resistance is taken up
-only after it would have saved a good part of the cache's size, dropped as soon as it loses a
-smaller part, and not taken up at all while the cache lies measurably behind LRU: so a workload that
-LRU serves best gets LRU.
+only after it would have saved a good part of the cache's size, more after each error and the more
+the cache lies behind LRU, and dropped as soon as it loses: so a workload that LRU serves best gets
+LRU.
 
 Where a source cannot do ranges, a lost head costs a short read and a lost tail all of it: a read
 from beginning to end leaves the head the oldest, so heads go first by themselves.
@@ -30,8 +30,9 @@ CORRELATED_SHARE = 0.05  # of the chunks: a use so soon after the last one is a 
 SAMPLE_MAX = 8192  # chunks in a shadow; more, and a smaller share of all chunks is sampled
 GAIN_SHARE = 0.1  # of the cache's bytes, to have been saved before resistance is taken up
 GAIN_EACH = 0.01  # of what LRU fetches, that has to be saved at the least
-LOSS_SHARE = 0.05  # of the cache's bytes: a loss that ends resistance
-BEHIND_SHARE = 0.003  # of what LRU fetches: so far the cache may lie behind it
+LOSS_SHARE = 0.1  # of the cache's bytes: a loss that ends resistance
+BEHIND_SHARE = 0.003  # of what LRU fetches: falling behind it by more ends resistance
+BEHIND_WEIGHT = 4.0  # how often what the cache lies behind LRU has to be saved first
 EARLY_SHARE = 0.2  # of the cache's bytes, to have been saved in addition while little was fetched
 CAUTION_STEP = 4.0  # by how much a loss raises what is asked for
 CAUTION_MAX = 64.0
@@ -47,16 +48,17 @@ class Adaptive:
 
     queues: Sequence[int] = (PROBATION, PROVEN)
 
-    def __init__(self, sample_max: int = SAMPLE_MAX) -> None:
+    def __init__(self, capacity: int, sample_max: int = SAMPLE_MAX) -> None:
+        """`capacity`: bytes that about fit; what does is learned when the cache is full."""
         self._sample_max = sample_max
         self._mask = 0  # sampled are keys without these bits
         self._recency = RecencyShadow()
         self._reuse = ReuseShadow()
         self._ghosts = Ghosts()
-        self._capacity = float("inf")  # bytes; unknown until the cache was full
+        self._capacity = capacity
         self._correlated = 0.0  # stamps
         self._proven_bytes = 0
-        self._proven_share = float("inf")  # bytes
+        self._proven_share = capacity * PROVEN_SHARE  # bytes
         self._settling = 0  # new chunks of a time with too few proven ones
         self._kept_horizon = -1  # of the last run, until there is one again
         self._resisting = False
@@ -166,15 +168,17 @@ class Adaptive:
             if self._fetched > MEMORY_TURNS * capacity:
                 self._fade()
         saved = (by_reuse - by_recency) * cost
-        behind = self._behind > BEHIND_SHARE * self._fetched
         if self._resisting:
             self._evidence = max(0.0, self._evidence - saved)
-            if behind or self._evidence >= max(cost, LOSS_SHARE * capacity):
+            lost = self._behind - max(0.0, self._behind_before)
+            if lost > BEHIND_SHARE * self._fetched or self._evidence >= max(
+                cost, LOSS_SHARE * capacity
+            ):
                 self._drop()
         else:
             asked = 0.0 if by_recency else GAIN_EACH * cost
             self._evidence = max(0.0, self._evidence + saved - asked)
-            if self._evidence >= max(cost, self._needed(capacity)) and not behind:
+            if self._evidence >= max(cost, self._needed(capacity)):
                 self._resisting = True
                 self._evidence, self._behind_before = 0.0, self._behind
         if max(len(self._recency), len(self._reuse)) > self._sample_max:
@@ -187,7 +191,9 @@ class Adaptive:
         and it is more likely where one was made before.
         """
         early = max(0.0, EARLY_SHARE * capacity - GAIN_EACH * self._fetched)
-        return GAIN_SHARE * capacity * self._caution + early + max(0.0, self._behind)
+        return (
+            GAIN_SHARE * capacity * self._caution + early + BEHIND_WEIGHT * max(0.0, self._behind)
+        )
 
     def _drop(self) -> None:
         self._resisting, self._evidence = False, 0.0

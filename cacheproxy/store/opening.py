@@ -150,6 +150,12 @@ def _open(settings: CacheSettings, rebuild: bool, device: int | None) -> _Opened
         raise
 
 
+def _policy(settings: CacheSettings) -> Policy:
+    if settings.eviction == "lru":
+        return LeastRecentlyUsed()
+    return Adaptive(settings.limit_bytes)
+
+
 async def assemble(
     settings: CacheSettings,
     meter: Meter,
@@ -181,7 +187,7 @@ async def assemble(
         threads.on_error = disk.heard
         opened.index.on_error = disk.heard_elsewhere
         writer = Writer(opened.index, committed)
-        policy: Policy = LeastRecentlyUsed() if settings.eviction == "lru" else Adaptive()
+        policy = _policy(settings)
         stock = Stock(
             files=opened.files,
             writer=writer,

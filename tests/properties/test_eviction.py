@@ -17,7 +17,7 @@ from cacheproxy.core.eviction import Candidate, LeastRecentlyUsed, Place, Policy
 CAPACITY = 64
 SAMPLE_MAX = 16
 NAMES = digests(200)
-MAKERS: list[Callable[[], Policy]] = [LeastRecentlyUsed, lambda: Adaptive(SAMPLE_MAX)]
+MAKERS: list[Callable[[], Policy]] = [LeastRecentlyUsed, lambda: Adaptive(CAPACITY, SAMPLE_MAX)]
 
 uses = st.lists(st.tuples(st.integers(0, 199), st.integers(1, 20)), max_size=300)
 makers = st.sampled_from(MAKERS)
@@ -101,7 +101,7 @@ def _in_order(cache: SimulatedCache, policy: Policy) -> list[Candidate]:
 
 @given(uses=st.lists(st.integers(0, 40), max_size=400), delay=st.integers(1, 50))
 def test_without_resistance_it_is_exactly_lru(uses: list[int], delay: int) -> None:
-    adaptive = Adaptive()
+    adaptive = Adaptive(10)
     ours = SimulatedCache(adaptive, 10, NAMES, delay=delay)
     lru = SimulatedCache(LeastRecentlyUsed(), 10, NAMES, delay=delay)
     for number in uses:
@@ -116,7 +116,7 @@ def test_without_resistance_it_is_exactly_lru(uses: list[int], delay: int) -> No
 
 @pytest.mark.parametrize("kept", [b"", b"\1" * 18, b"\1" * 17])
 def test_any_kept_state_leaves_a_policy_that_works(kept: bytes) -> None:
-    policy = Adaptive()
+    policy = Adaptive(10)
     policy.unpack(kept)
     cache = SimulatedCache(policy, 10, NAMES)
     assert cache.run(range(100)) == 100

@@ -95,7 +95,7 @@ def test_nobody_misses_less_than_the_optimum(capacity: int) -> None:
     uses = mixed(400, 2)
     best = optimum(uses, next_uses(uses, 40), 40, capacity)
     assert best == naive_optimum(uses, capacity)
-    adaptive = SimulatedCache(Adaptive(), capacity, digests(40)).run(uses)
+    adaptive = SimulatedCache(Adaptive(capacity), capacity, digests(40)).run(uses)
     assert best <= min(adaptive, arc(uses, capacity), s3_fifo(uses, capacity))
 
 

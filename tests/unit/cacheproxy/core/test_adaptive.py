@@ -41,14 +41,14 @@ def working_sets(length: int) -> list[int]:
 
 def test_scans_are_resisted() -> None:
     uses = hot_and_scans(40)
-    policy = Adaptive()
+    policy = Adaptive(CAPACITY)
     assert misses(policy, uses) < 0.85 * misses(LeastRecentlyUsed(), uses)
     assert policy.resisting
 
 
 def test_where_lru_is_best_it_is_lru() -> None:
     uses = working_sets(20_000)
-    policy = Adaptive()
+    policy = Adaptive(CAPACITY)
     assert misses(policy, uses) == misses(LeastRecentlyUsed(), uses)
     assert not policy.resisting
 
@@ -56,11 +56,11 @@ def test_where_lru_is_best_it_is_lru() -> None:
 def test_a_loop_longer_than_the_cache_hits() -> None:
     uses = [i % (2 * CAPACITY) for i in range(40_000)]
     assert misses(LeastRecentlyUsed(), uses) == len(uses)
-    assert misses(Adaptive(), uses) < 0.75 * len(uses)
+    assert misses(Adaptive(CAPACITY), uses) < 0.75 * len(uses)
 
 
 def test_resistance_ends_when_it_loses() -> None:
-    policy = Adaptive()
+    policy = Adaptive(CAPACITY)
     cache = SimulatedCache(policy, CAPACITY, digests(20_000))
     cache.run(hot_and_scans(40))
     assert policy.resisting
@@ -70,7 +70,7 @@ def test_resistance_ends_when_it_loses() -> None:
 
 def test_a_use_soon_after_the_last_is_a_part_of_it() -> None:
     """A scan that reads each chunk in several pieces is a scan."""
-    policy = Adaptive()
+    policy = Adaptive(CAPACITY)
     cache = SimulatedCache(policy, CAPACITY, digests(20_000))
     cache.run(use for use in hot_and_scans(40) for _ in range(3))
     assert policy.resisting
@@ -79,10 +79,10 @@ def test_a_use_soon_after_the_last_is_a_part_of_it() -> None:
 
 def test_late_news_of_uses_change_little() -> None:
     uses = hot_and_scans(40)
-    policy = Adaptive()
+    policy = Adaptive(CAPACITY)
     late = SimulatedCache(policy, CAPACITY, digests(20_000), delay=50).run(uses)
     assert policy.resisting
-    assert late < 1.05 * misses(Adaptive(), uses)
+    assert late < 1.05 * misses(Adaptive(CAPACITY), uses)
 
 
 def test_a_sample_is_enough() -> None:
@@ -94,7 +94,7 @@ def test_a_sample_is_enough() -> None:
         uses.extend(draw.randrange(1500) for _ in range(3000))
         uses.extend(next(once) for _ in range(5000))
     names = digests(2000 + 30 * 5000)
-    policy = Adaptive(sample_max=256)
+    policy = Adaptive(2500, sample_max=256)
     sampled = SimulatedCache(policy, 2500, names).run(uses)
     assert policy.memory <= 3 * 257
     assert policy.resisting
@@ -112,9 +112,9 @@ def full(policy: Adaptive) -> None:
 
 def test_what_was_learned_survives_a_restart() -> None:
     uses = hot_and_scans(40)
-    before = Adaptive()
+    before = Adaptive(CAPACITY)
     misses(before, uses)
-    after = Adaptive()
+    after = Adaptive(CAPACITY)
     after.unpack(before.pack())
     assert after.resisting
     full(after)
@@ -124,7 +124,7 @@ def test_what_was_learned_survives_a_restart() -> None:
 
 @pytest.mark.parametrize("packed", [b"", b"\x02", b"\x01", bytes([9]) * 18])
 def test_what_was_kept_otherwise_is_passed_over(packed: bytes) -> None:
-    policy = Adaptive()
+    policy = Adaptive(CAPACITY)
     fresh = policy.pack()
     policy.unpack(packed)
     policy.unpack(fresh + b"x")
@@ -133,7 +133,7 @@ def test_what_was_kept_otherwise_is_passed_over(packed: bytes) -> None:
 
 def test_a_cache_that_outlives_its_shadows_is_not_taken_for_better() -> None:
     """After a restart hits that the shadow cannot know earn nothing."""
-    policy = Adaptive()
+    policy = Adaptive(CAPACITY)
     full(policy)
     for i in range(90):
         policy.touch(Candidate(digest(i), Place(PROBATION, i), 1), 1000 + i)
@@ -143,7 +143,7 @@ def test_a_cache_that_outlives_its_shadows_is_not_taken_for_better() -> None:
 def test_the_probation_queue_is_never_starved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every new chunk proven: proven ones go first then."""
     monkeypatch.setattr(adaptive, "SETTLE_ONE_IN", 1)
-    policy = Adaptive()
+    policy = Adaptive(CAPACITY)
     full(policy)
     policy._resisting = True
     policy.survey({PROBATION: (5, 5), PROVEN: (95, 95)})
