@@ -9,7 +9,8 @@
 The model: chunk files are never synced, so those written since `synced` may be cut, zeroed, garbled
 or nameless, directories made since may be missing, what was removed or set aside since may be back.
 The index loses its last commits, but not those at and before the last change of the store's state,
-which it syncs: its tree is never torn.
+which it syncs: its tree is never torn.  File systems keep names in order, in a journal: files are
+never more than the state promised, because those that made them so many are younger than the removals.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from pathlib import Path
 
 import lmdb
 
+from cacheproxy.store.layout import State
 from harness.store_case import allocated_by_us, planted
 from harness.survey import held_bytes
 
 HARMS = ("keep", "keep", "cut", "empty", "zero", "zero the end", "garble", "lose")
 COMMITS_MAX = 32  # remembered copies of the index; the oldest go
 PAGE = 4096
+BLOCK = 512
 
 
 class PowerCut:
@@ -151,12 +154,17 @@ class PowerCut:
                 path.unlink()
 
     def _bring_back(self, limit_bytes: int) -> None:
+        state = State.unpack(_state(self._cache / "index/data.mdb"))
+        files = [*self._files(), *(self._cache / "quarantine").iterdir()]
+        taken = sum(path.stat().st_blocks * BLOCK for path in files)
         room = limit_bytes - held_bytes(self._cache, ())
+        if state is not None:
+            room = min(room, state.promised - taken)
         for kept in sorted(self._side.glob("?" * 64)):
             path = planted(self._cache, bytes.fromhex(kept.name))
             if path.exists() or self._chance.random() < 0.5:
                 continue
-            cost = kept.stat().st_blocks * 512 + 2 * PAGE
+            cost = kept.stat().st_blocks * BLOCK + 2 * PAGE
             if cost > room:
                 break
             shutil.copyfile(kept, path)
