@@ -42,6 +42,7 @@ CHUNK = 256 << 10
 WARM_SIZE = 6 * CHUNK + 4321
 ROOMY, TIGHT = 512 << 20, 24 << 20  # room for all images of a test; for three or four
 WORKERS = 2
+IMAGES_MAX = 60  # remembered; more than a test uses between two starts
 CONFIGURATION = """
 [DEFAULT]
 drain_seconds = 5
@@ -55,7 +56,7 @@ KILLED = -signal.SIGKILL
 END_SECONDS = 10.0  # of a program of which all processes are killed
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Scene:
     """The directory, the origin, and the program while it runs."""
 
@@ -74,6 +75,9 @@ class Scene:
     _stack: AsyncExitStack | None = None
     _node: Node | None = None
     _ask: Clients | None = None
+
+    def __repr__(self) -> str:
+        return f"<Scene {len(self.images)} images, {self.lost} lost>"
 
     # --- the program ------------------------------------------------------------------------------
 
@@ -185,6 +189,9 @@ class Scene:
         record = {"os_hash_value": "0" * 128, "checksum": "0" * 32} if lies else None
         image = self.glance.add(data, ranges=ranges, record=record)
         self.images[image.id] = data
+        if len(self.images) > IMAGES_MAX:
+            old = next(each for each in self.images if each not in {w.id for w in self.warm})
+            del self.images[old], self.glance.images[old]
         if lies:
             self.liars.add(image.id)
         return image
@@ -352,7 +359,7 @@ class Scene:
         assert not self.lost, self.lost
         await self.settled()
         if self.survey is not None:
-            assert self.survey.most <= self.limit_bytes
+            self.survey.check(self.limit_bytes)
 
     async def settled(self) -> None:
         """Wait until nothing is in progress, and the ledger says what the disk has."""
@@ -409,7 +416,7 @@ async def scene(
                 finally:
                     if made._stack is not None:
                         await made._stack.aclose()
-            assert made.survey.most <= limit_bytes
+            made.survey.check(limit_bytes)
             assert made.survey.looks
     finally:
         steering.close()

@@ -61,6 +61,7 @@ class Survey:
 
     def __init__(self, directory: Path, processes: Callable[[], Iterable[int]]) -> None:
         self.most = 0
+        self.parts: dict[str, int] = {}  # of the most: what each directory had
         self.looks = 0
         self._directory = directory
         self._processes = processes
@@ -82,5 +83,12 @@ class Survey:
 
     def _run(self) -> None:
         while not self._over.wait(PAUSE_SECONDS):
-            self.most = max(self.most, held_bytes(self._directory, self._processes()))
+            taken = held_bytes(self._directory, self._processes())
+            if taken > self.most:
+                self.most = taken
+                self.parts = {path.name: held_bytes(path, ()) for path in self._directory.iterdir()}
             self.looks += 1
+
+    def check(self, limit_bytes: int) -> None:
+        """Fail if the directory has ever had more than this."""
+        assert self.most <= limit_bytes, f"{self.most} bytes, soon after: {self.parts}"
