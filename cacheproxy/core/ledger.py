@@ -44,6 +44,7 @@ class Ledger:
         self.reserved_for: dict[int, int] = {}  # by owner, of those that have anything
         self.claimed = 0
         self.promised = 0
+        self.settled = False  # whether files and index were compared since the start
         self._changed = changed
 
     def __repr__(self) -> str:
@@ -128,6 +129,19 @@ class Ledger:
             self
         )
         self._changed()
+
+    def unlist(self, listed: int, freed: int) -> None:
+        """Chunks of `listed` bytes, or a part of one, are off the list; `freed` on the disk by that.
+
+        What was not there may have stood for files that nobody has seen yet: until it is settled,
+        as many bytes may be theirs.
+        """
+        self.adjust(chunks=-listed, unknown=0 if self.settled else max(0, listed - freed))
+
+    def settle(self) -> None:
+        """Files and index say the same: nothing is unknown any more."""
+        self.settled = True
+        self.adjust(unknown=-self.unknown)
 
     def relimit(self, limit: int) -> None:
         """Have another limit from now on; what is too much is `excess`."""

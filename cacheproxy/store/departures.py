@@ -149,25 +149,25 @@ class Departures:
         job = self._threads.start(self._files.unlink, batch)
         job.add_done_callback(lambda done: self._unlinked(batch, done.result()))
 
-    def _unlinked(self, batch: list[bytes], outcome: list[StorageError | None]) -> None:
+    def _unlinked(self, batch: list[bytes], outcome: list[int | StorageError]) -> None:
         self._unlinking = False
         freed = 0
-        for digest, error in zip(batch, outcome, strict=True):
-            if error is None:
-                self._forget(digest)
-                freed += self._leaving[digest].cost
-            else:
+        for digest, result in zip(batch, outcome, strict=True):
+            if isinstance(result, StorageError):
                 # It stays, at the young end, so that the next victims are others.
-                self._disk.heard(error)
+                self._disk.heard(result)
                 self._entries.touch([digest])
+            else:
+                self._forget(digest, result)
+                freed += result
             self._gone(digest)
         self._meter.inc(EVICTED_BYTES, freed)
         self._unlink_next()
 
-    def _forget(self, digest: bytes) -> None:
+    def _forget(self, digest: bytes, freed: int) -> None:
         self._proofs.forget(digest)
         with contextlib.suppress(StorageError):  # heard by the disk; the entry's reader finds out
-            self._entries.remove(digest)
+            self._entries.remove(digest, freed=freed)
 
     def _gone(self, digest: bytes) -> None:
         leaving = self._leaving.pop(digest)
@@ -195,6 +195,6 @@ class Departures:
             # The file is still there, and read and refused again whenever somebody asks for it.
             log.info("a damaged chunk cannot be set aside: %s", error)
         else:
-            self._forget(digest)
+            self._forget(digest, freed=0)  # it takes its room in quarantine
             self._ledger.adjust(quarantine=job.result() - self._ledger.quarantine)
         self._gone(digest)

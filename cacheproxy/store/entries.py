@@ -98,14 +98,17 @@ class Entries:
             self._ledger.adjust(chunks=cost)
         else:
             self._write(digest, entry, entry._replace(size=size, cost=cost))
-            self._ledger.adjust(chunks=cost - entry.cost)
+            if cost < entry.cost:
+                self._ledger.unlist(entry.cost - cost, freed=0)
+            else:
+                self._ledger.adjust(chunks=cost - entry.cost)
 
-    def remove(self, digest: bytes) -> ChunkEntry | None:
-        """Take a chunk off the list and its bytes off the ledger; returns what was listed."""
+    def remove(self, digest: bytes, *, freed: int) -> ChunkEntry | None:
+        """Take a chunk off the list, whose file has freed so many bytes; returns what was listed."""
         entry = self.get(digest)
         if entry is not None:
             self._write(digest, entry, None)
-            self._ledger.adjust(chunks=-entry.cost)
+            self._ledger.unlist(entry.cost, freed)
         self._touched.pop(digest, None)
         return entry
 

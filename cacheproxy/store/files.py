@@ -291,18 +291,23 @@ class ChunkFiles:
         finally:
             os.close(fd)
 
-    def unlink(self, digests: list[bytes]) -> list[StorageError | None]:
-        """Remove chunk files, one after the other; a file that is gone already counts as removed."""
-        outcome: list[StorageError | None] = []
+    def unlink(self, digests: list[bytes]) -> list[int | StorageError]:
+        """Remove chunk files, one after the other; returns the bytes on disk that each has freed.
+
+        A file that is gone already frees none.
+        """
+        outcome: list[int | StorageError] = []
         for digest in digests:
             try:
-                os.unlink(_path(digest), dir_fd=self._chunks)
+                path = _path(digest)
+                cost = _cost(os.stat(path, dir_fd=self._chunks, follow_symlinks=False))
+                os.unlink(path, dir_fd=self._chunks)
             except FileNotFoundError:
-                outcome.append(None)
+                outcome.append(0)
             except OSError as error:
                 outcome.append(storage_error(error, "removing a chunk"))
             else:
-                outcome.append(None)
+                outcome.append(cost)
         return outcome
 
     def set_aside(self, digest: bytes, bytes_max: int) -> int:

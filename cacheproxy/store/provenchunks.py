@@ -162,7 +162,7 @@ class ProvenChunks:
         listed = self._same(digest, entry, began)
         if listed:
             self._departures.ask_holders(digest)
-            self._entries.remove(digest)
+            self._entries.remove(digest, freed=0)
             self._meter.inc(CHUNKS_MISSING)
         return listed
 

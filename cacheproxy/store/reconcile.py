@@ -55,7 +55,7 @@ class Reconciler:
             left = failed
             if left:
                 await asyncio.sleep(RETRY_SECONDS)
-        self._ledger.adjust(unknown=-self._ledger.unknown)
+        self._ledger.settle()
 
     async def _directory(self, prefix: int) -> None:
         missing = self._writer.names(Table.CHUNKS, bytes([prefix]))
@@ -77,7 +77,7 @@ class Reconciler:
         for digests in _sliced(list(missing)):
             for digest, there in zip(digests, await self._look(digests), strict=True):
                 if there is None and not self._busy(digest):
-                    self._entries.remove(digest)
+                    self._entries.remove(digest, freed=0)
 
     async def _look(self, digests: list[bytes]) -> list[Found | None]:
         def look() -> list[Found | None]:

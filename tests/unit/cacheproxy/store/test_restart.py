@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cacheproxy.errors import ChunkLostError, ConfigError
+from cacheproxy.errors import ChunkLostError, ConfigError, NoRoomError
 from cacheproxy.metrics import CACHE_BYTES
+from cacheproxy.store import room
 from cacheproxy.store.digest import digest_of
 from cacheproxy.store.layout import Table
+from cacheproxy.store.reconcile import Reconciler
 from contracts.cancelling import cancelled_everywhere
 from harness.store_case import (
     CHUNK,
@@ -24,6 +27,8 @@ from harness.store_case import (
     opened,
     planted,
 )
+
+SMALL = 9 << 20
 
 
 async def test_a_clean_start_knows_everything_at_once(tmp_path: Path) -> None:
@@ -92,6 +97,39 @@ async def test_a_wrong_file_that_the_index_does_not_know_is_replaced(tmp_path: P
             planted(tmp_path, digest_of(chunk(seed))).write_bytes(wrong)
             digest = (await case.put(chunk(seed))).digest
             assert case.path(digest).read_bytes() == await case.read(digest) == chunk(seed)
+        await case.check()
+
+
+async def test_entries_without_files_do_not_make_room_for_files_that_nobody_has_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index rolled back lists what was evicted, and not what came instead."""
+    async with opened(tmp_path, limit=SMALL) as case:
+        await case.reconciled()
+        while case.store._ledger.fits(CHUNK):
+            await case.put(chunk(len(case.files())))
+        listed = await asyncio.to_thread(case.files)
+    for number, digest in enumerate(listed):
+        chunk_path(tmp_path, digest).unlink()
+        data = chunk(1000 + number)
+        planted(tmp_path, digest_of(data)).write_bytes(data)
+    looked, plain = asyncio.Event(), Reconciler._directory
+
+    async def later(self: Reconciler, prefix: int) -> None:
+        await looked.wait()
+        await plain(self, prefix)
+
+    monkeypatch.setattr(Reconciler, "_directory", later)
+    monkeypatch.setattr(room, "WAIT_SECONDS", 0.05)
+    async with opened(tmp_path, limit=SMALL) as case:
+        for number in range(3):
+            with pytest.raises(NoRoomError):
+                await case.put(chunk(2000 + number))
+        assert await asyncio.to_thread(allocated_by_us, tmp_path) <= SMALL
+        looked.set()
+        await case.reconciled()
+        for number in range(3):
+            await case.put(chunk(2000 + number))
         await case.check()
 
 
