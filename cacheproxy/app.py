@@ -12,7 +12,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from cacheproxy.config import Settings
-from cacheproxy.metrics import Meter
+from cacheproxy.meter import Meter
 from cacheproxy.processes.orders import WorkerLink
 from cacheproxy.processes.past import Past
 

@@ -27,7 +27,8 @@ from cacheproxy.core.records import FeedPosition
 from cacheproxy.errors import AccountError, StorageError, UpstreamAnswerError, UpstreamError
 from cacheproxy.fill.gone import GoneImages
 from cacheproxy.headers import Headers
-from cacheproxy.metrics import IMAGE_CHECKS, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import IMAGE_CHECKS
 from cacheproxy.store.recordbook import RecordBook
 from cacheproxy.upstream import Answer
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cacheproxy.core.proof import Identity
-from cacheproxy.metrics import HOT_FILES, LEASES, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import HOT_FILES, LEASES
 
 
 @dataclass(slots=True, eq=False)

@@ -35,7 +35,8 @@ from cacheproxy.errors import ProxyError
 from cacheproxy.fill.fill import Fill
 from cacheproxy.fill.flights import Flights
 from cacheproxy.fill.forgetting import digests_of
-from cacheproxy.metrics import REQUESTS, RESULTS, SERVED_BYTES, START_TIME, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import REQUESTS, RESULTS, SERVED_BYTES, START_TIME
 from cacheproxy.store.chunkstore import ChunkStore
 
 FILLS_TOLD_MAX = 50

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cacheproxy.config import Settings
-from cacheproxy.options import SECTIONS, Section, load
+from cacheproxy.options import load
+from cacheproxy.sections import SECTIONS, Section
 
 LIVE = frozenset({("cache", "image_cache_size"), ("cache", "project_share")})
 

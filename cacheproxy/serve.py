@@ -30,7 +30,8 @@ from cacheproxy.errors import (
 from cacheproxy.fill.source import Headers
 from cacheproxy.hotset import HotFile, HotSet
 from cacheproxy.leftovers import Leftovers
-from cacheproxy.metrics import SERVED_BYTES, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import SERVED_BYTES
 
 IMAGES_MAX = 1024  # remembered proven images
 DIGESTS_PER_HOT_FILE = 4  # remembered digests for each file that the hot set may hold

@@ -25,12 +25,12 @@ from cacheproxy.errors import (
     UpstreamUnreachableError,
 )
 from cacheproxy.headers import Headers, end_to_end, relayed
+from cacheproxy.meter import Meter
 from cacheproxy.metrics import (
     MANIFEST_BYTES,
     PERMISSION_QUESTIONS,
     UPSTREAM_BYTES,
     UPSTREAM_REQUESTS,
-    Meter,
 )
 
 # Past the end of every image, so that no size is needed: stock Glance checks token, visibility,

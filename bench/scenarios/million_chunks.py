@@ -22,7 +22,8 @@ from bench.daemons import Service, catalog, proxy
 from bench.images import MIB, download, part, upload
 from bench.scenario import Options, Report, Scenario, Table
 from cacheproxy.config import CacheSettings
-from cacheproxy.metrics import CACHE_BYTES, Board
+from cacheproxy.meter import Board
+from cacheproxy.metrics import CACHE_BYTES
 from cacheproxy.store.chunkstore import ChunkStore
 from cacheproxy.store.digest import digest_of
 from cacheproxy.store.opening import MARGIN_BYTES

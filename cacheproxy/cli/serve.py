@@ -13,7 +13,7 @@ from cacheproxy import logs, startchecks
 from cacheproxy.cli.manual import DEFAULT_FILE
 from cacheproxy.config import Settings
 from cacheproxy.errors import ConfigError
-from cacheproxy.metrics import Meter
+from cacheproxy.meter import Meter
 from cacheproxy.options import load
 from cacheproxy.processes import listeners
 from cacheproxy.processes.entries import Entries

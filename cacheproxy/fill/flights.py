@@ -22,7 +22,8 @@ from cacheproxy.fill.pins import Pins
 from cacheproxy.fill.ports import FillPorts
 from cacheproxy.fill.published import PublishedManifests
 from cacheproxy.fill.source import Glance
-from cacheproxy.metrics import FILL_DURATION, FLIGHTS, FLIGHTS_JOINED, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import FILL_DURATION, FLIGHTS, FLIGHTS_JOINED
 from cacheproxy.store.chunkstore import ChunkStore
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from cacheproxy.core.manifest import private_id
 from cacheproxy.errors import StorageError
 from cacheproxy.fill.flights import Flights
 from cacheproxy.fill.forgetting import unshared
-from cacheproxy.metrics import IMAGES_FORGOTTEN, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import IMAGES_FORGOTTEN
 from cacheproxy.store.chunkstore import ChunkStore
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from cacheproxy.fill.content import Content
 from cacheproxy.fill.inflight import InFlight
 from cacheproxy.fill.published import PublishedManifests
 from cacheproxy.fill.source import Source
-from cacheproxy.metrics import Meter
+from cacheproxy.meter import Meter
 from cacheproxy.store.chunkstore import ChunkStore
 
 

@@ -42,7 +42,8 @@ from cacheproxy.errors import (
 from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.source import ManifestSource
-from cacheproxy.metrics import MANIFESTS, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import MANIFESTS
 from cacheproxy.store.digest import digest_of
 
 log = logging.getLogger(__name__)

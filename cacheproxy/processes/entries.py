@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cacheproxy.config import Settings
-from cacheproxy.metrics import Meter
+from cacheproxy.meter import Meter
 from cacheproxy.processes.past import Past
 
 

@@ -33,7 +33,7 @@ from cacheproxy.errors import (
 )
 from cacheproxy.fill.source import Headers
 from cacheproxy.hotset import HotFile, HotSet
-from cacheproxy.metrics import Meter
+from cacheproxy.meter import Meter
 from cacheproxy.processes import messages
 from cacheproxy.processes.channel import Channel, ChannelFullError
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.errors import ConfigError, StorageError
-from cacheproxy.metrics import Meter
+from cacheproxy.meter import Meter
 from cacheproxy.processes.past import Past
 from cacheproxy.store.chunkstore import ChunkStore
 from cacheproxy.store.disk import Loss, show_state

@@ -22,7 +22,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from cacheproxy.config import Settings
-from cacheproxy.metrics import CHILD_STARTS, DISK_STATE, START_TIME, Board
+from cacheproxy.meter import Board
+from cacheproxy.metrics import CHILD_STARTS, DISK_STATE, START_TIME
 from cacheproxy.processes.birth import become, fork
 from cacheproxy.processes.entries import Entries
 from cacheproxy.processes.listeners import Listener

@@ -10,7 +10,8 @@ from cacheproxy.core.floors import Floors, Usage
 from cacheproxy.core.health import Fault
 from cacheproxy.core.ledger import BLOCK_BYTES, Ledger
 from cacheproxy.errors import ConfigError
-from cacheproxy.metrics import CACHE_EFFECTIVE_LIMIT_BYTES, CACHE_LIMIT_BYTES, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import CACHE_EFFECTIVE_LIMIT_BYTES, CACHE_LIMIT_BYTES
 from cacheproxy.store.layout import Table
 from cacheproxy.store.place import Space
 from cacheproxy.store.writer import Writer

@@ -28,12 +28,8 @@ from cacheproxy.config import CacheSettings
 from cacheproxy.core.eviction import PINNED
 from cacheproxy.core.ledger import Reservation
 from cacheproxy.errors import PinsFullError, StorageError
-from cacheproxy.metrics import (
-    CACHE_BYTES,
-    PINNED_BYTES,
-    RESERVED_BYTES,
-    Meter,
-)
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import CACHE_BYTES, PINNED_BYTES, RESERVED_BYTES
 from cacheproxy.store.intake import Stored
 from cacheproxy.store.opening import Parts, assemble
 from cacheproxy.store.provenchunks import OpenChunk, ProvenChunks

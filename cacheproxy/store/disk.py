@@ -21,7 +21,8 @@ from cacheproxy.errors import (
     ReadOnlyDiskError,
     StorageError,
 )
-from cacheproxy.metrics import DISK_PROBE_FAILURES, DISK_STATE, DISK_TRANSITIONS, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import DISK_PROBE_FAILURES, DISK_STATE, DISK_TRANSITIONS
 from cacheproxy.store.files import storage_error
 from cacheproxy.store.layout import IndexDamagedError, IndexLostError
 

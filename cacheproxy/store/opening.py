@@ -14,7 +14,7 @@ from cacheproxy.core.adaptive import Adaptive
 from cacheproxy.core.eviction import LeastRecentlyUsed, Policy
 from cacheproxy.core.ledger import BLOCK_BYTES, Ledger
 from cacheproxy.core.proof import Identity, Proofs
-from cacheproxy.metrics import Meter
+from cacheproxy.meter import Meter
 from cacheproxy.store.allowance import Allowance
 from cacheproxy.store.departures import Departures
 from cacheproxy.store.digest import zero_digest

@@ -21,13 +21,13 @@ from typing import Literal, NamedTuple, Self
 
 from cacheproxy.core.budget import Budget
 from cacheproxy.errors import StorageError
+from cacheproxy.meter import Meter
 from cacheproxy.metrics import (
     SCRUB_DAMAGED,
     SCRUB_FINISHED,
     SCRUB_PROGRESS,
     SCRUBBED_BYTES,
     SCRUBBED_CHUNKS,
-    Meter,
 )
 from cacheproxy.store.layout import Key, Table
 from cacheproxy.store.priority import work_last

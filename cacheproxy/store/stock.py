@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cacheproxy.core.eviction import Policy
 from cacheproxy.core.ledger import Ledger
 from cacheproxy.core.proof import Proofs
-from cacheproxy.metrics import Meter
+from cacheproxy.meter import Meter
 from cacheproxy.store.disk import Disk
 from cacheproxy.store.entries import Entries
 from cacheproxy.store.files import ChunkFiles

@@ -16,7 +16,8 @@ from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
-from cacheproxy.metrics import CONNECTIONS, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import CONNECTIONS
 from cacheproxy.web.image_file import REQUEST_ID, RESULT, Handler, ImageFile
 from cacheproxy.web.passthrough import SENT_BYTES
 

@@ -22,7 +22,8 @@ from cacheproxy.chunkread import Piece
 from cacheproxy.connections import STALL_SECONDS_MAX
 from cacheproxy.errors import ProofFailedError, ProxyError, UpstreamAnswerError
 from cacheproxy.headers import Headers
-from cacheproxy.metrics import FILE_REQUESTS, REQUESTS, SERVED_BYTES, TIME_TO_FIRST_BYTE, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import FILE_REQUESTS, REQUESTS, SERVED_BYTES, TIME_TO_FIRST_BYTE
 from cacheproxy.serve import Download, Image, Images
 from cacheproxy.web.errors import error_response, reset, response_for
 from cacheproxy.web.passthrough import SENT_BYTES

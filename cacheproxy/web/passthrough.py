@@ -39,7 +39,8 @@ from cacheproxy.connections import (
 )
 from cacheproxy.errors import UpstreamUnreachableError
 from cacheproxy.headers import Headers, relayed
-from cacheproxy.metrics import PASSTHROUGH_REQUESTS, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import PASSTHROUGH_REQUESTS
 from cacheproxy.upstream import Answer, Upstream
 from cacheproxy.web.errors import error_response, reset
 

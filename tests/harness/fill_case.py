@@ -17,7 +17,8 @@ from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.delivery import Delivery
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
-from cacheproxy.metrics import RESERVED_BYTES, Board
+from cacheproxy.meter import Board
+from cacheproxy.metrics import RESERVED_BYTES
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 from cacheproxy.upstream import Upstream
 from harness.origin import Origin, OriginImage

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from cacheproxy.config import UpstreamSettings
-from cacheproxy.metrics import PASSTHROUGH_REQUESTS, Board
+from cacheproxy.meter import Board
+from cacheproxy.metrics import PASSTHROUGH_REQUESTS
 from cacheproxy.upstream import Upstream
 from cacheproxy.web.passthrough import PassThrough
 from harness.raw_origin import RawOrigin, Script, listener, raw_origin, reset

@@ -16,14 +16,8 @@ import pytest
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.health import State
-from cacheproxy.metrics import (
-    CACHE_BYTES,
-    CACHE_LIMIT_BYTES,
-    RESERVED_BYTES,
-    Board,
-    Counter,
-    Gauge,
-)
+from cacheproxy.meter import Board, Counter, Gauge
+from cacheproxy.metrics import CACHE_BYTES, CACHE_LIMIT_BYTES, RESERVED_BYTES
 from cacheproxy.store.chunkstore import ChunkStore, Stored
 
 KIB = 1 << 10

@@ -23,7 +23,8 @@ from typing import Any
 
 import psutil
 
-from cacheproxy.metrics import EQUATIONS, RESULTS, Histogram, Labels, Metric
+from cacheproxy.meter import Histogram, Labels, Metric
+from cacheproxy.metrics import EQUATIONS, RESULTS
 from harness.downloads import Clients, clients
 from harness.node import LIMIT_BYTES, Node, async_node
 from harness.origin import Origin, origin

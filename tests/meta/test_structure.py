@@ -14,14 +14,18 @@ REPOSITORY = Path(__file__).parents[2]
 OURS = ("cacheproxy", "backends", "registry")
 
 VOCABULARY = ("backends.spans", "backends.errors", "backends.location", "backends.manifest")
-NOUNS = ("cacheproxy.errors", "cacheproxy.config", "cacheproxy.metrics", "cacheproxy.logs")
+NOUNS = (
+    *("cacheproxy.errors", "cacheproxy.config", "cacheproxy.logs"),
+    *("cacheproxy.meter", "cacheproxy.metrics"),
+)
 
 # What each part may import of ours, beside itself; the longest name that matches decides.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "backends": (),
     "cacheproxy.errors": (),
     "cacheproxy.config": ("cacheproxy.errors", *VOCABULARY),
-    "cacheproxy.metrics": ("cacheproxy.errors",),
+    "cacheproxy.meter": (),
+    "cacheproxy.metrics": ("cacheproxy.meter",),
     "cacheproxy.logs": ("cacheproxy.errors",),
     "cacheproxy.admin": ("cacheproxy.errors",),
     "cacheproxy.cli": (

@@ -21,7 +21,8 @@ import uvloop
 from cacheproxy import logs
 from cacheproxy.config import CacheSettings, MetricsSettings, Settings, UpstreamSettings
 from cacheproxy.errors import ConfigError
-from cacheproxy.metrics import CONNECTIONS, Meter
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import CONNECTIONS
 from cacheproxy.processes import listeners
 from cacheproxy.processes.channel import Channel
 from cacheproxy.processes.control import Control

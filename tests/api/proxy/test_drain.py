@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from cacheproxy.metrics import Board
+from cacheproxy.meter import Board
 from cacheproxy.web.front import Door
 
 HEAD = b"PUT /v2/images/i/file HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"

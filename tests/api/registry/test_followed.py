@@ -16,7 +16,7 @@ from cacheproxy.config import ServiceUserSettings
 from cacheproxy.core.records import FeedPosition, ImageRecord
 from cacheproxy.fill.gone import GoneImages
 from cacheproxy.follower import Follower
-from cacheproxy.metrics import Board
+from cacheproxy.meter import Board
 from cacheproxy.store.recordbook import RecordBook
 from registry.app import renew_changes
 

@@ -12,7 +12,8 @@ from cacheproxy import options
 from cacheproxy.config import MIB, CacheSettings, MetricsSettings, Settings, UpstreamSettings
 from cacheproxy.errors import ConfigError
 from cacheproxy.kinds import Secret
-from cacheproxy.options import SECTIONS, load, sample
+from cacheproxy.options import load, sample
+from cacheproxy.sections import SECTIONS
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -22,7 +22,7 @@ from cacheproxy.errors import UpstreamUnreachableError
 from cacheproxy.fill.gone import GoneImages
 from cacheproxy.follower import Follower
 from cacheproxy.headers import Headers
-from cacheproxy.metrics import Board
+from cacheproxy.meter import Board
 from cacheproxy.store.recordbook import RecordBook
 
 RECORD = ImageRecord(1, None, None, None, "content")

@@ -9,7 +9,8 @@ import pytest
 
 from cacheproxy.core.proof import Identity
 from cacheproxy.hotset import HotFile, HotSet
-from cacheproxy.metrics import HOT_FILES, LEASES, Board
+from cacheproxy.meter import Board
+from cacheproxy.metrics import HOT_FILES, LEASES
 
 
 class Case:

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cacheproxy import metrics
-from cacheproxy.metrics import Board, Counter, Equation, Gauge, Histogram, Term
+from cacheproxy.meter import Board, Counter, Equation, Gauge, Histogram, Metric, Term
 
 
 def printed(board: Board) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -66,7 +66,7 @@ def test_each_cell_belongs_to_one_metric() -> None:
     """Counting 1, 2, 3… into every cell and reading the same back shows that none overlaps."""
     board = Board.create(2)
     meter = board.meter(1)
-    wanted: dict[tuple[metrics.Metric, tuple[str, ...]], float] = {}
+    wanted: dict[tuple[Metric, tuple[str, ...]], float] = {}
     for metric in metrics.METRICS:
         for labels in metric.cells:
             amount = float(len(wanted) + 1)

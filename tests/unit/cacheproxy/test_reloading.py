@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from cacheproxy.errors import ConfigError
-from cacheproxy.options import SECTIONS, load
+from cacheproxy.options import load
 from cacheproxy.reloading import LIVE, reread
+from cacheproxy.sections import SECTIONS
 
 BEFORE = """
 [upstream]

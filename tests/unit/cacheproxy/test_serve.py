@@ -21,7 +21,8 @@ from cacheproxy.core.proof import Identity
 from cacheproxy.errors import KeeperError, ProofFailedError
 from cacheproxy.fill.source import Headers
 from cacheproxy.hotset import HotFile, HotSet
-from cacheproxy.metrics import LEASES, Board
+from cacheproxy.meter import Board
+from cacheproxy.metrics import LEASES
 from cacheproxy.serve import Description, Image, Images
 from cacheproxy.store.digest import DIGEST_BYTES, digest_of
 

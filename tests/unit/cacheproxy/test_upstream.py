@@ -19,12 +19,12 @@ from cacheproxy.errors import (
     UpstreamLiesError,
     UpstreamUnreachableError,
 )
+from cacheproxy.meter import Board
 from cacheproxy.metrics import (
     MANIFEST_BYTES,
     PERMISSION_QUESTIONS,
     UPSTREAM_BYTES,
     UPSTREAM_REQUESTS,
-    Board,
 )
 from cacheproxy.upstream import Upstream
 from harness.raw_origin import Peer, RawOrigin, Script, always, listener, raw_origin
