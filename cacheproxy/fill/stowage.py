@@ -9,7 +9,6 @@ from functools import partial
 
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.ledger import allocated
-from cacheproxy.core.manifest import content_id, private_id
 from cacheproxy.errors import (
     InvalidChunkError,
     NoRoomError,
@@ -22,13 +21,11 @@ from cacheproxy.fill.leg import Leg
 from cacheproxy.fill.ports import FillPorts
 from cacheproxy.fill.wanted import Wanted
 from cacheproxy.store.chunkstore import Reservation, Stored
-from cacheproxy.store.digest import digest_of
 
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_CHUNKS = 64
 DISK_SECONDS_MAX = 30.0  # the longest wait for the disk to take one chunk
-_GROUP_BYTES = 4
 WRONG_CHUNKS_MAX = 3  # of a proven content, in one leg: then it is not worth its bytes
 
 
@@ -53,7 +50,6 @@ class Stowage:
         self._protected: dict[int, bytes] = {}
         self._fresh: set[bytes] = set()
         self._learnt = 0
-        self._group = _group(content_id(facts) or private_id(facts.image_id))
 
     def __repr__(self) -> str:
         return f"<Stowage of {self._content.key}: {len(self._fresh)} new>"
@@ -167,10 +163,8 @@ class Stowage:
 
     async def _put(self, data: memoryview, reservation: Reservation, known: bytes | None) -> Stored:
         store = self._ports.store
-        # One lost chunk of a source without ranges costs all of it: the store weighs them together.
-        group = self._group if self._content.ranged is False else 0
         pinned = self._ports.pinned(self._facts, self._content)
-        put = partial(store.put, data, sealed_by=known, group=group, pinned=pinned)
+        put = partial(store.put, data, sealed_by=known, pinned=pinned)
         async with asyncio.timeout(DISK_SECONDS_MAX):
             try:
                 return await put(reservation=reservation)
@@ -181,8 +175,3 @@ class Stowage:
                     return await put(reservation=reservation)
                 finally:
                     reservation.close()
-
-
-def _group(content: str) -> int:
-    """Number a content for the store, not zero: the same before and after its proof."""
-    return int.from_bytes(digest_of(content.encode())[:_GROUP_BYTES]) or 1

@@ -167,21 +167,19 @@ class ChunkStore(RecordBook, ProvenChunks):
         *,
         reservation: Reservation,
         sealed_by: bytes | None = None,
-        group: int = 0,
         pinned: bool = False,
     ) -> Stored:
         """Store a chunk, once, under its digest, with room from the reservation.
 
-        It is charged to the reservation's owner.  `group` tells which content it belongs to, where
-        that one's source has no ranges, so that one lost chunk costs all of it; else 0.
-        `pinned`: it is to stay, as far as there is room for that (see `pin`).
+        It is charged to the reservation's owner.  `pinned`: it is to stay, as far as there is room
+        for that (see `pin`).
         `sealed_by` is the digest that it must have, if that is known: `InvalidChunkError` where it
         has not.  `NoRoomError` if the reservation is used up; `DiskFullError`, `StorageError` from
         the disk.  After any failure, and after a cancellation, nothing is left behind.
         The data must not change until this returns.
         """
         return await self._intake.put(
-            data, reservation=reservation, sealed_by=sealed_by, group=group, pinned=pinned
+            data, reservation=reservation, sealed_by=sealed_by, pinned=pinned
         )
 
     async def drop(self, digests: Iterable[bytes]) -> None:

@@ -39,7 +39,6 @@ class Newcomer:
 
     size: int
     owner: int = NOBODY
-    group: int = 0
     pinned: bool = False
 
 
@@ -83,7 +82,7 @@ class Entries:
         place = self._policy.admit(digest, cost, stamp)
         if new.pinned and self._ledger.pinned + cost <= self._ledger.pinned_max:
             place = Place(PINNED, stamp)
-        self._write(digest, None, ChunkEntry(new.size, cost, place, new.owner, new.group))
+        self._write(digest, None, ChunkEntry(new.size, cost, place, new.owner))
         self._arrived += 1
         if self._arrived * TURN_SHARE >= self.census.total.chunks:
             # Late news of uses must not be old news to a cache that changes fast.

@@ -81,7 +81,6 @@ class Intake:
         *,
         reservation: Reservation,
         sealed_by: bytes | None,
-        group: int,
         pinned: bool,
     ) -> Stored:
         """Store a chunk; see `ChunkStore.put`."""
@@ -108,7 +107,7 @@ class Intake:
             if not done:
                 raise StorageError("another writer of the same chunk hangs")
         # No `await` since the look: this is the only one that stores the chunk now.
-        new = Newcomer(size, reservation.owner, group, pinned)
+        new = Newcomer(size, reservation.owner, pinned)
         await self._store(digest, new, data, reservation)
         return Stored(digest, size, new=True, zero=False)
 

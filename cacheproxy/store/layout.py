@@ -35,7 +35,7 @@ SCHEMA = 2
 KEY_BYTES_MAX = 480  # LMDB takes 511
 NOBODY = 0  # the owner of chunks that are charged to no project
 
-_ENTRY = struct.Struct("<BIIBBQII")
+_ENTRY = struct.Struct("<BIIBBQI4x")
 _ENTRY_1 = struct.Struct("<BIIBBQ")
 _STATE = struct.Struct("<BQ?")
 _SUM = struct.Struct("<BQQ")
@@ -88,28 +88,27 @@ class ChunkEntry(NamedTuple):
     cost: int  # bytes on disk
     place: Place
     owner: int = NOBODY  # the project that it is charged to: whose fill stored it first
-    group: int = 0  # of a content whose source has no ranges: a lost chunk costs all of it; else 0
 
     def pack(self) -> bytes:
         """Return the bytes that the index keeps."""
         queue, stamp, hits = self.place
         blocks = self.cost // _BLOCK
-        return _ENTRY.pack(2, self.size, blocks, queue, hits, stamp, self.owner, self.group)
+        return _ENTRY.pack(2, self.size, blocks, queue, hits, stamp, self.owner)
 
     @classmethod
     def unpack(cls, packed: bytes) -> Self:
         """Read what `pack` wrote, in any schema; `IndexDamagedError` for anything else."""
-        owner = group = 0
+        owner = NOBODY
         try:
             if packed[:1] == b"\1":
                 version, size, blocks, queue, hits, stamp = _ENTRY_1.unpack(packed)
             else:
-                version, size, blocks, queue, hits, stamp, owner, group = _ENTRY.unpack(packed)
+                version, size, blocks, queue, hits, stamp, owner = _ENTRY.unpack(packed)
         except struct.error as error:
             raise IndexDamagedError("a chunk's entry cannot be read") from error
         if version not in (1, 2):
             raise IndexDamagedError(f"a chunk's entry is of version {version}")
-        return cls(size, blocks * _BLOCK, Place(queue, stamp, hits), owner, group)
+        return cls(size, blocks * _BLOCK, Place(queue, stamp, hits), owner)
 
 
 class State(NamedTuple):

@@ -104,7 +104,7 @@ class WholeStoreMachine(RuleBasedStateMachine):
 
     # --- putting ----------------------------------------------------------------------------------
 
-    async def put_one(self, number: int, owner: str | None, group: int, *, pinned: bool) -> None:
+    async def put_one(self, number: int, owner: str | None, *, pinned: bool) -> None:
         """Reserve and put; whatever goes wrong, nothing stays reserved."""
         store, data = self.case.store, CHUNKS[number]
         try:
@@ -112,15 +112,15 @@ class WholeStoreMachine(RuleBasedStateMachine):
         except (NoRoomError, NeverFitsError):
             return
         try:
-            stored = await store.put(data, reservation=reservation, group=group, pinned=pinned)
+            stored = await store.put(data, reservation=reservation, pinned=pinned)
             assert stored.digest == DIGESTS[number]
         finally:
             reservation.close()
 
-    @rule(number=numbers, owner=owners, group=st.integers(0, 2))
-    def put(self, number: int, owner: str | None, group: int) -> None:
+    @rule(number=numbers, owner=owners)
+    def put(self, number: int, owner: str | None) -> None:
         self.may_go = True
-        self.run(self.put_one(number, owner, group, pinned=False))
+        self.run(self.put_one(number, owner, pinned=False))
         if not self.kept and not self.pinned:
             assert self.has(number)
 
@@ -128,7 +128,7 @@ class WholeStoreMachine(RuleBasedStateMachine):
     @rule(number=numbers)
     def put_pinned(self, number: int) -> None:
         self.may_go = True
-        self.run(self.put_one(number, None, 0, pinned=True))
+        self.run(self.put_one(number, None, pinned=True))
         self.look_at_pins()
 
     @rule(chosen=some_numbers, turns=st.integers(0, 60), cancelled=st.sets(st.integers(0, 4)))
@@ -137,8 +137,7 @@ class WholeStoreMachine(RuleBasedStateMachine):
 
         async def rushing() -> None:
             tasks = [
-                asyncio.create_task(self.put_one(number, "one", 0, pinned=False))
-                for number in chosen
+                asyncio.create_task(self.put_one(number, "one", pinned=False)) for number in chosen
             ]
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -359,7 +358,7 @@ class WholeStoreMachine(RuleBasedStateMachine):
             for _ in fds:
                 self.call(self.case.store.hold, DIGESTS[number], holder)
         for number in hasty:
-            self.run(self.put_one(number, None, 0, pinned=False))
+            self.run(self.put_one(number, None, pinned=False))
             self.look_at_the_limit()
         self.run(self.case.reconciled())
         self.touched_by_us.clear()

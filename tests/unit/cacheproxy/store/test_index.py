@@ -41,7 +41,7 @@ def name(number: int) -> bytes:
 
 def chunks(places: dict[int, Place], cost: int = 4096, owner: int = 0) -> Changes:
     return {
-        Key(Table.CHUNKS, name(number)): ChunkEntry(100, cost, place, owner, 7).pack()
+        Key(Table.CHUNKS, name(number)): ChunkEntry(100, cost, place, owner).pack()
         for number, place in places.items()
     }
 
@@ -170,7 +170,7 @@ def test_it_is_all_there_again(tmp_path: Path) -> None:
         assert State.unpack(index.get(STATE)) == State(5, clean=True)
         packed = index.get(Key(Table.CHUNKS, name(1)))
         assert packed is not None
-        assert ChunkEntry.unpack(packed) == ChunkEntry(100, 4096, Place(0, 1, 2), 0, 7)
+        assert ChunkEntry.unpack(packed) == ChunkEntry(100, 4096, Place(0, 1, 2), 0)
     finally:
         index.close()
 

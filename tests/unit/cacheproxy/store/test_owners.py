@@ -10,10 +10,10 @@ from cacheproxy.store.layout import NOBODY, Table
 from harness.store_case import CHUNK, StoreCase, chunk, opened
 
 
-async def put(case: StoreCase, seed: int, owner: str | None, group: int = 0) -> bytes:
+async def put(case: StoreCase, seed: int, owner: str | None) -> bytes:
     reservation = await case.store.reserve(CHUNK, owner)
     try:
-        stored = await case.store.put(chunk(seed), reservation=reservation, group=group)
+        stored = await case.store.put(chunk(seed), reservation=reservation)
     finally:
         reservation.close()
     return stored.digest
@@ -26,15 +26,15 @@ def charged(case: StoreCase) -> list[tuple[int, int]]:
 
 
 async def test_whose_fill_stored_a_chunk_first_is_charged(case: StoreCase) -> None:
-    shared = await put(case, 1, "a", group=7)
+    shared = await put(case, 1, "a")
     await put(case, 2, "a")
-    assert await put(case, 1, "b", group=8) == shared
+    assert await put(case, 1, "b") == shared
     await put(case, 3, "b")
     await put(case, 4, None)
     assert charged(case) == [(1, 2), (2, 1)]
     entry = case.store._entries.get(shared)
     assert entry is not None
-    assert (entry.owner, entry.group) == (1, 7)
+    assert entry.owner == 1
     await case.store.drop([shared])
     assert charged(case) == [(1, 1), (2, 1)]
     await put(case, 1, "b")
