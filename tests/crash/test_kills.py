@@ -122,7 +122,7 @@ async def test_every_step_is_met(tmp_path: Path) -> None:
         async with scene(place, limit_bytes=limit) as made:
             await made.warm_up()
             await made.start()
-            working: tuple[Group, ...] = ("fill", "quarantine", "stop")
+            working: tuple[Group, ...] = ("fill", "publish", "pin", "forget", "quarantine", "stop")
             for group in working if limit == ROOMY else ("evict",):
                 await made.work(group)
             await made.stop()

@@ -19,14 +19,19 @@ import os
 import random
 import signal
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 from backends.spans import Span
 from cacheproxy.store.digest import digest_of
+from cacheproxy.store.pintext import unpack
+from cacheproxy.store.tree import PINS
+from harness.commands import Commands
 from harness.downloads import Clients, Download, clients
+from harness.http import ask
 from harness.index_file import downgrade, forget_scrub
 from harness.inject.steering import Steering
 from harness.node import Node, async_node
@@ -71,6 +76,9 @@ class Scene:
     liars: set[str] = field(default_factory=set)  # images that do not match their hash
     lost: list[Download] = field(default_factory=list)  # those that did not get all they asked for
     held: list[Hold] = field(default_factory=list)  # where the origin waits until the next start
+    pinned: dict[str, bool] = field(
+        default_factory=dict
+    )  # by image: what was answered with success
     served: int = 0
     _stack: AsyncExitStack | None = None
     _node: Node | None = None
@@ -91,6 +99,11 @@ class Scene:
         """Return the running program."""
         assert self._node is not None
         return self._node
+
+    @property
+    def commands(self) -> Commands:
+        """Return its command line."""
+        return Commands(self.directory / "cacheproxy.conf")
 
     @property
     def ask(self) -> Clients:
@@ -245,6 +258,12 @@ class Scene:
                 jobs = [self.fetch(image) for image in self.warm for _ in range(2)]
             case "stop":
                 jobs = [*self._mixture(), self._half()]
+            case "publish":
+                jobs = [*self._published(), *self._mixture()]
+            case "pin":
+                jobs = [self._pin(), *self._mixture()]
+            case "forget":
+                jobs = [*(self._delete() for _ in range(2)), *self._mixture()]
             case _:
                 jobs = self._mixture()
         await asyncio.gather(*jobs)
@@ -277,6 +296,32 @@ class Scene:
         await reader.leave()
         assert self.images[image.id].startswith(reader.data)
         self.held.append(hold)
+
+    def _published(self) -> list[Coroutine[Any, Any, object]]:
+        """Images whose manifests are published: new ones, and one that shares chunks."""
+        first = self.fresh()
+        images = [self.add(data) for data in (first, first[: 3 * CHUNK] + self.fresh(), first)]
+        for image in images:
+            image.publish(CHUNK)
+        return [self.fetch(i, span) for i in images for span in (None, self.span(i))]
+
+    async def _pin(self) -> None:
+        """Pin a warm image, and let go of another."""
+        pinned, freed = self.chance.sample(self.warm, 2)
+        for command, image in (("pin", pinned), ("unpin", freed)):
+            self.pinned.pop(image.id, None)
+            done = await self.commands.end(command, image.id)
+            if done.code == 0:
+                self.pinned[image.id] = command == "pin"
+
+    async def _delete(self) -> None:
+        """Fetch an image that shares chunks with a warm one, and delete it through the node."""
+        image = self.add(self.images[self.warm[0].id][: 2 * CHUNK] + self.fresh())
+        await self.fetch(image)
+        del self.images[image.id]
+        url = f"{self.node.url}/v2/images/{image.id}"
+        with suppress(OSError, HTTPException):  # the worker may be the victim
+            await asyncio.to_thread(ask, "DELETE", url)
 
     def _crowd(self) -> list[Coroutine[Any, Any, object]]:
         """More than there is room for, while a slow reader keeps what it reads."""
@@ -358,8 +403,15 @@ class Scene:
             await asyncio.gather(self.fetch(image), self.fetch(image, self.span(image)))
         assert not self.lost, self.lost
         await self.settled()
+        self._check_pins()
         if self.survey is not None:
             self.survey.check(self.limit_bytes)
+
+    def _check_pins(self) -> None:
+        """What the operator was promised still stands."""
+        kept = unpack((self.cache / PINS).read_bytes()).images if self.pinned else {}
+        for image_id, pinned in self.pinned.items():
+            assert (image_id in kept) == pinned, f"{image_id}: promised {pinned}, {kept}"
 
     async def settled(self) -> None:
         """Wait until nothing is in progress, and the ledger says what the disk has."""

@@ -11,10 +11,13 @@ from harness.inject.steering import Action, Moment
 # What a test has to do so that the steps of a group are met; see harness/scene.py.
 Group = Literal[
     "fill",
+    "publish",
     "link",
     "index",
     "evict",
     "quarantine",
+    "pin",
+    "forget",
     "send",
     "start",
     "migrate",
@@ -39,6 +42,14 @@ STEPS: dict[Group, tuple[str, ...]] = {
         f"{FILL}.content:Content.promote",
         f"{FILL}.content:Content.discard",
         f"{FILL}.content:Contents.bind",
+    ),
+    # From a record that names a manifest to an image bound to it.
+    "publish": (
+        f"{FILL}.published:PublishedManifests._adopt",
+        f"{FILL}.published:PublishedManifests._bring",
+        f"{FILL}.content:Contents.publish",
+        f"{FILL}.pages:ManifestPages.publish",
+        f"{FILL}.pages:ManifestPages.put",
     ),
     # From a chunk in memory to a file with its name and its place in the ledger.
     "link": (
@@ -78,6 +89,21 @@ STEPS: dict[Group, tuple[str, ...]] = {
         f"{STORE}.quarantine:Quarantine.take",
         f"{STORE}.quarantine:Quarantine.trim",
         f"{STORE}.departures:Departures._expelled",
+    ),
+    # From the operator's word to the file and the chunks that keep it.
+    "pin": (
+        f"{STORE}.pinlist:PinList._write",
+        f"{STORE}.pinfile:PinFile.replace",
+        f"{STORE}.pinlist:PinList._written",
+        f"{FILL}.pins:Pins._take_in",
+        f"{FILL}.pins:Pins._let_out",
+    ),
+    # From a delete that passed through to records and chunks being gone.
+    "forget": (
+        f"{FILL}.gone:GoneImages._forget",
+        f"{STORE}.chunkstore:ChunkStore.drop",
+        f"{FILL}.pages:ManifestPages.forget",
+        f"{STORE}.chunkstore:ChunkStore.forget_image",
     ),
     # A worker, from the request to the last lease given back.
     "send": (
