@@ -44,6 +44,7 @@ RECORD_BYTES_MAX = 4 << 20  # the longest image record: Glance's quotas allow fa
 class Answer:
     """An upstream's answer: its head, and its body as it arrives."""
 
+    base: str  # the URL of the upstream that gave it, without a slash at its end
     status: int
     reason: str
     headers: Headers  # without hop-by-hop fields
@@ -135,6 +136,7 @@ class Upstream:
                 )
             try:
                 yield Answer(
+                    self._base,
                     response.status,
                     response.reason or "",
                     relayed(list(response.headers.items())),

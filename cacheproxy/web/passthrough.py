@@ -1,9 +1,10 @@
 """Everything that is not the cache's: streamed to the upstream and back as it stands.
 
 What changes on the way: the hop-by-hop fields of RFC 9110 section 7.6.1 end here, `Host` is the
-upstream's own, framing (chunks, `Expect`) is each connection's own.  Path, query, tokens, ids,
-codings, links and statuses are not touched, and no body is held in memory: each side is read only
-as fast as the other takes it.
+upstream's own, framing (chunks, `Expect`) is each connection's own, and links on the upstream's
+`Host` are turned to the client's (`links.py`).  Path, query, tokens, ids, codings and statuses are
+not touched, and no body but Glance's list of versions is held in memory: each side is read only as
+fast as the other takes it.
 
 Rules:
 
@@ -39,6 +40,7 @@ from cacheproxy.connections import (
 )
 from cacheproxy.errors import UpstreamUnreachableError
 from cacheproxy.headers import Headers, relayed
+from cacheproxy.links import VERSIONS_BYTES_MAX, lists_versions, location, versions
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import PASSTHROUGH_REQUESTS
 from cacheproxy.upstream import Answer, Upstream
@@ -50,7 +52,7 @@ SENT_BYTES = web.RequestKey("relayed_bytes", int)
 CLIENT_GONE = 499  # nginx's word, for logs and metrics only: the client left before its answer
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
-_ABSOLUTE_FORM = re.compile(r"https?://[^/?#]+", re.ASCII | re.IGNORECASE)
+_ABSOLUTE_FORM = re.compile(r"https?://([^/?#]+)", re.ASCII | re.IGNORECASE)
 # Lenient, because a purge too many costs one question: any prefix, also /v2.9 or none.
 _IMAGE_PATH = re.compile(r"/images/+([^/]+)")
 _IMAGE = re.compile(
@@ -172,9 +174,8 @@ class _Passage:
         """Send an answer on, as it comes."""
         self.answered = True
         request = self.request
-        response = _Relayed(
-            status=answer.status, reason=answer.reason, headers=CIMultiDict(answer.headers)
-        )
+        headers, begun = await self._linked(answer)
+        response = _Relayed(status=answer.status, reason=answer.reason, headers=headers)
         unframed = request.version < HttpVersion11 and response.content_length is None
         if unframed or not request.content.at_eof():
             response.force_close()
@@ -184,7 +185,8 @@ class _Passage:
             return self.own(502, "the image service sent a malformed answer")
         self.status = answer.status
         try:
-            while piece := await answer.piece():
+            while piece := begun or await answer.piece():
+                begun = b""
                 async with asyncio.timeout(STALL_SECONDS_MAX):
                     await response.write(piece)
                 request[SENT_BYTES] += len(piece)
@@ -194,6 +196,30 @@ class _Passage:
         except ConnectionError:
             pass  # the client left: the server knows
         return response
+
+    async def _linked(self, answer: Answer) -> tuple[CIMultiDict[str], bytes]:
+        """Return an answer's fields, and what was read of its body, with links for this client."""
+        client = _reached(self.request)
+        if client is None:
+            return CIMultiDict(answer.headers), b""
+        headers = CIMultiDict(
+            (name, location(value, answer.base, client) if name.lower() == "location" else value)
+            for name, value in answer.headers
+        )
+        if not lists_versions(_target(self.request) or "", answer.status):
+            return headers, b""
+        if self.request.method == "HEAD":
+            headers.popall("Content-Length", None)  # of a document with other links
+            return headers, b""
+        begun = b""
+        while piece := await answer.piece():
+            begun += piece
+            if len(begun) > VERSIONS_BYTES_MAX:
+                return headers, begun  # it is something else
+        begun = versions(begun, client)
+        if "Content-Length" in headers:
+            headers["Content-Length"] = str(len(begun))
+        return headers, begun
 
     def failed(self, error: UpstreamUnreachableError) -> web.StreamResponse:
         """Answer without an answer."""
@@ -238,6 +264,13 @@ def _target(request: web.BaseRequest) -> str | None:
         raw = raw[absolute.end() :]
         raw = raw if raw.startswith("/") else f"/{raw}"
     return raw if raw.startswith("/") else None
+
+
+def _reached(request: web.BaseRequest) -> str | None:
+    """Return the base URL by which the client reached us; None: it did not say."""
+    absolute = _ABSOLUTE_FORM.match(request.raw_path)
+    host = absolute[1] if absolute else request.headers.get("Host")
+    return f"{request.scheme}://{host}" if host else None
 
 
 def _changed_image(method: str, target: str) -> str | None:
