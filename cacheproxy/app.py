@@ -144,6 +144,7 @@ async def _admin(
 async def _worker(
     settings: Settings, number: int, control_socket: socket.socket, meter: Meter
 ) -> int:
+    from cacheproxy.asking import Asking
     from cacheproxy.bypass import Bypass
     from cacheproxy.permission import Permissions
     from cacheproxy.processes.link import KeeperLink
@@ -156,7 +157,7 @@ async def _worker(
 
     cache = settings.cache
     upstream = Upstream(settings.upstream, meter)
-    permissions = Permissions(upstream, settings.upstream)
+    permissions = Permissions(Asking(upstream), settings.upstream, meter)
     link = KeeperLink(cache, meter)
     bypass = Bypass(upstream, cache.bypass_rereads_max)
     images = Images(link, upstream, bypass, cache, meter)

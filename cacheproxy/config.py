@@ -19,7 +19,14 @@ class UpstreamSettings:
     read_timeout_seconds: float = 60.0  # the longest silence in the middle of an answer
     permission_seconds: float = 10.0  # how long an "allowed" is believed
     permission_entries_max: int = 65_536
+    on_upstream_failure: Literal["refuse", "serve-recently-allowed"] = "refuse"
+    recently_allowed_seconds: float = 900.0  # from an "allowed", for serve-recently-allowed
     gone_poll_seconds: float = 21_600.0  # between two looks for images that are gone; 0: never
+
+    @property
+    def serves_recently_allowed(self) -> bool:
+        """Whether those who were allowed recently go on while the upstream is silent."""
+        return self.on_upstream_failure == "serve-recently-allowed"
 
 
 @dataclass(frozen=True, slots=True)

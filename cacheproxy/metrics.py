@@ -43,6 +43,10 @@ PERMISSION_QUESTIONS = Counter(
     "cacheproxy_permission_questions_total",
     "Questions to the upstream whether a caller may download an image.",
 )
+RECENTLY_ALLOWED = Counter(
+    "cacheproxy_recently_allowed_total",
+    "How often a caller went on because the upstream did not answer and had allowed it recently.",
+)
 SERVED_BYTES = Counter(
     "cacheproxy_served_bytes_total",
     "Image data sent to clients: verified from the disk, as a fill landed it, or uncached.",

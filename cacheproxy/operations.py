@@ -24,6 +24,7 @@ from cacheproxy.checking import Checking
 from cacheproxy.cleanup import Cleanup
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.judgement import REFUSALS, Word
 from cacheproxy.errors import (
     DistrustedError,
     FillFailedError,
@@ -51,8 +52,8 @@ class ImageSource(Protocol):
     async def show(self, image_id: str, headers: Sequence[tuple[str, str]]) -> ImageFacts | None:
         """Return the record of an active image, None if there is none to be had."""
 
-    async def may_download(self, image_id: str, headers: Sequence[tuple[str, str]]) -> int | None:
-        """Return the status of the question whether one may download it; None: unreachable."""
+    async def may_download(self, image_id: str, headers: Sequence[tuple[str, str]]) -> Word | None:
+        """Return the answer to the question whether one may download it; None: unreachable."""
 
 
 class OwnAccount(Protocol):
@@ -243,11 +244,11 @@ class Operations:
         return (await self.inspection.chunk_map(known)).present_bytes
 
     async def _why_not(self, image_id: str, right: _Right) -> str:
-        status = await self._source.may_download(image_id, right.headers)
-        if status is None:
+        word = await self._source.may_download(image_id, right.headers)
+        if word is None:
             return "the upstream cannot be reached"
-        if status in (401, 403, 404):
-            return f"the upstream answers {status} (asked {right.told})"
+        if word.status in REFUSALS:
+            return f"the upstream answers {word.status} (asked {right.told})"
         return f"the upstream shows no active image of a known size (asked {right.told})"
 
 

@@ -4,12 +4,14 @@ Every request is decided by the upstream's own policy for the caller's own crede
 
 1. A belief belongs to one image and to one set of request headers: all that the question carried,
    but for those in `HARMLESS`.  The headers themselves are not kept, only their HMAC.
-2. Only a plain yes (416) is believed, counted from the moment of asking.  A 200 (an upstream that
-   ignores ranges) is a yes for those who wait for it.  Anything else, silence too, is a no that
-   is not remembered: the client's own request then gets the upstream's own answer.
+2. Only a plain yes is believed, counted from the moment of asking.  An upstream that ignores ranges
+   says yes to those who wait for it.  Anything else, silence too, is a no that is not remembered:
+   the client's own request then gets the upstream's own answer.  A refusal erases what was believed.
 3. Equal questions at the same time are asked once.  The question belongs to this object, not to
    the request that caused it, and ends within the upstream client's timeouts.
 4. After a purge nothing that was asked before it is believed, or joined.
+5. With `on_upstream_failure = serve-recently-allowed` whoever was allowed within the window goes on
+   while the upstream is silent, and waits for it no longer than `PATIENCE_SECONDS` a question.
 
 All state changes in plain functions, never across an await.
 """
@@ -20,17 +22,20 @@ import asyncio
 import hmac
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from cacheproxy.config import UpstreamSettings
+from cacheproxy.core.beliefs import Beliefs
+from cacheproxy.core.judgement import Verdict
 from cacheproxy.headers import Headers, end_to_end
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import RECENTLY_ALLOWED
 
-YES = 416  # the answer to an unsatisfiable range
-YES_WITHOUT_RANGES = 200
 SECRET_BYTES = 32
+# How long who was allowed recently waits for an upstream that says nothing.  qemu gives up after 5 s.
+PATIENCE_SECONDS = 3.0
 
 # Names that differ from request to request of one caller and that no Glance decides by: request
 # ids and tracing (OpenStack, W3C, OSProfiler).  Closed: whatever is not here makes another key.
@@ -49,16 +54,10 @@ HARMLESS = frozenset(
 
 
 class Asks(Protocol):
-    """What this needs of the upstream client."""
+    """Asks the upstream."""
 
-    async def may_download(self, image_id: str, headers: Headers) -> int | None:
-        """Return the status of the question; None: no answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Belief:
-    image_id: str
-    until: float
+    async def may_download(self, image_id: str, headers: Headers) -> Verdict:
+        """Tell what it says to the sender of these headers."""
 
 
 @dataclass(eq=False, slots=True)
@@ -73,18 +72,21 @@ class Permissions:
 
     def __init__(
         self,
-        upstream: Asks,
+        asking: Asks,
         settings: UpstreamSettings,
+        meter: Meter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._upstream = upstream
+        self._asking = asking
         self._url = settings.url
-        self._seconds = settings.permission_seconds
-        self._entries_max = settings.permission_entries_max
+        self._beliefs = Beliefs(
+            settings.permission_seconds,
+            settings.recently_allowed_seconds if settings.serves_recently_allowed else 0.0,
+            settings.permission_entries_max,
+        )
+        self._meter = meter
         self._clock = clock
         self._secret = secrets.token_bytes(SECRET_BYTES)
-        self._beliefs: OrderedDict[bytes, _Belief] = OrderedDict()  # the longest unused first
-        self._images: dict[str, set[bytes]] = {}  # the keys of each image's beliefs
         self._questions: dict[bytes, _Question] = {}  # that may be joined
         self._tasks: set[asyncio.Task[bool]] = set()  # theirs, and those from before a purge
 
@@ -94,23 +96,27 @@ class Permissions:
     async def allowed(self, image_id: str, headers: Headers) -> bool:
         """Tell whether the upstream lets the sender of these headers download this image now.
 
-        False as well when the upstream does not answer, or answers neither yes nor no.
+        False as well when the upstream does not answer, or answers neither yes nor no, to one who
+        may not go on without its word.
         """
         key = self._key(image_id, headers)
-        if self._believed(key):
+        if self._beliefs.fresh(key, self._clock()):
             return True
         question = self._questions.get(key) or self._ask(key, image_id, headers)
+        if self._beliefs.recent(key, self._clock()):
+            patience = question.asked_at + PATIENCE_SECONDS - self._clock()
+            await asyncio.wait([question.task], timeout=max(0.0, patience))
+            if not question.task.done() and self._goes_on(key):
+                return True
         return await asyncio.shield(question.task)
 
     def purge(self, image_id: str | None) -> None:
         """Forget what was answered, or is being asked, about an image; None: about all of them."""
         if image_id is None:
             self._beliefs.clear()
-            self._images.clear()
             self._questions.clear()
             return
-        for key in self._images.pop(image_id, ()):
-            del self._beliefs[key]
+        self._beliefs.forget_image(image_id)
         for key in [k for k, asked in self._questions.items() if asked.image_id == image_id]:
             del self._questions[key]
 
@@ -135,29 +141,13 @@ class Permissions:
         text = b"".join(b"%d:%b" % (len(part), part) for part in encoded)
         return hmac.digest(self._secret, text, "sha256")
 
-    def _believed(self, key: bytes) -> bool:
-        belief = self._beliefs.get(key)
-        if belief is None:
+    def _goes_on(self, key: bytes) -> bool:
+        """Whether one whom the upstream tells nothing was allowed recently; not to ask at once again."""
+        if not self._beliefs.recent(key, self._clock()):
             return False
-        if belief.until <= self._clock():
-            self._forget(key)
-            return False
-        self._beliefs.move_to_end(key)
+        self._beliefs.prolong(key, self._clock())
+        self._meter.inc(RECENTLY_ALLOWED)
         return True
-
-    def _believe(self, key: bytes, question: _Question) -> None:
-        self._beliefs[key] = _Belief(question.image_id, question.asked_at + self._seconds)
-        self._beliefs.move_to_end(key)
-        self._images.setdefault(question.image_id, set()).add(key)
-        while len(self._beliefs) > self._entries_max:
-            self._forget(next(iter(self._beliefs)))
-
-    def _forget(self, key: bytes) -> None:
-        image_id = self._beliefs.pop(key).image_id
-        keys = self._images[image_id]
-        keys.remove(key)
-        if not keys:
-            del self._images[image_id]
 
     def _ask(self, key: bytes, image_id: str, headers: Headers) -> _Question:
         task = asyncio.get_running_loop().create_task(self._answer(key, image_id, headers))
@@ -167,14 +157,24 @@ class Permissions:
         return question
 
     async def _answer(self, key: bytes, image_id: str, headers: Headers) -> bool:
-        status: int | None = None
+        verdict = Verdict.UNCLEAR
+        purged = True
         try:
-            status = await self._upstream.may_download(image_id, headers)
+            verdict = await self._asking.may_download(image_id, headers)
         finally:
             question = self._questions.get(key)
             if question is not None and question.task is asyncio.current_task():
-                # Not purged meanwhile.
+                purged = False
                 del self._questions[key]
-                if status == YES:
-                    self._believe(key, question)
-        return status in (YES, YES_WITHOUT_RANGES)
+                if verdict is Verdict.ALLOWED:
+                    self._beliefs.allowed(key, image_id, question.asked_at)
+        match verdict:
+            case Verdict.ALLOWED | Verdict.ALLOWED_ONCE:
+                return True
+            case Verdict.REFUSED:
+                self._beliefs.forget(key)
+                return False
+            case Verdict.SILENT:
+                return not purged and self._goes_on(key)
+            case _:
+                return False

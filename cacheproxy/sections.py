@@ -144,6 +144,16 @@ SECTIONS = (
                 "How many such words each worker remembers.",
             ),
             Option(
+                "on_upstream_failure",
+                OneOf(("refuse", "serve-recently-allowed")),
+                "What becomes of clients while the upstream does not answer. refuse: 503, also for what is cached. serve-recently-allowed: whoever was allowed to download an image within recently_allowed_seconds, and not refused since, goes on to get what is cached of it.",
+            ),
+            Option(
+                "recently_allowed_seconds",
+                Seconds(1, 7 * 86400),
+                "How long, from the upstream's last word that he may, a caller goes on without it; only with serve-recently-allowed. A right that is withdrawn while the upstream is silent is believed for as long.",
+            ),
+            Option(
                 "gone_poll_seconds",
                 Seconds(0, 7 * 86400),
                 "How often the proxy's own account ([service_user]) asks, image by image, whether what is cached still exists. A catalog of cacheproxy tells by itself and is only listened to. 0: never.",

@@ -18,6 +18,7 @@ from backends.spans import Span, parse_content_range
 from cacheproxy.config import UpstreamSettings
 from cacheproxy.connections import Connections, Upload, translated
 from cacheproxy.core.facts import ImageFacts, image_facts
+from cacheproxy.core.judgement import Word
 from cacheproxy.errors import (
     UpstreamAnswerError,
     UpstreamError,
@@ -149,19 +150,25 @@ class Upstream:
             if upload is not None:
                 await upload.ended()
 
-    async def may_download(self, image_id: str, headers: Headers) -> int | None:
-        """Return the status of the question "may I download this?"; None: unreachable.
+    async def may_download(self, image_id: str, headers: Headers) -> Word | None:
+        """Return the answer to the question "may I download this?"; None: unreachable.
 
-        416 is yes.  An upstream that ignores ranges answers 200, whose body is not read.  Nothing
-        else is a yes; 500 comes for an image without a size.
+        Of an upstream that ignores ranges the body is not read.
         """
-        self._meter.inc(PERMISSION_QUESTIONS)
         asked = [*end_to_end(headers), ("Range", UNSATISFIABLE_RANGE)]
+        return await self._word(_data(image_id), asked)
+
+    async def download_right(self, image_id: str, headers: Headers) -> Word | None:
+        """Return the answer to the same question as our catalog knows it (docs/manifest.md)."""
+        return await self._word(f"{_image(image_id)}/download-right", end_to_end(headers))
+
+    async def _word(self, target: str, asked: Headers) -> Word | None:
+        self._meter.inc(PERMISSION_QUESTIONS)
         try:
-            async with self.exchange("GET", _data(image_id), asked) as answer:
+            async with self.exchange("GET", target, asked) as answer:
                 if answer.status >= 400:
                     await _discard(answer)
-                return answer.status
+                return Word(answer.status, answer.headers)
         except UpstreamUnreachableError:
             return None
 

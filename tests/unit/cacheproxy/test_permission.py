@@ -7,30 +7,36 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from cacheproxy import permission as module
 from cacheproxy.config import UpstreamSettings
+from cacheproxy.core.judgement import Verdict
 from cacheproxy.headers import Headers
+from cacheproxy.meter import Board
+from cacheproxy.metrics import RECENTLY_ALLOWED
 from cacheproxy.permission import HARMLESS, Permissions
 
 ALICE = [("X-Auth-Token", "alice")]
 BOB = [("X-Auth-Token", "bob")]
 SECONDS = 10.0
+WINDOW = 60.0
 ENTRIES_MAX = 4
+NOES = [Verdict.REFUSED, Verdict.SILENT, Verdict.UNCLEAR, Verdict.FOREIGN]
 
 
 class Glance:
     """Answers with what the test says, when the test says it."""
 
     def __init__(self) -> None:
-        self.status: int | None = 416
+        self.verdict = Verdict.ALLOWED
         self.asked: list[tuple[str, Headers]] = []
         self.open = asyncio.Event()
         self.open.set()
 
-    async def may_download(self, image_id: str, headers: Headers) -> int | None:
+    async def may_download(self, image_id: str, headers: Headers) -> Verdict:
         self.asked.append((image_id, headers))
-        status = self.status
+        verdict = self.verdict
         await self.open.wait()
-        return status
+        return verdict
 
 
 class Clock:
@@ -54,21 +60,43 @@ Make = Callable[[], Permissions]
 
 
 @pytest.fixture
-def make(glance: Glance, clock: Clock) -> Make:
+def board() -> Board:
+    return Board.create(1)
+
+
+@pytest.fixture
+def make(glance: Glance, clock: Clock, board: Board) -> Make:
     settings = UpstreamSettings(
         "http://glance", permission_seconds=SECONDS, permission_entries_max=ENTRIES_MAX
     )
-    return lambda: Permissions(glance, settings, clock)
+    return lambda: Permissions(glance, settings, board.meter(0), clock)
 
 
 @pytest.fixture
 async def permissions(make: Make) -> AsyncIterator[Permissions]:
     made = make()
     yield made
+    await closed(made)
+
+
+@pytest.fixture
+async def lenient(glance: Glance, clock: Clock, board: Board) -> AsyncIterator[Permissions]:
+    """Serve whoever was allowed recently while the upstream is silent."""
+    settings = UpstreamSettings(
+        "http://glance",
+        permission_seconds=SECONDS,
+        permission_entries_max=ENTRIES_MAX,
+        on_upstream_failure="serve-recently-allowed",
+        recently_allowed_seconds=WINDOW,
+    )
+    made = Permissions(glance, settings, board.meter(0), clock)
+    yield made
+    await closed(made)
+
+
+async def closed(made: Permissions) -> None:
     await made.close()
     assert "0 being asked" in repr(made)
-    assert {key for keys in made._images.values() for key in keys} == set(made._beliefs)
-    assert all(made._images.values())
     assert not made._questions
 
 
@@ -84,13 +112,13 @@ async def test_a_yes_is_believed(permissions: Permissions, glance: Glance) -> No
     assert glance.asked == [("i", ALICE)]
 
 
-@pytest.mark.parametrize("status", [None, 204, 206, 300, 400, 401, 403, 404, 500, 503])
+@pytest.mark.parametrize("verdict", NOES)
 async def test_a_no_is_asked_again(
-    permissions: Permissions, glance: Glance, status: int | None
+    permissions: Permissions, glance: Glance, verdict: Verdict
 ) -> None:
-    glance.status = status
+    glance.verdict = verdict
     assert not await permissions.allowed("i", ALICE)
-    glance.status = 416
+    glance.verdict = Verdict.ALLOWED
     assert await permissions.allowed("i", ALICE)
     assert len(glance.asked) == 2
 
@@ -98,7 +126,7 @@ async def test_a_no_is_asked_again(
 async def test_a_yes_of_an_upstream_without_ranges_is_not_believed(
     permissions: Permissions, glance: Glance
 ) -> None:
-    glance.status = 200
+    glance.verdict = Verdict.ALLOWED_ONCE
     assert await permissions.allowed("i", ALICE)
     assert await permissions.allowed("i", ALICE)
     assert len(glance.asked) == 2
@@ -116,7 +144,7 @@ async def test_a_belief_ends_counted_from_the_asking(
     assert await permissions.allowed("i", ALICE)
     assert len(glance.asked) == 1
     clock.now += 1
-    glance.status = 403
+    glance.verdict = Verdict.REFUSED
     assert not await permissions.allowed("i", ALICE)
     assert len(glance.asked) == 2
     assert "0 believed" in repr(permissions)
@@ -143,7 +171,7 @@ async def test_a_belief_belongs_to_one_image_and_one_caller(
     permissions: Permissions, glance: Glance, other: tuple[str, list[tuple[str, str]]]
 ) -> None:
     assert await permissions.allowed("i", ALICE)
-    glance.status = 403
+    glance.verdict = Verdict.REFUSED
     assert not await permissions.allowed(*other)
 
 
@@ -151,7 +179,7 @@ async def test_the_order_of_repeated_fields_matters(
     permissions: Permissions, glance: Glance
 ) -> None:
     assert await permissions.allowed("i", [*ALICE, *BOB])
-    glance.status = 403
+    glance.verdict = Verdict.REFUSED
     assert not await permissions.allowed("i", [*BOB, *ALICE])
 
 
@@ -172,9 +200,12 @@ async def test_what_the_question_does_not_carry_does_not_matter(
     assert len(glance.asked) == 1
 
 
-async def test_the_upstream_and_the_process_are_part_of_the_key(glance: Glance) -> None:
+async def test_the_upstream_and_the_process_are_part_of_the_key(
+    glance: Glance, board: Board
+) -> None:
     urls = ["http://one", "http://two", "http://one"]
-    keys = {Permissions(glance, UpstreamSettings(url))._key("i", ALICE) for url in urls}
+    meter = board.meter(0)
+    keys = {Permissions(glance, UpstreamSettings(url), meter)._key("i", ALICE) for url in urls}
     assert len(keys) == 3
 
 
@@ -183,18 +214,18 @@ async def test_no_token_is_kept(permissions: Permissions) -> None:
     assert "alice" not in repr(vars(permissions))
 
 
-@pytest.mark.parametrize("status", [416, 200, 403, None])
+@pytest.mark.parametrize("verdict", Verdict)
 async def test_equal_questions_at_once_are_one(
-    permissions: Permissions, glance: Glance, status: int | None
+    permissions: Permissions, glance: Glance, verdict: Verdict
 ) -> None:
-    glance.status = status
+    glance.verdict = verdict
     glance.open.clear()
     waiting = [asyncio.create_task(permissions.allowed("i", ALICE)) for _ in range(5)]
     other = asyncio.create_task(permissions.allowed("i", BOB))
     await turns()
     assert [image for image, _ in glance.asked] == ["i", "i"]
     glance.open.set()
-    assert await asyncio.gather(*waiting, other) == [status in (416, 200)] * 6
+    assert await asyncio.gather(*waiting, other) == [verdict not in NOES] * 6
 
 
 async def test_one_who_leaves_does_not_end_the_question_of_the_others(
@@ -217,7 +248,7 @@ async def test_after_a_purge_it_is_asked_again(permissions: Permissions, glance:
     assert await permissions.allowed("j", ALICE)
     permissions.purge("i")
     permissions.purge("unknown")
-    glance.status = 403
+    glance.verdict = Verdict.REFUSED
     assert not await permissions.allowed("i", ALICE)
     assert not await permissions.allowed("i", BOB)
     assert await permissions.allowed("j", ALICE)
@@ -233,7 +264,7 @@ async def test_a_question_from_before_a_purge_is_neither_stored_nor_joined(
     before = asyncio.create_task(permissions.allowed("i", ALICE))
     await turns()
     permissions.purge(purged)
-    glance.status = 403
+    glance.verdict = Verdict.REFUSED
     after = asyncio.create_task(permissions.allowed("i", ALICE))
     await turns()
     assert len(glance.asked) == 2
@@ -276,7 +307,7 @@ async def test_the_longest_unused_belief_makes_room(
 async def test_a_broken_question_is_told_to_all_who_wait_and_forgotten(
     permissions: Permissions, glance: Glance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(image_id: str, headers: Headers) -> int | None:
+    async def broken(image_id: str, headers: Headers) -> Verdict:
         await asyncio.sleep(0)
         raise RuntimeError(image_id, len(headers))
 
@@ -297,3 +328,112 @@ async def test_closing_ends_questions_and_those_who_wait(make: Make, glance: Gla
     await turns()
     assert waiting.cancelled()
     assert repr(permissions) == "Permissions(0 believed, 0 being asked)"
+
+
+# The upstream is silent.
+
+
+async def recently(lenient: Permissions, glance: Glance, clock: Clock) -> None:
+    """Be allowed, and then live to see the upstream fall silent."""
+    assert await lenient.allowed("i", ALICE)
+    clock.now += SECONDS
+    glance.verdict = Verdict.SILENT
+
+
+async def test_who_was_allowed_recently_goes_on_within_the_window(
+    lenient: Permissions, glance: Glance, clock: Clock, board: Board
+) -> None:
+    await recently(lenient, glance, clock)
+    assert await lenient.allowed("i", ALICE)
+    assert await lenient.allowed("i", ALICE)  # the upstream is not asked again at once
+    assert len(glance.asked) == 2
+    assert board.total(RECENTLY_ALLOWED) == 1
+    for stranger in (BOB, [], [*ALICE, *BOB]):
+        assert not await lenient.allowed("i", stranger)
+    assert not await lenient.allowed("j", ALICE)
+    clock.now += WINDOW - SECONDS - 1
+    assert await lenient.allowed("i", ALICE)
+    clock.now += 1  # counted from the upstream's own word
+    assert not await lenient.allowed("i", ALICE)
+    assert "0 believed" in repr(lenient)
+
+
+async def test_by_default_nobody_goes_on(
+    permissions: Permissions, glance: Glance, clock: Clock, board: Board
+) -> None:
+    await recently(permissions, glance, clock)
+    assert not await permissions.allowed("i", ALICE)
+    assert board.total(RECENTLY_ALLOWED) == 0
+
+
+async def test_a_refusal_ends_it_at_once(
+    lenient: Permissions, glance: Glance, clock: Clock
+) -> None:
+    await recently(lenient, glance, clock)
+    assert await lenient.allowed("i", ALICE)
+    clock.now += SECONDS
+    glance.verdict = Verdict.REFUSED
+    assert not await lenient.allowed("i", ALICE)
+    glance.verdict = Verdict.SILENT
+    assert not await lenient.allowed("i", ALICE)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.UNCLEAR, Verdict.FOREIGN])
+async def test_an_unclear_answer_is_no_silence(
+    lenient: Permissions, glance: Glance, clock: Clock, verdict: Verdict
+) -> None:
+    await recently(lenient, glance, clock)
+    glance.verdict = verdict
+    assert not await lenient.allowed("i", ALICE)
+
+
+@pytest.mark.parametrize("purged", ["i", None])
+async def test_a_purge_ends_it_at_once(
+    lenient: Permissions, glance: Glance, clock: Clock, purged: str | None
+) -> None:
+    await recently(lenient, glance, clock)
+    glance.open.clear()
+    asking = asyncio.create_task(lenient.allowed("i", ALICE))
+    await turns()
+    lenient.purge(purged)
+    glance.open.set()
+    assert not await asking
+    assert not await lenient.allowed("i", ALICE)
+    assert "0 believed" in repr(lenient)
+
+
+async def test_nobody_who_was_allowed_recently_waits_long(
+    lenient: Permissions, glance: Glance, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await recently(lenient, glance, clock)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+    glance.open.clear()
+    assert await lenient.allowed("i", ALICE)
+    assert await lenient.allowed("i", ALICE)
+    clock.now += SECONDS
+    assert await lenient.allowed("i", ALICE)  # the same question
+    assert len(glance.asked) == 2
+    unknown = asyncio.create_task(lenient.allowed("i", BOB))
+    await turns()
+    assert not unknown.done()
+    clock.now += WINDOW
+    late = asyncio.create_task(lenient.allowed("i", ALICE))
+    await turns()
+    assert not late.done()
+    glance.open.set()
+    assert not await unknown
+    assert not await late
+
+
+async def test_the_answer_that_was_not_waited_for_counts(
+    lenient: Permissions, glance: Glance, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await recently(lenient, glance, clock)
+    monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
+    glance.verdict = Verdict.REFUSED
+    glance.open.clear()
+    assert await lenient.allowed("i", ALICE)
+    glance.open.set()
+    await turns()
+    glance.verdict = Verdict.SILENT
+    assert not await lenient.allowed("i", ALICE)

@@ -1,0 +1,83 @@
+"""What is believed of the upstream's words, and for how long; bounded.  Pure: the clock is passed in.
+
+A belief is *fresh* for `seconds` from when it was asked, and *recent* for `recent_seconds`: only a
+fresh one counts, but for those who choose to go on while the upstream says nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class _Belief:
+    image_id: str
+    asked_at: float
+    until: float
+
+
+class Beliefs:
+    """Callers that were allowed to download an image, by a key for caller and image."""
+
+    def __init__(self, seconds: float, recent_seconds: float, entries_max: int) -> None:
+        """Remember at most so many; those that were not used for longest make room."""
+        self._seconds = seconds
+        self._recent_seconds = recent_seconds
+        self._entries_max = entries_max
+        self._beliefs: OrderedDict[bytes, _Belief] = OrderedDict()  # the longest unused first
+        self._images: dict[str, set[bytes]] = {}  # the keys of each image's beliefs
+
+    def __len__(self) -> int:
+        return len(self._beliefs)
+
+    def fresh(self, key: bytes, now: float) -> bool:
+        """Whether the upstream need not be asked; what has become useless is forgotten."""
+        belief = self._beliefs.get(key)
+        if belief is None:
+            return False
+        if now < belief.until:
+            self._beliefs.move_to_end(key)
+            return True
+        if not self.recent(key, now):
+            self.forget(key)
+        return False
+
+    def recent(self, key: bytes, now: float) -> bool:
+        """Whether it was allowed within the window, and not refused or purged since."""
+        belief = self._beliefs.get(key)
+        return belief is not None and now < belief.asked_at + self._recent_seconds
+
+    def allowed(self, key: bytes, image_id: str, asked_at: float) -> None:
+        """Note a yes to what was asked then."""
+        self._beliefs[key] = _Belief(image_id, asked_at, asked_at + self._seconds)
+        self._beliefs.move_to_end(key)
+        self._images.setdefault(image_id, set()).add(key)
+        while len(self._beliefs) > self._entries_max:
+            self.forget(next(iter(self._beliefs)))
+
+    def prolong(self, key: bytes, now: float) -> None:
+        """Take a recent belief for fresh once more, within its window: nobody answers."""
+        belief = self._beliefs[key]
+        belief.until = min(now + self._seconds, belief.asked_at + self._recent_seconds)
+        self._beliefs.move_to_end(key)
+
+    def forget(self, key: bytes) -> None:
+        """Forget one, if it is there."""
+        belief = self._beliefs.pop(key, None)
+        if belief is None:
+            return
+        keys = self._images[belief.image_id]
+        keys.remove(key)
+        if not keys:
+            del self._images[belief.image_id]
+
+    def forget_image(self, image_id: str) -> None:
+        """Forget all of an image."""
+        for key in self._images.pop(image_id, ()):
+            del self._beliefs[key]
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._beliefs.clear()
+        self._images.clear()
