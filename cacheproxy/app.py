@@ -75,10 +75,10 @@ async def _keeper(
         return os.EX_TEMPFAIL
     upstream = Upstream(settings.upstream, meter)
     contents = Contents(store, cache.chunk_bytes, settings.upstream.trust_upstream_hashes)
-    flights = Flights(contents, store, upstream, cache, meter)
+    account = Account(settings.service_user)
+    flights = Flights(contents, store, upstream, account, cache, meter)
     gone = GoneImages(store, flights, meter)
     keeper = Keeper(store, flights, gone, cache)
-    account = Account(settings.service_user)
     follower = Follower(
         upstream,
         account,
@@ -101,10 +101,10 @@ async def _keeper(
         keeper.cut()
         return code
     await child.end(background)
-    await account.close()
     await admin.close()
     await operations.close()
     await keeper.close()
+    await account.close()
     await store.close()
     await upstream.close()
     control.close()

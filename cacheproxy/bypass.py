@@ -85,6 +85,8 @@ class Bypass:
                 if position > span.stop:
                     return
         if position < span.stop:
+            if not body.bounded:
+                raise UpstreamUnreachableError("the connection ended before the image's data")
             raise UpstreamLiesError("the image's data is shorter than its size")
 
     @contextmanager

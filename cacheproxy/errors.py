@@ -15,6 +15,7 @@
     ├── PinsFullError          what is pinned already leaves no room for more; says what to do
     ├── BusyError              too many bypasses at once; ask again a little later
     ├── FillFailedError        a source failed before the bytes that a reader waits for
+    │   └── RightLostError     the upstream refuses everybody whose right could be used
     └── ProofFailedError       the bytes do not match the image's hash: reset, never paper over
 
     StorageError is the disk's: DiskFullError, ReadOnlyDiskError, and ChunkLostError (gone or damaged:
@@ -93,6 +94,10 @@ class BusyError(ProxyError):
 
 class FillFailedError(ProxyError):
     """A source failed before the bytes that a reader waits for."""
+
+
+class RightLostError(FillFailedError):
+    """The upstream refuses everybody whose right could be used; what came is kept."""
 
 
 class ProofFailedError(ProxyError):

@@ -68,6 +68,7 @@ class UpstreamBody:
     stop: int | None  # one past the last byte's; None: not told
     size: int | None  # of the whole image, where it is told
     ranged: bool  # whether it is the span asked for (206), not the whole image (200)
+    bounded: bool  # whether its end can be told from a cut
     answer: Answer
     meter: Meter
 
@@ -90,6 +91,8 @@ class UpstreamBody:
                 raise UpstreamLiesError(f"more than the {self.stop - self.start} bytes promised")
             yield piece
         if self.stop is not None and position != self.stop:
+            if not self.bounded:
+                raise UpstreamUnreachableError("the upstream's answer was cut")
             raise UpstreamLiesError(f"{self.stop - position} bytes fewer than promised")
 
 
@@ -243,8 +246,9 @@ def _body(answer: Answer, span: Span | None, meter: Meter) -> UpstreamBody:
     if coding not in (None, "", "identity"):
         raise UpstreamLiesError("image data in a content coding that was not asked for")
     length = _length(answer.headers)
+    bounded = length is not None or answer.response.headers.get("Transfer-Encoding") is not None
     if answer.status == 200:
-        return UpstreamBody(0, length, length, False, answer, meter)
+        return UpstreamBody(0, length, length, False, bounded, answer, meter)
     told = _field(answer.headers, "content-range")
     if span is None or told is None:
         raise UpstreamLiesError("a part of the image that was not asked for, or not named")
@@ -257,7 +261,8 @@ def _body(answer: Answer, span: Span | None, meter: Meter) -> UpstreamBody:
         raise UpstreamLiesError(f"asked for {span.range_header}, got {told}")
     if length is not None and length != len(carried.span):
         raise UpstreamLiesError(f"{length} bytes called {told}")
-    return UpstreamBody(carried.span.start, carried.span.stop, carried.size, True, answer, meter)
+    start, stop = carried.span.start, carried.span.stop
+    return UpstreamBody(start, stop, carried.size, True, bounded, answer, meter)
 
 
 def _image(image_id: str) -> str:

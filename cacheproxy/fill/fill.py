@@ -15,6 +15,8 @@ Rules
   it is read once from byte 0, and readers are released as their chunks land.
 * Failure of the source ends the fill and keeps what was learnt; bytes that contradict their hash,
   their length or themselves discard all of it.
+* Who may not read any more is replaced by somebody who may (`rights.py`), at the byte; when nobody
+  is left, what came is kept for the next reader.
 * Bytes that contradict a proven manifest touch nothing: the chunk is refused and asked for again,
   rather as a reader of another image of equal content.  Who waits for a chunk that no source has
   right fails with the proof, and is not sent round the cache: the upstream would give him the
@@ -34,28 +36,32 @@ from cacheproxy.errors import (
     FillFailedError,
     ProofFailedError,
     ProxyError,
+    RightLostError,
     StorageError,
     UpstreamAnswerError,
     UpstreamError,
     UpstreamLiesError,
 )
 from cacheproxy.fill.content import Content
-from cacheproxy.fill.demand import Credential, Credentials, Demand
-from cacheproxy.fill.landings import Landings
-from cacheproxy.fill.leg import Leg, Torn
+from cacheproxy.fill.demand import Credential, Demand
+from cacheproxy.fill.leg import Leg
+from cacheproxy.fill.patience import Patience
 from cacheproxy.fill.ports import FillPorts
 from cacheproxy.fill.prover import prove
+from cacheproxy.fill.rights import Rights
 from cacheproxy.fill.stowage import Stowage
+from cacheproxy.fill.transfers import REFUSALS, Transfers
 from cacheproxy.fill.waiters import Waiters
 from cacheproxy.fill.wanted import Wanted
 
 log = logging.getLogger(__name__)
 
 FIRST_LEG_BYTES = 32 << 20  # the first range of a run; doubled while a run goes on
-ATTEMPTS_MAX = 5  # failures of the source in a row, without a chunk landing between them
-BACKOFF_SECONDS = 0.1
-BACKOFF_SECONDS_MAX = 2.0
-REFUSALS = (401, 403, 404)  # the upstream's word about one reader's right
+ACCOUNT_SECONDS = 2.0  # before the proxy's own account, which cannot log in, is tried again
+BUSY = (
+    408,
+    429,
+)  # and what servers in front of it say when they want to be asked again, besides 5xx
 
 
 class Fill:
@@ -77,17 +83,19 @@ class Fill:
         self._ports = ports
         self._on_proven = on_proven
         self._wanted = Wanted(content, ports.inflight, self._came_elsewhere)
-        self._credentials = Credentials()
+        self._rights = Rights(ports.account)
         self._legs: dict[asyncio.Task[None], Leg] = {}
-        self._torn: dict[int, Torn] = {}
         self._leg_bytes = min(FIRST_LEG_BYTES, ports.settings.fill_read_bytes_max)
-        self._attempts = 0
+        self._patience = Patience(self.began)
         self._paused = False
         self._wake = asyncio.Event()
         self._waiters = Waiters()
         self._begun = content.proven
         self._ended = False
         self.stowage = Stowage(facts, content, ports, self._wanted, self._came)
+        self._transfers = Transfers(
+            content, ports, self._wanted, self._rights, self.stowage, self._wake.set
+        )
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else f"{len(self._legs)} legs, {self._wanted!r}"
@@ -125,7 +133,7 @@ class Fill:
         """Join: ask for chunks with one's own credentials; `leave` when done."""
         demand = Demand(indexes.start, indexes.stop, must_prove, credential)
         self._wanted.demands.append(demand)
-        self._credentials.add(credential)
+        self._rights.add(credential)
         self._wake.set()
         return demand
 
@@ -187,8 +195,10 @@ class Fill:
         if self.failure is not None:
             raise self.failure
 
-    def _came(self, index: int) -> None:
+    def _came(self, index: int, wanting: bool) -> None:
         """A chunk has landed, or was refused."""
+        if wanting:
+            self._patience.fruitful(time.monotonic())
         self._waiters.wake(index)
         if not self.content.present(index):
             self._wake.set()
@@ -228,8 +238,8 @@ class Fill:
         for leg in self._legs.values():
             self._release(leg)
         self._legs.clear()
-        self._torn.clear()
-        self._credentials.clear()
+        self._transfers.clear()
+        self._rights.clear()
         try:
             await self.stowage.close(discard=isinstance(self.failure, ProofFailedError))
         finally:
@@ -242,12 +252,16 @@ class Fill:
             elif isinstance(error, UpstreamError):
                 error = FillFailedError(str(error))
             self.failure = error
-            # What the disk is up to is told once, not by each fill.
-            disk = isinstance(error, (StorageError, CacheRefusedError))
-            level = logging.DEBUG if disk else logging.WARNING
-            log.log(level, "fill of %s failed: %s", self.content.key, error)
+            log.log(self._loudness(error), "fill of %s failed: %s", self.content.key, error)
         self._waiters.wake_all()
         self._wake.set()
+
+    def _loudness(self, error: ProxyError) -> int:
+        if isinstance(error, (StorageError, CacheRefusedError)):
+            return logging.DEBUG  # what the disk is up to is told once, not by each fill
+        if isinstance(error, RightLostError) and not self._wanted.demands:
+            return logging.INFO  # the token of who left has expired: the next reader goes on
+        return logging.WARNING
 
     # --- decisions --------------------------------------------------------------------------------
 
@@ -264,6 +278,11 @@ class Fill:
             leg = self._wanted.next_leg(self.expects, self._leg_bytes, everything=everything)
             if leg is None:
                 break
+            if not self._rights.left(self._wanted.demands):
+                if not self._legs:
+                    self._fail(self._rights.lost())
+                    return False
+                break  # what it has begun to send comes all the same
             self._start(leg)
         return bool(self._legs or self._paused or self._wanted.elsewhere or self._completing())
 
@@ -280,7 +299,8 @@ class Fill:
 
     def _start(self, leg: Leg) -> None:
         self._wanted.claim(leg)
-        task = asyncio.create_task(self._fly(leg), name=f"leg {self.content.key}")
+        self._patience.asked(time.monotonic())
+        task = asyncio.create_task(self._transfers.fly(leg), name=f"leg {self.content.key}")
         self._legs[task] = leg
         task.add_done_callback(self._landed_leg)
 
@@ -289,8 +309,6 @@ class Fill:
         if leg is None:
             return
         self._release(leg)
-        if leg.wrong and leg.credential is not None:
-            self._credentials.suspect(leg.credential.image_id)
         if task.cancelled():
             return
         error = task.exception()
@@ -300,6 +318,8 @@ class Fill:
             self._fail(error)
         elif isinstance(error, UpstreamError):
             self._retry(leg, error)
+        elif isinstance(error, RightLostError) and self._legs:
+            self._pause(ACCOUNT_SECONDS)  # who flies need not end; somebody may come meanwhile
         elif isinstance(error, ProxyError):
             self._fail(error)
         else:
@@ -314,73 +334,28 @@ class Fill:
 
     def _retry(self, leg: Leg, error: UpstreamError) -> None:
         """Go on behind what has arrived, a few times, with somebody's credentials."""
-        lies = isinstance(error, UpstreamLiesError)
-        if lies and leg.credential is not None:
-            self._credentials.suspect(leg.credential.image_id)
-        if leg.torn is not None and self.content.ranged and not lies:
-            index, torn = leg.torn
-            self._torn[index] = torn
         if isinstance(error, UpstreamAnswerError):
-            if error.status == 400 and self.content.ranged is None:
+            if error.status == 400 and leg.ranged:
                 self.content.ranged = False  # Glance's answer on a store that cannot do ranges
                 return
             if error.status in REFUSALS:
-                if self._credentials.choose(self._wanted.demands) is None:
-                    self._fail(error)
-                return
-            if error.status < 500:
+                return  # somebody else's turn
+            if error.status < 500 and error.status not in BUSY:
                 self._fail(error)
                 return
-        if leg.progressed:
-            self._attempts = 0
-        self._attempts += 1
-        if self._attempts >= ATTEMPTS_MAX:
+        delay = self._patience.failed(time.monotonic())
+        if delay is None:
             self._fail(error)
-            return
+        else:
+            self._pause(delay)
+
+    def _pause(self, delay: float) -> None:
         self._paused = True
-        delay = min(BACKOFF_SECONDS * 2**self._attempts, BACKOFF_SECONDS_MAX)
         asyncio.get_running_loop().call_later(delay, self._resume)
 
     def _resume(self) -> None:
         self._paused = False
         self._wake.set()
-
-    # --- legs -------------------------------------------------------------------------------------
-
-    async def _fly(self, leg: Leg) -> None:
-        content, grid = self.content, self.content.grid
-        credential = leg.credential = self._credentials.choose(self._wanted.demands)
-        if credential is None:
-            raise FillFailedError("no reader's credentials are left")
-        torn = self._torn.pop(leg.first, None) if content.ranged else None
-        span = leg.span(grid, torn) if content.ranged is not False else None
-        reading = self._ports.source.read(credential.image_id, credential.headers, span)
-        reservation, borrowed = await self.stowage.room_for(leg)
-        try:
-            async with reading as body:
-                if body.size is not None and body.size != grid.size:
-                    raise UpstreamLiesError(f"size {body.size}, expected {grid.size}")
-                if span is not None and not body.ranged:
-                    content.ranged, torn = False, None
-                    leg.first, leg.stop = 0, self._wanted.stop(leg.stop)
-                    if not borrowed:
-                        reservation.close()
-                        reservation, borrowed = await self.stowage.room_for(leg)
-                content.ranged = body.ranged
-                self._wake.set()
-                async with Landings() as landings:
-
-                    async def land(index: int, buffer: bytearray) -> None:
-                        await landings.add(self.stowage.land(leg, index, buffer, reservation))
-
-                    await leg.assemble(body, grid, torn, land)
-        except UpstreamAnswerError as error:
-            if error.status in REFUSALS:
-                self._credentials.refuse(credential)
-            raise
-        finally:
-            if not borrowed:
-                reservation.close()
 
     # --- proof ------------------------------------------------------------------------------------
 

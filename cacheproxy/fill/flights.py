@@ -21,7 +21,7 @@ from cacheproxy.fill.inflight import InFlight
 from cacheproxy.fill.pins import Pins
 from cacheproxy.fill.ports import FillPorts
 from cacheproxy.fill.published import PublishedManifests
-from cacheproxy.fill.source import Glance
+from cacheproxy.fill.source import Glance, OwnAccount
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import FILL_DURATION, FLIGHTS, FLIGHTS_JOINED
 from cacheproxy.store.chunkstore import ChunkStore
@@ -69,16 +69,17 @@ class Flights:
     between: the second finds the first one's fill.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  all of them are collaborators
         self,
         contents: Contents,
         store: ChunkStore,
         glance: Glance,
+        account: OwnAccount,
         settings: CacheSettings,
         meter: Meter,
     ) -> None:
         self.contents = contents
-        self.manifests = PublishedManifests(contents, glance, meter)
+        self.manifests = PublishedManifests(contents, glance, account, meter)
         self._store = store
         self._settings = settings
         self._meter = meter
@@ -88,6 +89,7 @@ class Flights:
         self._ports = FillPorts(
             store=store,
             source=glance,
+            account=account,
             manifests=self.manifests,
             inflight=InFlight(),
             settings=settings,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from backends.spans import Span
 from cacheproxy.core.geometry import Grid
-from cacheproxy.errors import UpstreamLiesError
+from cacheproxy.errors import UpstreamLiesError, UpstreamUnreachableError
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.source import Body
 
@@ -27,11 +27,11 @@ class Leg:
     first: int
     stop: int
     landed: set[int] = field(default_factory=set)
-    progressed: bool = False  # whether it brought a chunk that was not there
     torn: tuple[int, Torn] | None = None  # left behind by a read that was cut
     wrong: int = 0  # chunks that were not what a proven manifest names
     claims: set[bytes] = field(default_factory=set)  # what other fills leave to this leg
     credential: Credential | None = None  # with which it reads
+    ranged: bool = False  # whether it asked for a range
 
     def expects(self, index: int) -> bool:
         """Whether this leg will still bring a chunk."""
@@ -80,5 +80,7 @@ class Leg:
                 self.torn = (index, chunk)
             raise
         if index + 1 != self.stop or chunk.filled != len(chunk.buffer):
+            if not body.bounded:
+                raise UpstreamUnreachableError("the connection ended before the image's data")
             raise UpstreamLiesError("the image's data is shorter than its size")
         await land(index, chunk.buffer)

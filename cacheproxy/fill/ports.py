@@ -11,7 +11,7 @@ from cacheproxy.core.facts import ImageFacts
 from cacheproxy.fill.content import Content
 from cacheproxy.fill.inflight import InFlight
 from cacheproxy.fill.published import PublishedManifests
-from cacheproxy.fill.source import Source
+from cacheproxy.fill.source import OwnAccount, Source
 from cacheproxy.meter import Meter
 from cacheproxy.store.chunkstore import ChunkStore
 
@@ -22,6 +22,7 @@ class FillPorts:
 
     store: ChunkStore
     source: Source
+    account: OwnAccount
     manifests: PublishedManifests
     inflight: InFlight
     settings: CacheSettings

@@ -9,6 +9,8 @@ Rules
   manifest: it is counted, logged, not asked about that image for a while, and the content learnt.
 * Pages come as readers get to them.  A page that cannot be had ends the reader that needs it,
   which goes round the cache; one that is wrong also ends the belief in that image's manifest.
+* Where the right of a reader ends in the middle, pages come with the proxy's own account, if there
+  is one.  A root never does: it is what shows that the image is this reader's, and which content.
 * What is being fetched belongs to this object, not to the reader that caused it, and has a bound.
 """
 
@@ -35,13 +37,15 @@ from backends.manifest import (
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.errors import (
     FillFailedError,
+    RightLostError,
     UpstreamAnswerError,
     UpstreamError,
     UpstreamLiesError,
 )
 from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.demand import Credential
-from cacheproxy.fill.source import ManifestSource
+from cacheproxy.fill.rights import Rights
+from cacheproxy.fill.source import ManifestSource, OwnAccount
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import MANIFESTS
 from cacheproxy.store.digest import digest_of
@@ -73,16 +77,15 @@ class _Errand:
     task: asyncio.Task[None]
 
 
-class _RefusedError(FillFailedError):
-    """The upstream refuses pages to these credentials."""
-
-
 class PublishedManifests:
     """Brings roots and pages of published manifests; `close` it."""
 
-    def __init__(self, contents: Contents, source: ManifestSource, meter: Meter) -> None:
+    def __init__(
+        self, contents: Contents, source: ManifestSource, account: OwnAccount, meter: Meter
+    ) -> None:
         self._contents = contents
         self._source = source
+        self._account = account
         self._meter = meter
         self._doubts: OrderedDict[str, float] = OrderedDict()  # by image, until when
         self._adopting: dict[str, asyncio.Task[Outcome]] = {}  # by image
@@ -171,7 +174,7 @@ class PublishedManifests:
             try:
                 await asyncio.shield(errand.task)
             except FillFailedError as error:
-                other = errand.image_id != credential.image_id or isinstance(error, _RefusedError)
+                other = errand.image_id != credential.image_id or isinstance(error, RightLostError)
                 if mine or not other:
                     raise
 
@@ -205,9 +208,12 @@ class PublishedManifests:
             self._contents.pages.forget(key)
             raise FillFailedError("the manifest is not known any more")
         result, why = "failed", "it was not asked for"
+        rights = Rights(self._account)
+        rights.add(credential)
         for attempt in range(PAGES_ATTEMPTS_MAX):
             if attempt:
                 await asyncio.sleep(BACKOFF_SECONDS * 2**attempt)
+            credential = await rights.choose([])
             try:
                 body = await self._ask(root.shape, pages, credential)
                 found = root.verify_pages(pages.start, len(pages), body, digest_of)
@@ -215,7 +221,8 @@ class PublishedManifests:
                 result, why = "wrong", str(error)
             except UpstreamAnswerError as error:
                 if error.status in REFUSED:
-                    raise _RefusedError("no reader's credentials are left") from error
+                    rights.refuse(credential, error)
+                    continue
                 result, why = "none" if error.status < 500 else "failed", str(error)
             except (UpstreamError, TimeoutError) as error:
                 result, why = "failed", str(error) or "it did not come in time"

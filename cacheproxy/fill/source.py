@@ -26,6 +26,10 @@ class Body(Protocol):
     def size(self) -> int | None:
         """The whole image's size in bytes, where the answer told it."""
 
+    @property
+    def bounded(self) -> bool:
+        """Whether its end can be told from a cut: neither HTTP/1.0 nor a bare `Connection: close`."""
+
     def pieces(self) -> AsyncIterator[bytes]:
         """Give the bytes, to the end that was promised, or raise."""
 
@@ -53,3 +57,17 @@ class ManifestSource(Protocol):
 
 class Glance(Source, ManifestSource, Protocol):
     """Both: what is behind the proxy."""
+
+
+class OwnAccount(Protocol):
+    """The proxy's own account, for when no reader's credentials are good any more."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether there is one."""
+
+    async def headers(self) -> Headers:
+        """Return headers that carry its token; AccountError if there is none to be had."""
+
+    def refused(self, headers: Headers) -> None:
+        """The upstream did not take this token."""

@@ -30,7 +30,10 @@ WRONG_CHUNKS_MAX = 3  # of a proven content, in one leg: then it is not worth it
 
 
 class Stowage:
-    """Puts the chunks of one fill away; `on_news` is told of each that came, right or wrong."""
+    """Puts the chunks of one fill away.
+
+    `on_news` is told of each that came, right or wrong, and whether it was wanting.
+    """
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class Stowage:
         content: Content,
         ports: FillPorts,
         wanted: Wanted,
-        on_news: Callable[[int], None],
+        on_news: Callable[[int, bool], None],
     ) -> None:
         self._facts = facts
         self._content = content
@@ -144,12 +147,11 @@ class Stowage:
         if not was_there:
             content.landed[index] = self._ports.tick()
             content.arrived_bytes += len(buffer)
-            leg.progressed = True
         leg.landed.add(index)
         if stored.digest in leg.claims:
             leg.claims.remove(stored.digest)
             self._ports.inflight.release(stored.digest)
-        self._on_news(index)
+        self._on_news(index, not was_there)
 
     def _refuse(self, leg: Leg, index: int) -> None:
         """What came for a chunk is not what a proven manifest names; the leg goes on without it."""
@@ -157,7 +159,7 @@ class Stowage:
         self._wanted.refuse(index)
         leg.landed.add(index)
         leg.wrong += 1
-        self._on_news(index)
+        self._on_news(index, False)
         if leg.wrong >= WRONG_CHUNKS_MAX:
             raise UpstreamLiesError("the image's data is not what its manifest says")
 

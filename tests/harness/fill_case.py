@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from backends.spans import Span
-from cacheproxy.config import CacheSettings, UpstreamSettings
+from cacheproxy.account import Account
+from cacheproxy.config import CacheSettings, ServiceUserSettings, UpstreamSettings
 from cacheproxy.core.facts import ImageFacts, image_facts
 from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.delivery import Delivery
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
+from cacheproxy.fill.source import OwnAccount
 from cacheproxy.meter import Board
 from cacheproxy.metrics import RESERVED_BYTES
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
@@ -134,7 +136,13 @@ def facts_of(image: OriginImage) -> ImageFacts:
 
 @asynccontextmanager
 async def started(
-    glance: Origin, directory: Path, *, trust: bool = False, **options: Any
+    glance: Origin,
+    directory: Path,
+    *,
+    trust: bool = False,
+    account: OwnAccount | None = None,
+    read_seconds: float = 60.0,
+    **options: Any,
 ) -> AsyncIterator[Case]:
     """Open a store in a directory, and everything on top of it."""
     settings = replace(
@@ -142,10 +150,11 @@ async def started(
     )
     board = Board.create(1)
     meter = board.meter(0)
-    upstream = Upstream(UpstreamSettings(url=glance.url), meter)
+    upstream = Upstream(UpstreamSettings(url=glance.url, read_timeout_seconds=read_seconds), meter)
     store = await ChunkStore.open(settings, meter, on_dying=lambda *_: None)
     contents = Contents(store, settings.chunk_bytes, trust)
-    flights = Flights(contents, store, upstream, settings, meter)
+    account = account or Account(ServiceUserSettings())
+    flights = Flights(contents, store, upstream, account, settings, meter)
     try:
         yield Case(glance, store, flights, settings, board, upstream)
     finally:

@@ -45,7 +45,9 @@ async def nothing_is_kept(told: Story, empty: dict[str, float], mismatches: int)
 @pytest.mark.parametrize("kind", ORIGINS)
 async def test_every_lie_is_caught_and_the_next_request_heals(tmp_path: Path, kind: str) -> None:
     async with story(tmp_path) as told:
-        images = [told.glance.add(DATA, **ORIGINS[kind], **lie) for lie in LIES.values()]
+        # Without a promised end too few bytes are a cut, which is none of these: see test_p.
+        lies = [lie for lie in LIES.values() if kind != "no end" or lie.get("surplus") != -1]
+        images = [told.glance.add(DATA, **ORIGINS[kind], **lie) for lie in lies]
         empty = await told.idle()
         for mismatches, image in enumerate(images, 1):
             caught = told.ask(image.id)
@@ -53,7 +55,7 @@ async def test_every_lie_is_caught_and_the_next_request_heals(tmp_path: Path, ki
             assert len(caught.data) <= 3 * CHUNK  # never the last chunk
             assert "etag" not in caught.headers
             await nothing_is_kept(told, empty, mismatches)
-        assert await told.ended("error") == len(LIES)
+        assert await told.ended("error") == len(lies)
 
         for image in images:
             image.wrong_at, image.surplus = None, 0

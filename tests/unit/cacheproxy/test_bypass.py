@@ -30,6 +30,7 @@ class ScriptedBody:
     data: bytes
     ranged: bool
     size: int | None
+    bounded: bool = True
 
     async def pieces(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self.data), 7):

@@ -12,7 +12,7 @@ import pytest
 from backends.manifest import PAGE_DIGESTS
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.errors import FillFailedError, ProofFailedError
-from cacheproxy.fill import fill, published
+from cacheproxy.fill import patience, published
 from cacheproxy.metrics import FLIGHTS_JOINED, MANIFEST_BYTES, MANIFESTS, UPSTREAM_BYTES
 from harness.fill_case import CHUNK, Case, credential_for, facts_of, started
 from harness.origin import Content, Origin, OriginImage
@@ -31,7 +31,7 @@ SOURCES: list[dict[str, Any]] = [
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts follow each other at once."""
     monkeypatch.setattr(published, "BACKOFF_SECONDS", 0.0)
-    monkeypatch.setattr(fill, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "BACKOFF_SECONDS", 0.0)
 
 
 def add(glance: Origin, data: bytes | Content = DATA, **how: Any) -> OriginImage:

@@ -1,0 +1,101 @@
+"""The upstream reads of one fill: each leg with somebody's right, into the store, from the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cacheproxy.errors import UpstreamAnswerError, UpstreamError, UpstreamLiesError
+from cacheproxy.fill.content import Content
+from cacheproxy.fill.demand import Credential
+from cacheproxy.fill.landings import Landings
+from cacheproxy.fill.leg import Leg, Torn
+from cacheproxy.fill.ports import FillPorts
+from cacheproxy.fill.rights import Rights
+from cacheproxy.fill.stowage import Stowage
+from cacheproxy.fill.wanted import Wanted
+
+REFUSALS = (401, 403, 404)  # the upstream's word about one reader's right
+
+
+class Transfers:
+    """Reads legs; `on_head` is called when an answer has shown what the source can do."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  all of them are collaborators
+        self,
+        content: Content,
+        ports: FillPorts,
+        wanted: Wanted,
+        rights: Rights,
+        stowage: Stowage,
+        on_head: Callable[[], None],
+    ) -> None:
+        self._content = content
+        self._ports = ports
+        self._wanted = wanted
+        self._rights = rights
+        self._stowage = stowage
+        self._on_head = on_head
+        self._torn: dict[int, Torn] = {}
+
+    def __repr__(self) -> str:
+        return f"<Transfers of {self._content.key}, {len(self._torn)} torn>"
+
+    def clear(self) -> None:
+        """The fill has ended."""
+        self._torn.clear()
+
+    async def fly(self, leg: Leg) -> None:
+        """Bring a leg in; raises what stopped it.
+
+        Where the source has ranges, the beginning of a chunk that was cut is kept for the next leg
+        that begins with it.
+        """
+        credential = leg.credential = await self._rights.choose(self._wanted.demands)
+        try:
+            await self._read(leg, credential)
+        except UpstreamAnswerError as error:
+            if error.status in REFUSALS:
+                self._rights.refuse(credential, error)
+            raise
+        except UpstreamLiesError:
+            self._rights.suspect(credential.image_id)
+            raise
+        except UpstreamError:
+            if leg.torn is not None and self._content.ranged:
+                index, torn = leg.torn
+                self._torn[index] = torn
+            raise
+        finally:
+            if leg.wrong:
+                self._rights.suspect(credential.image_id)
+
+    async def _read(self, leg: Leg, credential: Credential) -> None:
+        content, grid = self._content, self._content.grid
+        torn = self._torn.get(leg.first) if content.ranged else None
+        leg.ranged = content.ranged is not False
+        span = leg.span(grid, torn) if leg.ranged else None
+        reading = self._ports.source.read(credential.image_id, credential.headers, span)
+        reservation, borrowed = await self._stowage.room_for(leg)
+        try:
+            async with reading as body:
+                if body.size is not None and body.size != grid.size:
+                    raise UpstreamLiesError(f"size {body.size}, expected {grid.size}")
+                if span is not None and not body.ranged:
+                    content.ranged, torn = False, None
+                    leg.first, leg.stop = 0, self._wanted.stop(leg.stop)
+                    if not borrowed:
+                        reservation.close()
+                        reservation, borrowed = await self._stowage.room_for(leg)
+                content.ranged = body.ranged
+                self._torn.pop(leg.first, None)
+                self._rights.accept(credential)
+                self._on_head()
+                async with Landings() as landings:
+
+                    async def land(index: int, buffer: bytearray) -> None:
+                        await landings.add(self._stowage.land(leg, index, buffer, reservation))
+
+                    await leg.assemble(body, grid, torn, land)
+        finally:
+            if not borrowed:
+                reservation.close()
