@@ -10,6 +10,7 @@ DEFAULT_FILE = Path("/etc/cacheproxy/cacheproxy.conf")
 
 CommandName = Literal[
     "serve",
+    "check-config",
     "status",
     "list",
     "show",
@@ -42,8 +43,8 @@ Have Nova use it (nova.conf on the same node):
   [glance]
   endpoint_override = http://127.0.0.1:9292
 
-All commands but serve ask the daemon that runs, over its admin socket: [DEFAULT] admin_socket of
-the configuration, which is {DEFAULT_FILE} without --config-file.
+All commands but serve and check-config ask the daemon that runs, over its admin socket: [DEFAULT]
+admin_socket of the configuration, which is {DEFAULT_FILE} without --config-file.
 docs/cacheproxy.conf.sample explains every option.
 `cacheproxy COMMAND --help` explains each with examples.
 
@@ -77,6 +78,21 @@ class Page:
 
 PAGES: dict[CommandName, Page] = {
     "serve": Page("answer the Images API on this node until stopped", DESCRIPTION, SERVE_EPILOG),
+    "check-config": Page(
+        "say whether the configuration is right, and start nothing",
+        """\
+Reads the configuration as serve would, and says what is wrong with it: the first thing that
+is.  A daemon that runs is not touched.  What only a start can tell is not looked at: whether the
+addresses are free, the upstream answers, and the disk has room.
+""",
+        """\
+  cacheproxy check-config
+  cacheproxy check-config --config-file new.conf && mv new.conf /etc/cacheproxy/cacheproxy.conf
+""",
+        """\
+/etc/cacheproxy/cacheproxy.conf: right; images at 127.0.0.1:9292 from http://glance.example:9292
+""",
+    ),
     "status": Page(
         "how the daemon is, in one look",
         """\

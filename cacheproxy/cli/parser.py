@@ -47,7 +47,7 @@ def _build() -> tuple[argparse.ArgumentParser, dict[CommandName, argparse.Argume
             formatter_class=_formatter(),
         )
         _configuration(command)
-        if name != "serve":
+        if name not in ("serve", "check-config"):
             _daemon(command)
     _own(parsers)
     return parser, parsers

@@ -23,6 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from cacheproxy.cli import serve  # noqa: PLC0415  (it alone needs what a daemon needs)
 
         return serve.run(arguments)
+    if arguments.command == "check-config":
+        from cacheproxy.cli import checkconfig  # noqa: PLC0415  (no other command needs it)
+
+        return checkconfig.run(arguments)
     try:
         code = _ask(arguments)
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from argparse import Namespace
 from collections.abc import Sequence
@@ -15,9 +16,10 @@ from cacheproxy.config import Settings
 from cacheproxy.errors import ConfigError
 from cacheproxy.meter import Meter
 from cacheproxy.options import load
-from cacheproxy.processes import listeners
+from cacheproxy.processes import inherited, listeners
 from cacheproxy.processes.entries import Entries
 from cacheproxy.processes.past import Past
+from cacheproxy.processes.servicemanager import ServiceManager
 from cacheproxy.processes.supervisor import Supervisor
 from cacheproxy.reloading import reread
 
@@ -38,8 +40,9 @@ def run(arguments: Namespace) -> int:
 
 def serve(files: Sequence[Path]) -> int:
     """Serve until stopped; the exit code.  ConfigError if it cannot start."""
+    manager = ServiceManager.from_environment(os.environ)
     settings = load(files)
-    bound = listeners.bind(settings)
+    bound = listeners.listen(settings, inherited.take(os.environ))
     try:
         if settings.cache.enabled:
             startchecks.check_directory(settings.cache.directory)
@@ -49,7 +52,7 @@ def serve(files: Sequence[Path]) -> int:
             listener.sock.close()
         raise
     entries = Entries(_keeper, _worker, partial(reread, files))
-    return Supervisor(settings, entries, bound).run()
+    return Supervisor(settings, entries, bound, manager).run()
 
 
 # What children run is imported by them, after the fork: the supervisor stays small, and inherits no

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cacheproxy.config import Settings
 from cacheproxy.errors import ConfigError
+from cacheproxy.processes.inherited import Inherited
 from cacheproxy.processes.orders import ConnectionKind
 
 BACKLOG = 4096  # connections that wait to be accepted; the kernel may allow less (somaxconn)
@@ -20,6 +22,8 @@ _EXPLANATIONS = {
     errno.EACCES: "may not be used without privileges (CAP_NET_BIND_SERVICE); choose 1024 or more",
 }
 _NO_SUCH_FAMILY = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +36,30 @@ class Listener:
     @property
     def url(self) -> str:
         """Where clients find it."""
-        host, port = self.sock.getsockname()[:2]
+        address = self.sock.getsockname()
+        if self.sock.family == socket.AF_UNIX:
+            return f"unix:{os.fsdecode(address)}"
+        host, port = address[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def bind(settings: Settings) -> list[Listener]:
-    """Listen on all addresses of the settings.  ConfigError if one cannot be had; then on none."""
+def listen(settings: Settings, inherited: Sequence[Inherited]) -> list[Listener]:
+    """Listen for clients of both kinds; ConfigError if an address cannot be had, then on none.
+
+    Where systemd listens for one kind, its sockets are used, and the settings' addresses are not.
+    """
     places: list[tuple[ConnectionKind, str, str, int]] = [
         ("api", "DEFAULT", settings.host, settings.port),
         ("metrics", "metrics", settings.metrics.host, settings.metrics.port),
     ]
-    listeners: list[Listener] = []
+    listeners = [Listener(each.sock, each.kind) for each in inherited]
     try:
         for kind, section, host, port in places:
             option = f"[{section}] bind_host = {host}, bind_port = {port}"
+            given = [listener for listener in listeners if listener.kind == kind]
+            if given:
+                _compare(given, host, port, option)
+                continue
             for sock in _bind(host, port, option):
                 listeners.append(Listener(sock, kind))  # noqa: PERF401  (closed below on a failure)
     except BaseException:
@@ -53,6 +67,21 @@ def bind(settings: Settings) -> list[Listener]:
             listener.sock.close()
         raise
     return listeners
+
+
+def _compare(given: Sequence[Listener], host: str, port: int, option: str) -> None:
+    """Tell an operator who changed one of two places that the other one holds."""
+    if any(
+        each.sock.family != socket.AF_UNIX and each.sock.getsockname()[:2] == (host, port)
+        for each in given
+    ):
+        return
+    log.warning(
+        "%s is not used: systemd listens for us at %s; change ListenStream= of the .socket unit,"
+        " or stop that unit to have the option hold",
+        option,
+        ", ".join(each.url for each in given),
+    )
 
 
 def _bind(host: str, port: int, option: str) -> Iterator[socket.socket]:

@@ -50,6 +50,10 @@ class Rereading:
             if keeper.send(order):
                 self._unanswered.append(self._offered)
 
+    def settled(self, keeper: Slot | None) -> bool:
+        """Whether the keeper has answered all that it was offered, or is away."""
+        return not self._unanswered or keeper is None or not keeper.ready
+
     def answered(self, *, taken: bool) -> None:
         """The keeper has taken what it was offered first, or has refused it."""
         if not self._unanswered:

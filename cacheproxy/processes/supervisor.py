@@ -5,7 +5,7 @@ nothing that goes wrong with images can take it along.  Each accepted connection
 worker with the fewest; while there is none, connections wait in the listeners' backlog.
 
 A child is replaced when it dies or shows no sign of life.  The keeper's death touches no worker:
-they get new links once its successor serves.  A stop drains the workers first, then the keeper.
+they get new links once its successor serves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import logging
 import math
 import os
 import resource
-import selectors
 import socket
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from functools import partial
 from cacheproxy.config import Settings
 from cacheproxy.meter import Board
 from cacheproxy.metrics import CHILD_STARTS, DISK_STATE, START_TIME
+from cacheproxy.processes.attention import Attention, Source
 from cacheproxy.processes.birth import become, fork
 from cacheproxy.processes.entries import Entries
 from cacheproxy.processes.listeners import Listener
@@ -31,7 +31,6 @@ from cacheproxy.processes.orders import (
     AnyReport,
     Connection,
     ConnectionClosed,
-    Drain,
     KeeperLink,
     LetGo,
     LinkLost,
@@ -45,17 +44,16 @@ from cacheproxy.processes.orders import (
 from cacheproxy.processes.packets import socket_pair
 from cacheproxy.processes.past import Past
 from cacheproxy.processes.rereading import Rereading
+from cacheproxy.processes.servicemanager import Phase, ServiceManager, Standing
 from cacheproxy.processes.signals import Signals
 from cacheproxy.processes.slot import Slot
+from cacheproxy.processes.stopping import Stop
 
 ACCEPTS_AT_ONCE = 64  # before children are heard again
 ACCEPT_PAUSE_SECONDS = 0.5  # after this machine had no descriptor or memory for a connection
 KEEPER_WAIT_SECONDS = 10.0  # at the start, the first connections wait so long for the cache
-DRAIN_GRACE_SECONDS = 2.0  # for the workers to break off by themselves what is over its time
-KEEPER_STOP_SECONDS = 10.0  # the keeper's share of a stop, once the workers are gone
-KILL_SECONDS = 10.0  # a child that lives on after SIGKILL waits for a disk, perhaps for ever
-SAME_STOP_SECONDS = 1.0  # Ctrl-C reaches whoever started us as well, and he may pass it on
 LINK_PAUSE_SECONDS = 1.0  # between two links of one worker, when it loses them
+LIFELESS_SECONDS = 60.0  # no worker served for so long: what we do does not help any more
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 log = logging.getLogger(__name__)
@@ -64,30 +62,32 @@ log = logging.getLogger(__name__)
 class Supervisor:
     """Runs a node's processes until it is told to stop by SIGTERM or SIGINT."""
 
-    def __init__(self, settings: Settings, entries: Entries, listeners: Sequence[Listener]) -> None:
-        """Take over the listeners."""
+    def __init__(
+        self,
+        settings: Settings,
+        entries: Entries,
+        listeners: Sequence[Listener],
+        manager: ServiceManager,
+    ) -> None:
+        """Take over the listeners; `manager` is told how we are."""
         self._config = Rereading(settings, entries.reread)
         self._entries = entries
         self._listeners = list(listeners)
-        self._listening = False
+        self._manager = manager
         self._accept_at = 0.0
         self._keeper = Slot("keeper", row=1) if settings.cache.enabled else None
         self._past = Past.before_any(settings.cache.directory)
         self._workers = [Slot(f"worker {n}", row=n + 2) for n in range(settings.workers)]
         self._board = Board.create(rows=2 + settings.workers)
         self._meter = self._board.meter(0)
-        self._selector = selectors.DefaultSelector()
-        self._watched: dict[Slot, tuple[socket.socket, int]] = {}
+        self._attention = Attention()
         self._opened = self._keeper is None  # whether connections need not wait for the cache
         self._open_at = math.inf
+        self._began = False  # whether clients were ever served
+        self._served_at = math.inf  # when a worker was last known to serve
         self._announced = False
         self._signals: Signals | None = None
-        self._exit_code: int | None = None  # not None: stopping
-        self._stopped_at = math.inf
-        self._kill_at = math.inf
-        self._leave_at = math.inf
-        self._hurried = False
-        self._keeper_draining = False
+        self._stop: Stop | None = None
 
     @property
     def _slots(self) -> list[Slot]:
@@ -100,7 +100,7 @@ class Supervisor:
         self._meter.set(START_TIME, time.time())
         signals = self._signals = Signals()
         try:
-            self._selector.register(signals.sock, selectors.EVENT_READ, signals)
+            self._attention.heed(signals)
             return self._turn(signals)
         finally:
             signals.end()
@@ -111,14 +111,13 @@ class Supervisor:
         self._open_at = now + KEEPER_WAIT_SECONDS
         while True:
             self._reap(now)
-            if self._exit_code is not None and (not self._running() or now >= self._leave_at):
-                for slot in self._running():
-                    log.error("%s (process %d) cannot be killed; it is left", slot.name, slot.pid)
-                return self._exit_code
+            if self._stop is not None and self._stop.over(now):
+                return self._stop.code
             self._keep_up(now)
-            self._watch(now)
-            deadline = self._next_deadline(now)
-            ready = self._selector.select(None if deadline == math.inf else max(0, deadline - now))
+            self._tell(now)
+            self._attention.follow(self._slots)
+            self._attention.listen(self._listeners if self._accepting(now) else ())
+            ready = self._attention.wait(self._next_deadline(now) - now)
             # Taken before the children are heard: if we ourselves stood still, what they said
             # meanwhile counts before they are taken for dead.
             now = time.monotonic()
@@ -127,15 +126,14 @@ class Supervisor:
 
     # --- events ---
 
-    def _serve(self, ready: Sequence[tuple[selectors.SelectorKey, int]], now: float) -> None:
-        for key, events in ready:
-            what: Slot | Listener | Signals = key.data
+    def _serve(self, ready: Sequence[tuple[Source, bool, bool]], now: float) -> None:
+        for what, says, reads in ready:
             match what:
                 case Slot() as slot:
-                    if events & selectors.EVENT_READ:
+                    if says:
                         for report in slot.reports(now):
                             self._hear(slot, report, now)
-                    if events & selectors.EVENT_WRITE:
+                    if reads:
                         slot.flush()
                 case Listener() as listener:
                     self._accept(listener, now)
@@ -144,20 +142,20 @@ class Supervisor:
 
     def _heed(self, signals: Signals, now: float) -> None:
         asked, reread = signals.take()
-        if reread and self._exit_code is None:
+        if reread and self._stop is None:
+            self._tell(now, "reloading")
             self._config.read(self._keeper)
-        if asked and self._exit_code is None:
+        if asked and self._stop is None:
             log.info("stopping")
-            self._stop(0, now)
-        elif asked and not self._hurried and now >= self._stopped_at + SAME_STOP_SECONDS:
-            log.info("asked again: stopping at once")
-            self._hurried, self._kill_at = True, now
+            self._begin_stop(0, now)
+        elif asked and self._stop is not None:
+            self._stop.hurry(now)
 
     def _hear(self, slot: Slot, report: AnyReport, now: float) -> None:
         match report:
             case Ready():
                 slot.ready = True
-                if slot is self._keeper and self._exit_code is None:
+                if slot is self._keeper and self._stop is None:
                     self._opened, self._past = True, self._past.serves()
                     self._config.offer(self._keeper)
                     for worker in self._workers:
@@ -201,6 +199,9 @@ class Supervisor:
             else:
                 sock.close()
 
+    def _accepting(self, now: float) -> bool:
+        return self._opened and now >= self._accept_at and bool(self._serving(now))
+
     def _serving(self, now: float) -> list[Slot]:
         """Return the workers that can take a connection, the best first."""
         share = max(1, self._config.settings.connections_max // len(self._workers))
@@ -221,8 +222,8 @@ class Supervisor:
                 self._board.zero_gauges(slot.row)
         away = self._keeper is not None and not self._keeper.ready
         self._meter.set(DISK_STATE, away, "bypass")
-        if self._exit_code is not None:
-            self._keep_stopping(now)
+        if self._stop is not None:
+            self._stop.go_on(now)
             return
         for slot in self._slots:
             if slot.start_at is not None and now >= slot.start_at:
@@ -230,9 +231,25 @@ class Supervisor:
         for worker in self._workers:
             if worker.link_wanted and now >= worker.linked_at + LINK_PAUSE_SECONDS:
                 self._link(worker, now)
+        if any(worker.ready and not worker.late(now) for worker in self._workers):
+            self._served_at, self._began = now, self._began or self._opened
         if not self._announced and all(slot.ready for slot in self._slots):
             self._announced = True
             self._announce()
+
+    def _tell(self, now: float, phase: Phase | None = None) -> None:
+        """Tell the service manager how we are, and that we live, if we do."""
+        if phase is None:
+            phase = "serving" if self._began else "starting"
+            if self._stop is not None:
+                phase = "stopping"
+            elif self._began and not self._config.settled(self._keeper):
+                phase = "reloading"
+        count = sum(worker.ready for worker in self._workers)
+        cache = "off" if self._keeper is None else "on" if self._keeper.ready else "away"
+        status = f"{phase}: {count} of {len(self._workers)} workers, cache {cache}"
+        alive = self._stop is not None or now < self._served_at + LIFELESS_SECONDS
+        self._manager.tell(Standing(phase, status, alive), now)
 
     def _announce(self) -> None:
         cache = self._config.settings.cache
@@ -298,13 +315,12 @@ class Supervisor:
             if pid == 0:
                 continue
             reason = slot.died(status, now)
-            # Once it serves, a node passes through whatever becomes of its cache.
-            starting = not self._opened
             self._board.zero_gauges(slot.row)
-            if self._exit_code is not None:
+            if self._stop is not None:
                 log.info("%s (process %d) %s", slot.name, pid, reason)
-            elif os.WIFEXITED(status) and os.WEXITSTATUS(status) == os.EX_CONFIG and starting:
-                self._stop(1, now)
+            elif os.waitstatus_to_exitcode(status) == os.EX_CONFIG and not self._began:
+                # Once it has served, a node passes through whatever becomes of its cache.
+                self._begin_stop(1, now)
             else:
                 after = (slot.start_at or now) - now
                 log.warning(
@@ -315,52 +331,36 @@ class Supervisor:
                 self._past = self._past.died(status, now)
                 self._opened = True  # whoever comes is served without it
 
-    def _running(self) -> list[Slot]:
-        return [slot for slot in self._slots if slot.pid is not None]
-
     # --- stopping ---
 
-    def _stop(self, code: int, now: float) -> None:
-        self._exit_code, self._stopped_at = code, now
-        self._kill_at = now + self._config.settings.drain_seconds + DRAIN_GRACE_SECONDS
-        self._stop_listening()
+    def _begin_stop(self, code: int, now: float) -> None:
+        self._attention.listen(())
         for listener in self._listeners:
             listener.sock.close()
         self._listeners.clear()
-        for worker in self._workers:
-            worker.send(Drain())
-
-    def _keep_stopping(self, now: float) -> None:
-        if not self._keeper_draining and not any(w.pid for w in self._workers):
-            self._keeper_draining = True
-            self._kill_at = now if self._hurried else now + KEEPER_STOP_SECONDS
-            if self._keeper is not None:
-                self._keeper.send(Drain())
-        if now >= self._kill_at:
-            self._kill_at = math.inf
-            for slot in self._running():
-                if slot is not self._keeper or self._keeper_draining:
-                    self._leave_at = now + KILL_SECONDS
-                    slot.kill("its time to finish was over")
+        drain_seconds = self._config.settings.drain_seconds
+        self._stop = Stop(code, self._workers, self._keeper, drain_seconds, now)
 
     def _close_all(self) -> None:
         for listener in self._listeners:
             listener.sock.close()
         for slot in self._slots:
             slot.drop_control()
-        self._selector.close()
+        self._attention.close()
         if self._signals is not None:
             self._signals.close()
 
     # --- what to wait for ---
 
     def _next_deadline(self, now: float) -> float:
-        deadlines = [self._kill_at, self._leave_at]
+        deadlines = [self._manager.due]
+        if self._stop is not None:
+            deadlines.append(self._stop.due)
         hang_seconds = self._config.settings.hang_seconds
         for slot in self._slots:
             if (hangs_at := slot.hangs_at(hang_seconds)) is not None:
                 deadlines.append(hangs_at)
-            if slot.start_at is not None and self._exit_code is None:
+            if slot.start_at is not None and self._stop is None:
                 deadlines.append(slot.start_at)
             if slot.link_wanted:
                 deadlines.append(slot.linked_at + LINK_PAUSE_SECONDS)
@@ -369,34 +369,3 @@ class Supervisor:
         if now < self._accept_at:
             deadlines.append(self._accept_at)
         return min(deadlines)
-
-    def _watch(self, now: float) -> None:
-        """Have the selector look at what can be acted upon."""
-        wanted = {
-            slot: (
-                slot.control,
-                selectors.EVENT_READ | (selectors.EVENT_WRITE if slot.backlogged else 0),
-            )
-            for slot in self._slots
-            if slot.control is not None
-        }
-        # First all that is over: a closed descriptor's number may be another one's by now.
-        for slot in [slot for slot, what in self._watched.items() if wanted.get(slot) != what]:
-            self._selector.unregister(self._watched.pop(slot)[0])
-        for slot, (control, events) in wanted.items():
-            if slot not in self._watched:
-                self._selector.register(control, events, slot)
-                self._watched[slot] = (control, events)
-        accepting = self._opened and now >= self._accept_at and bool(self._serving(now))
-        if accepting and not self._listening and self._exit_code is None:
-            for listener in self._listeners:
-                self._selector.register(listener.sock, selectors.EVENT_READ, listener)
-            self._listening = True
-        elif not accepting:
-            self._stop_listening()
-
-    def _stop_listening(self) -> None:
-        if self._listening:
-            for listener in self._listeners:
-                self._selector.unregister(listener.sock)
-            self._listening = False

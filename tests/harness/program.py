@@ -47,6 +47,7 @@ class Program:
         *,
         directory: Path,
         environment: Mapping[str, str] | None = None,
+        fds: Sequence[int] = (),
     ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
@@ -58,6 +59,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                pass_fds=fds,
                 start_new_session=True,  # a Ctrl-C is for pytest, which ends its children in order
             )
         self.running.append(self)

@@ -23,12 +23,12 @@ from cacheproxy.config import CacheSettings, MetricsSettings, Settings, Upstream
 from cacheproxy.errors import ConfigError
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import CONNECTIONS
-from cacheproxy.processes import listeners
+from cacheproxy.processes import inherited, listeners, supervisor
 from cacheproxy.processes.channel import Channel
 from cacheproxy.processes.control import Control
 from cacheproxy.processes.entries import Entries
 from cacheproxy.processes.past import Past
-from cacheproxy.processes.supervisor import Supervisor
+from cacheproxy.processes.servicemanager import ServiceManager
 from harness.waiting import until
 
 
@@ -40,6 +40,8 @@ class Behaviour:
     ready_after: str = ""  # the keeper is ready once this file is there
     bad_config_while: str = ""  # the keeper finds the configuration wrong while this file is there
     raises: bool = False  # worker 0 raises an exception
+    worker_refuses: bool = False  # worker 0 finds the configuration wrong
+    lifeless_seconds: float = 60.0  # see LIFELESS_SECONDS
 
 
 class Worker:
@@ -175,6 +177,8 @@ def main() -> int:
     def worker(_settings: Settings, number: int, control: socket.socket, meter: Meter) -> int:
         if number == 0 and behaviour.crash_while and Path(behaviour.crash_while).exists():
             return 7
+        if number == 0 and behaviour.worker_refuses:
+            raise ConfigError("[upstream] url: nothing that a worker could use")
         if number == 0 and behaviour.raises:
             raise RuntimeError("stand-in")
 
@@ -184,9 +188,13 @@ def main() -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(run())
 
+    supervisor.LIFELESS_SECONDS = behaviour.lifeless_seconds
     logs.to_stderr("cacheproxy")
     entries = Entries(keeper, worker, lambda settings: settings)
-    return Supervisor(settings, entries, listeners.bind(settings)).run()
+    bound = listeners.listen(settings, inherited.take(os.environ))
+    return supervisor.Supervisor(
+        settings, entries, bound, ServiceManager.from_environment(os.environ)
+    ).run()
 
 
 if __name__ == "__main__":

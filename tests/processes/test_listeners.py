@@ -47,7 +47,7 @@ needs_ipv6 = pytest.mark.skipif(not ipv6_works(), reason="this machine has no IP
     ],
 )
 def test_addresses(host: str, url: str, reached_at: list[str]) -> None:
-    bound = listeners.bind(settings(host))
+    bound = listeners.listen(settings(host), [])
     assert [listener.kind for listener in bound] == ["api", "metrics"]
     assert bound[0].url.startswith(url)
     assert not bound[0].sock.getblocking()
@@ -59,7 +59,7 @@ def test_addresses(host: str, url: str, reached_at: list[str]) -> None:
 
 
 def test_a_name_is_bound_at_all_its_addresses_with_one_port() -> None:
-    bound = listeners.bind(settings("localhost"))
+    bound = listeners.listen(settings("localhost"), [])
     ports = {(listener.kind, listener.sock.getsockname()[1]) for listener in bound}
     assert sorted(kind for kind, _ in ports) == ["api", "metrics"]
     assert all(reachable(("localhost", port)) for _, port in ports)
@@ -77,7 +77,7 @@ def test_a_name_is_bound_at_all_its_addresses_with_one_port() -> None:
 )
 def test_addresses_of_others_are_refused(host: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        listeners.bind(settings(host))
+        listeners.listen(settings(host), [])
     assert str(caught.value).startswith(f"[DEFAULT] bind_host = {host}, bind_port = 0: {says}")
 
 
@@ -85,10 +85,10 @@ def test_an_address_in_use_is_refused_and_nothing_stays_bound() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
-            listeners.bind(settings("127.0.0.1", port))
+            listeners.listen(settings("127.0.0.1", port), [])
         assert str(caught.value) == (
             f"[DEFAULT] bind_host = 127.0.0.1, bind_port = {port}: is in use; "
             "stop the other program (`ss -ltnp` names it) or choose another"
         )
         with pytest.raises(ConfigError, match=r"^\[metrics\] bind_host = 127.0.0.1, bind_port"):
-            listeners.bind(settings("127.0.0.1", 0, MetricsSettings("127.0.0.1", port)))
+            listeners.listen(settings("127.0.0.1", 0, MetricsSettings("127.0.0.1", port)), [])
