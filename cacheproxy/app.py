@@ -18,9 +18,12 @@ from cacheproxy.processes.past import Past
 
 if TYPE_CHECKING:
     from cacheproxy.account import Account
+    from cacheproxy.grants import Grants
     from cacheproxy.operations import Operations
+    from cacheproxy.permission import Permissions
     from cacheproxy.processes.admin import AdminServer
     from cacheproxy.processes.keeper import Keeper
+    from cacheproxy.processes.worker import Worker
     from cacheproxy.upstream import Upstream
 
 
@@ -154,6 +157,7 @@ async def _worker(
     from cacheproxy.web.front import Door, Front, metrics_page
     from cacheproxy.web.image_file import ImageFile
     from cacheproxy.web.passthrough import PassThrough
+    from cacheproxy.web.signed import SignedUrls
 
     cache = settings.cache
     upstream = Upstream(settings.upstream, meter)
@@ -163,15 +167,50 @@ async def _worker(
     images = Images(link, upstream, bypass, cache, meter)
     link.on_unusable = images.chunks.break_off
     worker = Worker(number, link, permissions, settings.drain_seconds)
+    grants = _grants(settings, upstream, permissions, worker)
     passthrough = PassThrough(upstream, meter, worker.changed, worker.deleted)
     image_file = ImageFile(images, permissions, passthrough, meter) if cache.enabled else None
-    front = Front(image_file, passthrough)
+    signed_urls = SignedUrls(settings.signed_urls, grants, image_file, meter)
+    front = Front(image_file, passthrough, signed_urls)
     api = Door(front, meter, worker.connection_closed, log=True)
     metrics = Door(metrics_page(meter), meter, worker.connection_closed, log=False)
     try:
         await worker.run(control_socket, api, metrics)
     finally:
         images.close()
+        if grants is not None:
+            await grants.close()
         await permissions.close()
         await upstream.close()
     return 0
+
+
+def _grants(
+    settings: Settings, upstream: Upstream, permissions: Permissions, worker: Worker
+) -> Grants | None:
+    """Build what gives and honours signed URLs, where they are wanted."""
+    from cacheproxy.account import Account
+    from cacheproxy.grantbook import GrantBook
+    from cacheproxy.grantfiles import GrantFiles
+    from cacheproxy.grants import Grants
+    from cacheproxy.permission import Permissions
+    from cacheproxy.projectright import ProjectRight
+
+    if not settings.signed_urls.enabled:
+        return None
+    account = Account(settings.service_user)
+    project_right = ProjectRight(upstream, account)
+    projects = Permissions(project_right, settings.upstream)
+    grants = Grants(
+        settings.signed_urls,
+        GrantBook(GrantFiles(settings.signed_urls_directory), settings.signed_urls),
+        upstream=upstream,
+        permissions=permissions,
+        project_right=project_right,
+        projects=projects,
+        account=account,
+        tell=worker.tell,
+    )
+    worker.beliefs.append(projects)
+    worker.on_told = grants.told
+    return grants

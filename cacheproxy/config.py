@@ -82,6 +82,18 @@ class ServiceUserSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedUrlSettings:
+    """`[signed_urls]`: URLs for clients that cannot send a token."""
+
+    enabled: bool = False
+    directory: Path | None = None  # None: signed-urls in the cache's directory
+    base_url: str = ""  # empty: the `Host` of the request that asks for one
+    lifetime_seconds: int = 3600  # unless the request names another one
+    lifetime_seconds_max: int = 86_400
+    key_days: int = 30  # a new key signs after so many
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything, validated."""
 
@@ -96,3 +108,9 @@ class Settings:
     cache: CacheSettings = CacheSettings()
     metrics: MetricsSettings = MetricsSettings()
     service_user: ServiceUserSettings = ServiceUserSettings()
+    signed_urls: SignedUrlSettings = SignedUrlSettings()
+
+    @property
+    def signed_urls_directory(self) -> Path:
+        """Where the keys of signed URLs are."""
+        return self.signed_urls.directory or self.cache.directory / "signed-urls"

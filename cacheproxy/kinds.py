@@ -229,6 +229,20 @@ class Directory(Kind):
         return Path(text)
 
 
+class OptionalDirectory(Directory):
+    """An absolute path, or nothing."""
+
+    @property
+    def accepts(self) -> str:
+        return f"{super().accepts}, or nothing"
+
+    def read(self, text: str) -> Any:
+        return super().read(text) if text else None
+
+    def show(self, value: Path | None) -> str:
+        return str(value or "")
+
+
 class SocketPath(Kind):
     """An absolute path of a unix socket, or nothing; its name is bounded, its directory is not."""
 
@@ -271,3 +285,14 @@ class ServiceUrl(Kind):
             raise ValueError(text)
         path = _VERSION_PATH.sub("", parts.path.rstrip("/")).rstrip("/")
         return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+class OptionalUrl(Kind):
+    """How the URLs of this proxy begin, or nothing; a trailing `/` is not part of it."""
+
+    @property
+    def accepts(self) -> str:
+        return "http:// or https://, host and port, like http://node1.example:9292, or nothing"
+
+    def read(self, text: str) -> str:
+        return ServiceUrl().read(text) if text else ""

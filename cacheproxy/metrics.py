@@ -20,6 +20,10 @@ SOURCES = ("cache", "fill", "bypass")
 FILL_RESULTS = ("ok", "failed", "mismatch")
 MANIFEST_RESULTS = ("used", "none", "wrong", "failed")
 CHILD_KINDS = ("keeper", "worker")
+SIGNED_URL_RESULTS = ("given", "renewed", "refused")
+SIGNED_REQUEST_RESULTS = (
+    *("accepted", "malformed", "signature", "expired", "token", "refused", "unavailable"),
+)
 DISK_STATES = ("normal", "degraded", "bypass")
 
 FILE_REQUESTS = Counter(
@@ -46,6 +50,19 @@ PERMISSION_QUESTIONS = Counter(
 RECENTLY_ALLOWED = Counter(
     "cacheproxy_recently_allowed_total",
     "How often a caller went on because the upstream did not answer and had allowed it recently.",
+)
+SIGNED_URLS = Counter(
+    "cacheproxy_signed_urls_total",
+    "Requests for a signed URL, or for the renewal of one.",
+    label="result",
+    values=SIGNED_URL_RESULTS,
+)
+SIGNED_REQUESTS = Counter(
+    "cacheproxy_signed_requests_total",
+    "Requests for image data with a signed URL: accepted, or why not (no signed URL at all, altered, "
+    "expired, its token ended, not allowed any more, nobody to ask). All are file requests, too.",
+    label="result",
+    values=SIGNED_REQUEST_RESULTS,
 )
 SERVED_BYTES = Counter(
     "cacheproxy_served_bytes_total",
@@ -227,6 +244,11 @@ EQUATIONS: Sequence[Equation] = (
     *(
         Equation([Term(TIME_TO_FIRST_BYTE, (result,))], "<=", [Term(REQUESTS, (result,))])
         for result in RESULTS
+    ),
+    Equation(
+        [Term(SIGNED_REQUESTS, (result,)) for result in SIGNED_REQUEST_RESULTS],
+        "<=",
+        [Term(FILE_REQUESTS)],
     ),
     Equation([Term(CACHE_BYTES), Term(RESERVED_BYTES)], "<=", [Term(CACHE_LIMIT_BYTES)]),
     Equation([Term(PINNED_BYTES)], "<=", [Term(CACHE_BYTES)]),

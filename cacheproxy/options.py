@@ -24,6 +24,7 @@ from cacheproxy.config import (
     MetricsSettings,
     ServiceUserSettings,
     Settings,
+    SignedUrlSettings,
     UpstreamSettings,
 )
 from cacheproxy.errors import ConfigError
@@ -61,8 +62,13 @@ def load(files: Sequence[str | Path]) -> Settings:
         cache=CacheSettings(**filled["cache"]),
         metrics=MetricsSettings(**filled["metrics"]),
         service_user=ServiceUserSettings(**filled["service_user"]),
+        signed_urls=SignedUrlSettings(**filled["signed_urls"]),
     )
     _check_account(settings.service_user)
+    if settings.signed_urls.enabled and not settings.cache.enabled:
+        raise ConfigError(
+            "[signed_urls] enabled needs [cache] enabled: it is the cache that answers"
+        )
     if settings.port and (settings.host, settings.port) == (
         settings.metrics.host,
         settings.metrics.port,

@@ -16,6 +16,7 @@ from cacheproxy.config import (
     MetricsSettings,
     ServiceUserSettings,
     Settings,
+    SignedUrlSettings,
     UpstreamSettings,
 )
 from cacheproxy.kinds import (
@@ -24,6 +25,8 @@ from cacheproxy.kinds import (
     KeystoneUrl,
     Kind,
     OneOf,
+    OptionalDirectory,
+    OptionalUrl,
     Seconds,
     Secret,
     ServiceUrl,
@@ -314,6 +317,42 @@ SECTIONS = (
             Option("application_credential_secret", Secret(), "The secret of that credential."),
             Option("cafile", Text(), "A file of the authorities that vouch for Keystone, in PEM."),
             Option("timeout_seconds", Seconds(1, 300), "Longest wait for Keystone."),
+        ],
+    ),
+    Section(
+        "signed_urls",
+        SignedUrlSettings,
+        [
+            Option(
+                "enabled",
+                Switch(),
+                "Answer POST /cacheproxy/v1/images/{id}/url with a URL by which this image, and nothing else, can be read without a token until it expires: for qemu, whose HTTP driver cannot send one. Whoever has such a URL can use it. See docs/signed-urls.md.",
+            ),
+            Option(
+                "directory",
+                OptionalDirectory(),
+                "Where the keys are that sign them, and the ends of renewed URLs; made for this user alone. Not set: signed-urls in [cache] directory. Without its files all URLs that were given out end.",
+            ),
+            Option(
+                "base_url",
+                OptionalUrl(),
+                "How URLs begin, where their users do not reach the proxy under the name by which it was asked for them. Not set: http:// and the Host of that request.",
+            ),
+            Option(
+                "lifetime_seconds",
+                Whole(1, 31_536_000),
+                "How long a URL lives for which no lifetime was asked.",
+            ),
+            Option(
+                "lifetime_seconds_max",
+                Whole(1, 31_536_000),
+                "The longest lifetime that may be asked for. A URL can be renewed for as long again, as often as its token's owner may download the image.",
+            ),
+            Option(
+                "key_days",
+                Whole(1, 3650),
+                "After so many days a new key signs. Those before it verify what they have signed until it has expired.",
+            ),
         ],
     ),
 )

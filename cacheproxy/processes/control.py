@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -30,6 +30,8 @@ from cacheproxy.processes.orders import (
     Ready,
     Reload,
     Reloaded,
+    Tell,
+    Told,
     Waiting,
     WorkerLink,
     decode_order,
@@ -61,6 +63,7 @@ class Control:
         on_purged: Callable[[str], None] = _refuse,
         on_let_go: Callable[[], None] = _refuse,
         on_reload: Callable[[Reload], bool] = lambda _: False,
+        on_told: Callable[[str, list[tuple[str, str]]], None] = _refuse,
     ) -> None:
         self._channel = Channel(sock, self._receive, self._lost)
         self._on_link = on_link
@@ -70,6 +73,7 @@ class Control:
         self._on_purged = on_purged
         self._on_let_go = on_let_go
         self._on_reload = on_reload
+        self._on_told = on_told
         self._connections_closed = 0
         self._link_serial = 0
         self._closing = False
@@ -100,6 +104,10 @@ class Control:
     def purge(self, image: str) -> None:
         """Have all other workers forget what they believe about an image."""
         self._send(Purge(image))
+
+    def tell(self, name: str, headers: Sequence[tuple[str, str]]) -> None:
+        """Have all other workers know what stands for a signed URL."""
+        self._send(Tell(name, list(headers)))
 
     def close(self) -> None:
         """End the channel and the heartbeats; `on_lost` is not called."""
@@ -152,6 +160,8 @@ class Control:
                 self._on_drain()
             case Purged(image), []:
                 self._on_purged(image)
+            case Told(name, headers), []:
+                self._on_told(name, headers)
             case LetGo(), []:
                 self._on_let_go()
             case Reload() as reload, []:

@@ -51,6 +51,16 @@ class Purged(Order, frozen=True, tag="purged"):
     image: str
 
 
+class Told(Order, frozen=True, tag="told"):
+    """To a worker: another one has given a signed URL, these headers stand for it; see Tell."""
+
+    name: str
+    headers: list[tuple[str, str]]
+
+    def __repr__(self) -> str:
+        return f"Told({self.name})"  # never the headers
+
+
 class Reload(Order, frozen=True, tag="reload"):
     """To the keeper: from now on these hold; it answers Reloaded."""
 
@@ -92,14 +102,24 @@ class Purge(Report, frozen=True, tag="purge"):
     image: str
 
 
+class Tell(Report, frozen=True, tag="tell"):
+    """From a worker: it has given a signed URL; tell the other workers whose token it is for."""
+
+    name: str
+    headers: list[tuple[str, str]]
+
+    def __repr__(self) -> str:
+        return f"Tell({self.name})"  # never the headers
+
+
 class Reloaded(Report, frozen=True, tag="reloaded"):
     """From the keeper: whether it could take what Reload said; if not, it has logged why."""
 
     taken: bool
 
 
-AnyOrder = Connection | KeeperLink | WorkerLink | Drain | Purged | LetGo | Reload
-AnyReport = Heartbeat | Ready | Waiting | ConnectionClosed | LinkLost | Purge | Reloaded
+AnyOrder = Connection | KeeperLink | WorkerLink | Drain | Purged | LetGo | Told | Reload
+AnyReport = Heartbeat | Ready | Waiting | ConnectionClosed | LinkLost | Purge | Tell | Reloaded
 
 encode = msgspec.msgpack.Encoder().encode
 decode_order = msgspec.msgpack.Decoder(AnyOrder).decode

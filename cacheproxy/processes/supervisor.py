@@ -34,10 +34,13 @@ from cacheproxy.processes.orders import (
     KeeperLink,
     LetGo,
     LinkLost,
+    Order,
     Purge,
     Purged,
     Ready,
     Reloaded,
+    Tell,
+    Told,
     Waiting,
     WorkerLink,
 )
@@ -171,11 +174,16 @@ class Supervisor:
             case Reloaded(taken):
                 self._config.answered(taken=taken)
             case Purge(image):
-                for worker in self._workers:
-                    if worker is not slot:
-                        worker.send(Purged(image))
+                self._relay(slot, Purged(image))
+            case Tell(name, headers):
+                self._relay(slot, Told(name, headers))
             case _:
                 pass  # a heartbeat: that it came is noted
+
+    def _relay(self, sender: Slot, order: Order) -> None:
+        for worker in self._workers:
+            if worker is not sender:
+                worker.send(order)
 
     def _accept(self, listener: Listener, now: float) -> None:
         for _ in range(ACCEPTS_AT_ONCE):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
+from cacheproxy.headers import Headers
 from cacheproxy.processes.control import Control
 from cacheproxy.processes.link import KeeperLink
 from cacheproxy.processes.orders import ConnectionKind
@@ -36,12 +38,13 @@ class Worker:
     ) -> None:
         self._number = number
         self._link = link
-        self._permissions = permissions
+        self.beliefs = [permissions]  # all that is purged when an image changes
         self._drain_seconds = drain_seconds
         self._doors: dict[ConnectionKind, Door] = {}
         self._control: Control | None = None
         self._stop = asyncio.Event()
         self._arriving: set[asyncio.Task[None]] = set()
+        self.on_told: Callable[[str, Headers], None] = lambda _name, _headers: None
 
     def connection_closed(self) -> None:
         """A client has left."""
@@ -50,9 +53,14 @@ class Worker:
 
     def changed(self, image_id: str) -> None:
         """A request that passes through may change an image: nobody believes what he knew."""
-        self._permissions.purge(image_id)
+        self._purge(image_id)
         if self._control is not None:
             self._control.purge(image_id)
+
+    def tell(self, name: str, headers: Headers) -> None:
+        """A signed URL was given, or renewed: all workers shall honour it."""
+        if self._control is not None:
+            self._control.tell(name, headers)
 
     def deleted(self, image_id: str) -> None:
         """A request that passed through has deleted an image."""
@@ -66,7 +74,8 @@ class Worker:
             on_connection=self._accepted,
             on_link=lambda sock, _: self._link.connect(sock),
             on_drain=self._stop.set,
-            on_purged=self._permissions.purge,
+            on_purged=self._purge,
+            on_told=self._told,
             on_let_go=self._link.hot.clear,
             on_lost=self._stop.set,
         )
@@ -83,6 +92,13 @@ class Worker:
             touching.cancel()
             self._link.disconnect()
             self._control.close()
+
+    def _told(self, name: str, headers: Headers) -> None:
+        self.on_told(name, headers)
+
+    def _purge(self, image_id: str | None) -> None:
+        for each in self.beliefs:
+            each.purge(image_id)
 
     def _accepted(self, sock: socket.socket, kind: ConnectionKind) -> None:
         task = asyncio.create_task(self._serve(sock, self._doors[kind]))

@@ -20,6 +20,7 @@ from cacheproxy.meter import Meter
 from cacheproxy.metrics import CONNECTIONS
 from cacheproxy.web.image_file import REQUEST_ID, RESULT, Handler, ImageFile
 from cacheproxy.web.passthrough import SENT_BYTES
+from cacheproxy.web.signed import is_own
 
 # Image ids need no quoting; anything else in their place is for Glance to judge.
 _IMAGE_FILE = re.compile(r"/v2/images/([^/?#%]+)/file(?:\?.*)?", re.ASCII)
@@ -53,10 +54,13 @@ http_log.addFilter(_NoTraceOfTheMalformed())
 class Front:
     """Answers every request of the image API."""
 
-    def __init__(self, image_file: ImageFile | None, passthrough: Handler) -> None:
+    def __init__(
+        self, image_file: ImageFile | None, passthrough: Handler, signed_urls: Handler
+    ) -> None:
         """Serve with or without a cache."""
         self._image_file = image_file
         self._passthrough = passthrough
+        self._signed_urls = signed_urls
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -64,6 +68,8 @@ class Front:
             match = _IMAGE_FILE.fullmatch(request.raw_path)
             if match is not None:
                 return await self._image_file.answer(request, match[1])
+        if is_own(request.raw_path):
+            return await self._signed_urls(request)
         return await self._passthrough(request)
 
 

@@ -1,0 +1,265 @@
+"""The use case: signed URLs, for clients that cannot send a token (qemu).  Knows no HTTP.
+
+A grant lets whoever has its text read one image until it ends.  Rules:
+
+1. Who is given one, or has one renewed, may download the image himself, by the upstream's word.
+2. The right is asked again at each use (and believed for `permission_seconds`): with the token that
+   it was given for, while a worker has it in memory; once that has ended, of the proxy's own
+   account, for the project of that token (`projectright.py`).  Without either it is over.
+3. What the upstream refuses is refused; that it cannot be asked is never taken for a no.
+4. A renewal changes when it ends, and the token, but not the text: a guest keeps its URL.
+5. Texts and tokens are in no log and no error; tokens are on no disk.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cacheproxy.account import Account
+from cacheproxy.config import SignedUrlSettings
+from cacheproxy.core import grant as grants
+from cacheproxy.core.grant import Grant
+from cacheproxy.errors import AccountError, ProxyError, StorageError, UpstreamAnswerError
+from cacheproxy.grantbook import GrantBook
+from cacheproxy.grantcredentials import HEADERS_BYTES_MAX, GrantCredentials, credentials, size
+from cacheproxy.headers import Headers
+from cacheproxy.permission import YES, YES_WITHOUT_RANGES, Asks, Permissions
+from cacheproxy.projectright import PROJECT
+
+NEW_SECONDS = 5.0  # so long after it was given, other workers may not know a grant's token yet
+
+Reason = Literal["malformed", "signature", "expired", "token", "refused", "unavailable"]
+
+
+class GrantError(ProxyError):
+    """A grant that is not, or cannot be, honoured; the message says what to do."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A grant as it is handed out."""
+
+    text: str = field(repr=False)
+    expires: int  # seconds since 1970
+    ends_with_token: bool  # nobody will be able to ask for its project
+
+
+class Grants:
+    """Gives, renews and honours grants; for one worker.
+
+    `tell` has the other workers know a grant's credentials.  `project_right` and `projects` ask
+    for projects (see `projectright.py`), the latter remembering the answers.
+    """
+
+    def __init__(  # noqa: PLR0913  (it is where all these meet)
+        self,
+        settings: SignedUrlSettings,
+        book: GrantBook,
+        *,
+        upstream: Asks,
+        permissions: Permissions,
+        project_right: Asks,
+        projects: Permissions,
+        account: Account,
+        tell: Callable[[str, Headers], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._book = book
+        self._upstream = upstream
+        self._permissions = permissions
+        self._project_right = project_right
+        self._projects = projects
+        self._account = account
+        self._tell = tell
+        self._clock = clock
+        self._credentials = GrantCredentials()
+
+    def __repr__(self) -> str:
+        return f"<Grants {self._credentials!r}>"
+
+    async def close(self) -> None:
+        """Ask nobody any more."""
+        await self._projects.close()
+        await self._account.close()
+        self._book.close()
+
+    # --- giving -----------------------------------------------------------------------------------
+
+    async def give(self, image_id: str, headers: Headers, lifetime: int | None) -> Given:
+        """Give a grant to the sender of these headers.
+
+        `UpstreamAnswerError` if the upstream would not let him download the image, `ValueError` for
+        a lifetime that is too long, `GrantError` if it cannot be done now.
+        """
+        seconds = self._lifetime(lifetime)
+        own, project = await self._caller(image_id, headers)
+        try:
+            key = await self._book.signing_key()
+        except StorageError as error:
+            raise GrantError("unavailable", f"no URL can be signed now: {error}") from error
+        now = int(self._clock())
+        nonce = secrets.token_bytes(grants.NONCE_BYTES)
+        text = grants.issue(key, image_id, project, issued=now, expires=now + seconds, nonce=nonce)
+        self._remember(grants.name_of(image_id, text), own)
+        return Given(text, now + seconds, ends_with_token=project is None)
+
+    async def renew(
+        self, image_id: str, headers: Headers, text: str, lifetime: int | None
+    ) -> Given:
+        """Have a grant, also one that has expired, end later; errors are those of `give`."""
+        seconds = self._lifetime(lifetime)
+        grant, name = _read(image_id, text)
+        try:
+            await self._check(grant, name, image_id)
+        except GrantError as error:
+            if error.reason != "expired":
+                raise
+        own, project = await self._caller(image_id, headers)
+        if grant.project != project and None not in (grant.project, project):
+            raise GrantError("refused", "the URL belongs to another project")
+        expires = int(self._clock()) + seconds
+        try:
+            await self._book.renew(name, expires)
+        except StorageError as error:
+            raise GrantError("unavailable", f"no URL can be renewed now: {error}") from error
+        self._remember(name, own)
+        return Given(text, expires, ends_with_token=not self._lasting(grant))
+
+    def told(self, name: str, headers: Headers) -> None:
+        """Another worker has given, or renewed, a grant."""
+        self._credentials.put(name, headers)
+
+    # --- honouring --------------------------------------------------------------------------------
+
+    async def honour(self, image_id: str, text: str) -> Headers:
+        """Return the headers with which the upstream is asked for the image's data, by its word.
+
+        `GrantError` says why not.
+        """
+        grant, name = _read(image_id, text)
+        await self._check(grant, name, image_id)
+        own = self._credentials.get(name)
+        if own is None and not self._lasting(grant) and self._is_new(grant):
+            own = await self._credentials.arrived(name)
+        if own is not None:
+            status = await _asked(self._permissions, self._upstream, image_id, own)
+            if status in (YES, YES_WITHOUT_RANGES):
+                return own
+            if status != 401:
+                raise _no(status)
+            self._credentials.forget(name)
+        if not self._lasting(grant):
+            raise GrantError(
+                "token",
+                "the token that this URL was signed for has ended; renew the URL with another one"
+                + ("" if self._account.configured else ", or configure [service_user]"),
+            )
+        return await self._for_project(image_id, str(grant.project))
+
+    async def _check(self, grant: Grant, name: str, image_id: str) -> None:
+        """Raise `GrantError` unless it was signed here for this image, and has not ended."""
+        if self._book.remembered(name):
+            return
+        try:
+            key = await self._book.verifying_key(grant.key)
+            if key is not None and not grant.signed_by(key, image_id):
+                raise GrantError("signature", "this URL was not signed here, or was altered")
+            if key is not None and self._clock() < grant.expires:
+                return
+            # What was renewed outlives its key: its name is made from all of it, and the image.
+            ends = await self._book.ends(name)
+        except StorageError as error:
+            raise GrantError("unavailable", f"the URL cannot be checked now: {error}") from error
+        if ends is not None and self._clock() < ends:
+            return
+        if key is None and ends is None:
+            raise GrantError("signature", "this URL was not signed here, or long ago")
+        raise GrantError("expired", "this URL has expired; renew it, or have another one signed")
+
+    async def _for_project(self, image_id: str, project: str) -> Headers:
+        question = [(PROJECT, project)]
+        status = await _asked(self._projects, self._project_right, image_id, question)
+        if status != YES:
+            raise _no(status)
+        for _ in range(2):
+            try:
+                own = await self._account.headers()
+            except AccountError as error:
+                raise _no(None) from error
+            status = await _asked(self._permissions, self._upstream, image_id, own)
+            if status in (YES, YES_WITHOUT_RANGES):
+                return own
+            if status != 401:
+                raise _no(status)
+            self._account.refused(own)
+        raise _no(None)
+
+    # --- whose it is ------------------------------------------------------------------------------
+
+    async def _caller(self, image_id: str, headers: Headers) -> tuple[Headers, str | None]:
+        """Return the credentials and the project of somebody who may download the image."""
+        own = credentials(headers)
+        if size(own) > HEADERS_BYTES_MAX:
+            raise ValueError(f"more than {HEADERS_BYTES_MAX} characters of credentials")
+        status = await _asked(self._permissions, self._upstream, image_id, own)
+        if status is None or status > 500:  # that one comes for an image without data
+            raise _no(None)
+        if status not in (YES, YES_WITHOUT_RANGES):
+            raise UpstreamAnswerError(status, "no signed URL")
+        if not self._account.configured:
+            return own, None
+        try:
+            project = await self._account.project_of(own)
+        except AccountError as error:
+            raise GrantError("unavailable", f"the token's project is not known: {error}") from error
+        return own, project if project is not None and grants.can_be_named(project) else None
+
+    def _remember(self, name: str, own: Headers) -> None:
+        self._credentials.put(name, own)
+        self._tell(name, own)
+
+    def _lasting(self, grant: Grant) -> bool:
+        """Whether it can outlive its token."""
+        return grant.project is not None and self._account.configured
+
+    def _is_new(self, grant: Grant) -> bool:
+        return abs(self._clock() - grant.issued) < NEW_SECONDS
+
+    def _lifetime(self, lifetime: int | None) -> int:
+        most = self._settings.lifetime_seconds_max
+        if lifetime is None:
+            return min(self._settings.lifetime_seconds, most)
+        if not 1 <= lifetime <= most:
+            raise ValueError(f"lifetime is a number of seconds from 1 to {most}")
+        return lifetime
+
+
+def _read(image_id: str, text: str) -> tuple[Grant, str]:
+    grant = grants.read(text)
+    if grant is None:
+        raise GrantError("malformed", "this is no signed URL; it was cut, or altered")
+    return grant, grants.name_of(image_id, text)
+
+
+async def _asked(
+    remembering: Permissions, asks: Asks, image_id: str, headers: Headers
+) -> int | None:
+    """Return the status of a question whose yes may be remembered; None: nobody answers."""
+    if await remembering.allowed(image_id, headers):
+        return YES
+    return await asks.may_download(image_id, headers)  # asked again for the reason of a no
+
+
+def _no(status: int | None) -> GrantError:
+    if status is None or status >= 500:
+        return GrantError("unavailable", "the image service cannot be asked now; try again")
+    return GrantError("refused", "the image service does not let this URL's owner have the image")
