@@ -167,7 +167,7 @@ async def _worker(
     images = Images(link, upstream, bypass, cache, meter)
     link.on_unusable = images.chunks.break_off
     worker = Worker(number, link, permissions, settings.drain_seconds)
-    grants = _grants(settings, upstream, permissions, worker)
+    grants = _grants(settings, upstream, permissions, worker, meter)
     passthrough = PassThrough(upstream, meter, worker.changed, worker.deleted)
     image_file = ImageFile(images, permissions, passthrough, meter) if cache.enabled else None
     signed_urls = SignedUrls(settings.signed_urls, grants, image_file, meter)
@@ -186,7 +186,7 @@ async def _worker(
 
 
 def _grants(
-    settings: Settings, upstream: Upstream, permissions: Permissions, worker: Worker
+    settings: Settings, upstream: Upstream, permissions: Permissions, worker: Worker, meter: Meter
 ) -> Grants | None:
     """Build what gives and honours signed URLs, where they are wanted."""
     from cacheproxy.account import Account
@@ -200,7 +200,7 @@ def _grants(
         return None
     account = Account(settings.service_user)
     project_right = ProjectRight(upstream, account)
-    projects = Permissions(project_right, settings.upstream)
+    projects = Permissions(project_right, settings.upstream, meter)
     grants = Grants(
         settings.signed_urls,
         GrantBook(GrantFiles(settings.signed_urls_directory), settings.signed_urls),

@@ -91,11 +91,12 @@ class GrantBook:
             self._note(name, until)
         return until
 
-    async def renew(self, name: str, until: int) -> None:
-        """Have a URL end then, whatever it says itself; durable once this returns."""
+    async def renew(self, name: str, until: int) -> int:
+        """Have a URL not end before then; return when it ends.  Durable once this returns."""
         now = int(self._clock())
-        await self._run(lambda: self._files.renew(name, until, now, self._lifetime_max))
+        until = await self._run(lambda: self._files.renew(name, until, now, self._lifetime_max))
         self._note(name, until)
+        return until
 
     def _find(self, name: str) -> Key | None:
         return self._keys.verifying(name, self._clock(), self._lifetime_max)

@@ -109,14 +109,16 @@ class GrantFiles:
                 return None
         return int(text) if text.isdigit() else None
 
-    def renew(self, name: str, until: int, now: int, keep_seconds: int) -> None:
-        """Note when a URL ends; those that ended long ago are forgotten first."""
+    def renew(self, name: str, until: int, now: int, keep_seconds: int) -> int:
+        """Have a URL not end before then; return when it ends.  Those long over are forgotten."""
         with _translated(f"writing to {self._renewed}"), self._locked():
             self._renewed.mkdir(mode=0o700, exist_ok=True)
             path = self._renewed / name
             if not path.exists() and self._sweep(now - keep_seconds) >= RENEWED_MAX:
                 raise StorageError(f"{RENEWED_MAX} signed URLs are renewed already")
+            until = max(until, self.renewed(name) or 0)
             _replace(path, b"%d" % until)
+            return until
 
     def _sweep(self, before: int) -> int:
         """Remove what ended before this; return how many are left."""

@@ -17,19 +17,23 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from cacheproxy.account import Account
 from cacheproxy.config import SignedUrlSettings
 from cacheproxy.core import grant as grants
 from cacheproxy.core.grant import Grant
+from cacheproxy.core.judgement import UNKNOWN, Verdict, Word
 from cacheproxy.errors import AccountError, ProxyError, StorageError, UpstreamAnswerError
 from cacheproxy.grantbook import GrantBook
 from cacheproxy.grantcredentials import HEADERS_BYTES_MAX, GrantCredentials, credentials, size
 from cacheproxy.headers import Headers
-from cacheproxy.permission import YES, YES_WITHOUT_RANGES, Asks, Permissions
+from cacheproxy.permission import Asks, Permissions
 from cacheproxy.projectright import PROJECT
 
+UNAUTHENTICATED = 401  # the upstream does not take this token, or not any more
+FORBIDDEN = 403
+WITHOUT_DATA = 500  # what a Glance answers of an image without a size, to those who may
 NEW_SECONDS = 5.0  # so long after it was given, other workers may not know a grant's token yet
 
 Reason = Literal["malformed", "signature", "expired", "token", "refused", "unavailable"]
@@ -52,6 +56,13 @@ class Given:
     ends_with_token: bool  # nobody will be able to ask for its project
 
 
+class Upstream(Protocol):
+    """What this needs of the upstream client; None: no answer."""
+
+    async def may_download(self, image_id: str, headers: Headers) -> Word | None:
+        """Ask for a range that no image can satisfy."""
+
+
 class Grants:
     """Gives, renews and honours grants; for one worker.
 
@@ -64,7 +75,7 @@ class Grants:
         settings: SignedUrlSettings,
         book: GrantBook,
         *,
-        upstream: Asks,
+        upstream: Upstream,
         permissions: Permissions,
         project_right: Asks,
         projects: Permissions,
@@ -126,9 +137,9 @@ class Grants:
         own, project = await self._caller(image_id, headers)
         if grant.project != project and None not in (grant.project, project):
             raise GrantError("refused", "the URL belongs to another project")
-        expires = int(self._clock()) + seconds
+        wanted = max(grant.expires, int(self._clock()) + seconds)
         try:
-            await self._book.renew(name, expires)
+            expires = await self._book.renew(name, wanted)
         except StorageError as error:
             raise GrantError("unavailable", f"no URL can be renewed now: {error}") from error
         self._remember(name, own)
@@ -150,12 +161,9 @@ class Grants:
         own = self._credentials.get(name)
         if own is None and not self._lasting(grant) and self._is_new(grant):
             own = await self._credentials.arrived(name)
-        if own is not None:
-            status = await _asked(self._permissions, self._upstream, image_id, own)
-            if status in (YES, YES_WITHOUT_RANGES):
-                return own
-            if status != 401:
-                raise _no(status)
+        if own is not None and await self._usable(image_id, own):
+            return own
+        if own is not None and self._credentials.get(name) is own:  # not renewed meanwhile
             self._credentials.forget(name)
         if not self._lasting(grant):
             raise GrantError(
@@ -187,21 +195,41 @@ class Grants:
 
     async def _for_project(self, image_id: str, project: str) -> Headers:
         question = [(PROJECT, project)]
-        status = await _asked(self._projects, self._project_right, image_id, question)
-        if status != YES:
-            raise _no(status)
+        if not await self._projects.allowed(image_id, question):
+            verdict = await self._project_right.may_download(image_id, question)  # why not
+            if verdict is Verdict.REFUSED:
+                raise _refused()
+            if verdict is not Verdict.ALLOWED:
+                raise _unavailable()
         for _ in range(2):
             try:
                 own = await self._account.headers()
             except AccountError as error:
-                raise _no(None) from error
-            status = await _asked(self._permissions, self._upstream, image_id, own)
-            if status in (YES, YES_WITHOUT_RANGES):
+                raise _unavailable() from error
+            if await self._usable(image_id, own):
                 return own
-            if status != 401:
-                raise _no(status)
             self._account.refused(own)
-        raise _no(None)
+        raise _unavailable()
+
+    async def _usable(self, image_id: str, own: Headers) -> bool:
+        """Whether the image can be asked for with these; False: their token has ended.
+
+        Also true where the upstream does not say no in so many words: whatever it will say to a
+        request for the data is then the answer.
+        """
+        status = await self._status(image_id, own)
+        if status in (FORBIDDEN, UNKNOWN):
+            raise _refused()
+        return status != UNAUTHENTICATED
+
+    async def _status(self, image_id: str, own: Headers) -> int:
+        """Return what the upstream answers whoever may, 200, or why he may not."""
+        if await self._permissions.allowed(image_id, own):
+            return 200
+        word = await self._upstream.may_download(image_id, own)
+        if word is None or word.status > WITHOUT_DATA:
+            raise _unavailable()
+        return word.status
 
     # --- whose it is ------------------------------------------------------------------------------
 
@@ -210,10 +238,8 @@ class Grants:
         own = credentials(headers)
         if size(own) > HEADERS_BYTES_MAX:
             raise ValueError(f"more than {HEADERS_BYTES_MAX} characters of credentials")
-        status = await _asked(self._permissions, self._upstream, image_id, own)
-        if status is None or status > 500:  # that one comes for an image without data
-            raise _no(None)
-        if status not in (YES, YES_WITHOUT_RANGES):
+        status = await self._status(image_id, own)
+        if status in (UNAUTHENTICATED, FORBIDDEN, UNKNOWN, WITHOUT_DATA):
             raise UpstreamAnswerError(status, "no signed URL")
         if not self._account.configured:
             return own, None
@@ -250,16 +276,9 @@ def _read(image_id: str, text: str) -> tuple[Grant, str]:
     return grant, grants.name_of(image_id, text)
 
 
-async def _asked(
-    remembering: Permissions, asks: Asks, image_id: str, headers: Headers
-) -> int | None:
-    """Return the status of a question whose yes may be remembered; None: nobody answers."""
-    if await remembering.allowed(image_id, headers):
-        return YES
-    return await asks.may_download(image_id, headers)  # asked again for the reason of a no
+def _unavailable() -> GrantError:
+    return GrantError("unavailable", "the image service cannot be asked now; try again")
 
 
-def _no(status: int | None) -> GrantError:
-    if status is None or status >= 500:
-        return GrantError("unavailable", "the image service cannot be asked now; try again")
+def _refused() -> GrantError:
     return GrantError("refused", "the image service does not let this URL's owner have the image")

@@ -62,8 +62,8 @@ class Signing:
 async def signing(directory: Path, more: str = "", workers: int = 1) -> AsyncIterator[Signing]:
     """Run it; afterwards no log holds a token or a signature, and the origin got none of the latter."""
     async with origin() as glance:
-        options = {"more": SIGNED_URLS + more, "workers": workers}
-        async with async_node(directory, glance.url, **options) as node:
+        running = async_node(directory, glance.url, more=SIGNED_URLS + more, workers=workers)
+        async with running as node:
             log = node.program.log
             await asyncio.to_thread(until, "all processes", lambda: READY in log.read_text())
             yield Signing(glance, node)
