@@ -167,6 +167,7 @@ async def _worker(
     images = Images(link, upstream, bypass, cache, meter)
     link.on_unusable = images.chunks.break_off
     worker = Worker(number, link, permissions, settings.drain_seconds)
+    worker.beliefs.append(images.memory)
     grants = _grants(settings, upstream, permissions, worker, meter)
     passthrough = PassThrough(upstream, meter, worker.changed, worker.deleted)
     image_file = ImageFile(images, permissions, passthrough, meter) if cache.enabled else None

@@ -23,8 +23,10 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from cacheproxy.account import Account
-from cacheproxy.core.records import FeedPosition
+from cacheproxy.core.facts import image_facts, same_image
+from cacheproxy.core.records import FeedPosition, ImageRecord
 from cacheproxy.errors import AccountError, StorageError, UpstreamAnswerError, UpstreamError
+from cacheproxy.fill.content import facts_of
 from cacheproxy.fill.gone import GoneImages
 from cacheproxy.headers import Headers
 from cacheproxy.meter import Meter
@@ -162,7 +164,7 @@ class Follower:
         gone: set[str] = set()
         failures = 0  # in a row
         async for image_id, _ in self._book.images():
-            status, _ = await self._ask(f"/v2/images/{quote(image_id, safe='')}")
+            status, body = await self._ask(f"/v2/images/{quote(image_id, safe='')}")
             failures = failures + 1 if status >= 500 else 0
             if failures == FAILURES_MAX:
                 raise UpstreamAnswerError(status, "images are not shown")
@@ -170,6 +172,8 @@ class Follower:
             if record is not None and status == 200 and not record.seen:
                 self._book.put_image(image_id, msgspec.structs.replace(record, seen=True))
             elif record is not None and status == 404 and record.seen:
+                gone.add(image_id)
+            if record is not None and status == 200 and _replaced(image_id, record, body):
                 gone.add(image_id)
             if len(gone) >= GONE_MAX:
                 await self._forget(gone)
@@ -201,6 +205,15 @@ class Follower:
                 if len(body) > ANSWER_BYTES_MAX:
                     raise UpstreamAnswerError(answer.status, "a longer answer than any of these")
             return answer.status, bytes(body)
+
+
+def _replaced(image_id: str, record: ImageRecord, body: bytes) -> bool:
+    """Whether an id is used again: what is shown is an image, and not the one that is known."""
+    try:
+        shown = image_facts(image_id, msgspec.json.decode(body))
+    except msgspec.DecodeError:
+        return False
+    return shown is not None and not same_image(facts_of(image_id, record), shown)
 
 
 def _decoded(body: bytes) -> Changes:

@@ -8,7 +8,6 @@ others stopped.  Only bytes that failed their proof end it: those are never pape
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from backends.spans import Span
 from cacheproxy.bypass import Bypass
 from cacheproxy.chunkread import ChunkReader, Piece
 from cacheproxy.config import CacheSettings
-from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.facts import ImageFacts, same_image
 from cacheproxy.core.geometry import Grid
 from cacheproxy.errors import (
     CacheRefusedError,
@@ -30,11 +29,10 @@ from cacheproxy.errors import (
 from cacheproxy.fill.source import Headers
 from cacheproxy.hotset import HotFile, HotSet
 from cacheproxy.leftovers import Leftovers
+from cacheproxy.memory import Memory
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import SERVED_BYTES
 
-IMAGES_MAX = 1024  # remembered proven images
-DIGESTS_PER_HOT_FILE = 4  # remembered digests for each file that the hot set may hold
 REOPENS_MAX = (
     3  # how often the same chunk may be damaged or gone before a reader goes round the cache
 )
@@ -127,10 +125,7 @@ class Images:
         self.bypass = bypass
         self.meter = meter
         self._upstream = upstream
-        self._known: OrderedDict[str, tuple[Image, Grid]] = OrderedDict()
-        # By image, chunk size and index: an image may come to be cut differently.
-        self._digests: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
-        self._digests_max = settings.hot_files_max * DIGESTS_PER_HOT_FILE
+        self.memory = Memory(keeper.hot.has, settings.hot_files_max)
 
     def close(self) -> None:
         """Read no more; downloads have ended."""
@@ -138,20 +133,15 @@ class Images:
 
     async def find(self, image_id: str, headers: Headers) -> Image | None:
         """Find an image for a caller who may download it; None if it is not for the cache."""
-        known = self._known.get(image_id)
-        if known is not None:
-            self._known.move_to_end(image_id)
-            return known[0]
-        try:
-            description = await self.keeper.describe(image_id)
-        except KeeperError:
-            pass
-        else:
-            if description.facts is not None:
-                return Image(description.facts, description.proven)
+        image = await self._known(image_id)
+        if image is not None and not self.memory.look(image_id):
+            return image
         facts = await self._upstream.show(image_id, headers)
         if facts is None:
-            return None
+            return image  # that nothing is shown says nothing about what it is
+        self.memory.shown(facts)
+        if image is not None and same_image(image.facts, facts):
+            return image
         proven = False
         if facts.manifest is not None:
             # Before anything is said of the image: proven ones are answered with their tag.
@@ -159,31 +149,17 @@ class Images:
                 proven = (await self.keeper.adopt(facts, headers)).proven
         return Image(facts, proven)
 
-    def remember(self, image: Image, grid: Grid, index: int, digest: bytes) -> None:
-        """Note a chunk of a proven image, so that the next reader of it need not ask."""
-        image_id = image.facts.image_id
-        self._known[image_id] = (Image(image.facts, proven=True), grid)
-        self._known.move_to_end(image_id)
-        if len(self._known) > IMAGES_MAX:
-            self._known.popitem(last=False)
-        self._digests[image_id, grid.chunk_bytes, index] = digest
-        self._digests.move_to_end((image_id, grid.chunk_bytes, index))
-        if len(self._digests) > self._digests_max:
-            self._digests.popitem(last=False)
-
-    def hot(self, image: Image, span: Span) -> tuple[Grid, dict[int, bytes]] | None:
-        """Return the digests of a span's chunks by index, if all of them are in the hot set."""
-        known = self._known.get(image.facts.image_id)
-        if known is None:
+    async def _known(self, image_id: str) -> Image | None:
+        facts = self.memory.facts(image_id)
+        if facts is not None:
+            return Image(facts, proven=True)
+        try:
+            description = await self.keeper.describe(image_id)
+        except KeeperError:
             return None
-        grid = known[1]
-        digests: dict[int, bytes] = {}
-        for index in grid.covering(span):
-            digest = self._digests.get((image.facts.image_id, grid.chunk_bytes, index))
-            if digest is None or not self.keeper.hot.has(digest):
-                return None
-            digests[index] = digest
-        return grid, digests
+        if description.facts is None or not self.memory.agrees(description.facts):
+            return None
+        return Image(description.facts, description.proven)
 
     async def open(self, image: Image, span: Span, headers: Headers) -> Download:
         """Begin to read a (not empty) span; `aclose` it in any case."""
@@ -226,7 +202,7 @@ class Download:
 
     async def begin(self) -> None:
         """Find where the bytes come from."""
-        hot = self._images.hot(self._image, self._span)
+        hot = self._images.memory.hot(self._image.facts, self._span)
         if hot is not None:
             self._grid, self._hot = hot
             return
@@ -301,7 +277,7 @@ class Download:
                 else:
                     self._present += 1
                 if self._reader is not None and self._reader.proven:
-                    self._images.remember(self._image, self._grid, index, file.digest)
+                    self._images.memory.remember(self._image.facts, self._grid, index, file.digest)
                 elif self._reader is not None and not fetched:
                     self._leftovers.add(index, file.digest)
                 chunk = self._grid.chunk(index)

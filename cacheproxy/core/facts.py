@@ -13,6 +13,7 @@ _ALGORITHM_CHARACTERS_MAX = 64  # Glance's columns
 _HASH_DIGITS_MAX = 128
 _OWNER_CHARACTERS_MAX = 255
 _MANIFEST_CHARACTERS_MAX = 128  # twice what the name of a manifest takes
+_TIME_CHARACTERS_MAX = 64
 
 
 class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,7 @@ class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
     hash_value: str | None  # lower-case hex
     owner: str | None = None  # the project that its chunks are charged to
     manifest: str | None = None  # `os_manifest`: the name of a published manifest, if it is one
+    created_at: str | None = None  # set by Glance alone: an id that is used again has another one
 
 
 def image_facts(image_id: str, record: object) -> ImageFacts | None:
@@ -54,7 +56,22 @@ def image_facts(image_id: str, record: object) -> ImageFacts | None:
         hash_value=value,
         owner=_text(record.get("owner"), _OWNER_CHARACTERS_MAX),
         manifest=_text(record.get("os_manifest"), _MANIFEST_CHARACTERS_MAX),
+        created_at=_text(record.get("created_at"), _TIME_CHARACTERS_MAX),
     )
+
+
+def same_image(one: ImageFacts, other: ImageFacts) -> bool:
+    """Whether two records of one id are of one image, with one content.
+
+    Size and hashes alone would not do: who gets an id that was used before may claim the hashes
+    that the former image had.
+    """
+    times = {one.created_at, other.created_at} - {None}
+    return len(times) < 2 and _content(one) == _content(other)
+
+
+def _content(facts: ImageFacts) -> tuple[int, str | None, str | None, str | None]:
+    return facts.size, facts.checksum, facts.hash_algo, facts.hash_value
 
 
 def _text(value: object, characters_max: int) -> str | None:

@@ -42,6 +42,7 @@ class ImageRecord(Record, frozen=True):
     content: str  # the content's key
     owner: str | None = None  # the project that its chunks are charged to
     seen: bool = False  # by the proxy's own account: only then does its 404 mean "gone"
+    created_at: str | None = None  # the image, not this record; None where it was not noted
 
 
 class ContentRecord(Record, frozen=True):
@@ -52,6 +53,7 @@ class ContentRecord(Record, frozen=True):
     proven: bool  # the whole matched the hash that names it
     published: bool  # the manifest came from a catalog, not from a fill
     root: bytes | None = None  # of a published one: the digest of its root document
+    about: bytes | None = None  # of one that is private to an image: a digest of what that is
 
 
 class FeedPosition(Record, frozen=True):

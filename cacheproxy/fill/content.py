@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from backends.manifest import PAGE_DIGESTS, ManifestName, ManifestRoot
-from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.facts import ImageFacts, same_image
 from cacheproxy.core.geometry import Grid
-from cacheproxy.core.manifest import Manifest, content_id, content_key, private_id
+from cacheproxy.core.manifest import Manifest, content_id, content_key, private_id, private_image
 from cacheproxy.core.records import ContentRecord, ImageRecord
 from cacheproxy.fill.pages import ManifestPages
 from cacheproxy.store.chunkstore import ChunkStore
+from cacheproxy.store.digest import digest_of
 
 
 class Content:
@@ -18,17 +21,26 @@ class Content:
 
     `proven`: its manifest is the truth for every byte, because its whole matched the hash of an
     image, or because a catalog published it; of a published one pages may still be to come.
+    `about`: of a content that is private to an image, which image that is, should its id be used again.
     `ranged`: whether its source can do ranges, once that showed.
     `landed` notes when a chunk arrived (a tick of the process, not a time), so that a reader can
     tell what was there before it came; `arrived_bytes` counts them all.
     """
 
-    def __init__(
-        self, key: str, grid: Grid, store: ChunkStore, pages: ManifestPages, *, proven: bool
+    def __init__(  # noqa: PLR0913  what it is, and where it is kept
+        self,
+        key: str,
+        grid: Grid,
+        store: ChunkStore,
+        pages: ManifestPages,
+        *,
+        proven: bool,
+        about: bytes | None,
     ) -> None:
         self.key = key
         self.grid = grid
         self.proven = proven
+        self.about = about
         self.ranged: bool | None = None
         self.landed: dict[int, int] = {}
         self.arrived_bytes = 0
@@ -56,6 +68,8 @@ class Content:
         if key != self.key:
             self._pages.forget(self.key)
         self.key, self.proven = key, True
+        if private_image(key) is None:
+            self.about = None
         self._put(pages)
 
     def discard(self) -> None:
@@ -74,6 +88,7 @@ class Content:
             chunk_bytes=self.grid.chunk_bytes,
             proven=self.proven,
             published=False,
+            about=self.about,
         )
         self._store.put_content(self.key, record)
         for number, packed in pages:
@@ -98,14 +113,7 @@ class Contents:
         record = self.store.image(image_id)
         if record is None or self._proven(record.content, record.size) is None:
             return None
-        return ImageFacts(
-            image_id=image_id,
-            size=record.size,
-            checksum=record.checksum,
-            hash_algo=record.hash_algo,
-            hash_value=record.hash_value,
-            owner=record.owner,
-        )
+        return facts_of(image_id, record)
 
     def find(self, facts: ImageFacts) -> tuple[str, Grid, bool]:
         """Return the key, the grid and whether it is proven, of the content to read for an image.
@@ -114,9 +122,12 @@ class Contents:
         what its claimed hash names.  Without either it is private to the image until proven.
         """
         record = self.store.image(facts.image_id)
-        if record is not None and _same(record, facts):
+        if record is not None and same_image(facts_of(facts.image_id, record), facts):
             grid = self._proven(record.content, facts.size)
             if grid is not None:
+                if record.created_at is None and facts.created_at is not None:
+                    noted = msgspec.structs.replace(record, created_at=facts.created_at)
+                    self.store.put_image(facts.image_id, noted)
                 return record.content, grid, True
         claimed = content_id(facts) if self._trust_upstream_hashes else None
         key = content_key(claimed or private_id(facts.image_id), self.chunk_bytes)
@@ -131,6 +142,21 @@ class Contents:
                 key = content_key(private_id(facts.image_id), self.chunk_bytes)
         return key, Grid(facts.size, self.chunk_bytes), False
 
+    def open(self, facts: ImageFacts, key: str, grid: Grid, *, proven: bool) -> Content:
+        """Return the content that `find` has found; of another image that had this id, nothing."""
+        about = self.about(facts, key)
+        known = self.store.content(key)
+        if known is not None and not (proven or known.published) and known.about != about:
+            self.pages.forget(key)
+        return Content(key, grid, self.store, self.pages, proven=proven, about=about)
+
+    def about(self, facts: ImageFacts, key: str) -> bytes | None:
+        """Tell images apart that have the same id, where the content is private to one of them."""
+        if private_image(key) is None:
+            return None
+        lasting = msgspec.structs.replace(facts, owner=None, manifest=None)
+        return digest_of(msgspec.msgpack.encode(lasting))
+
     def bind(self, facts: ImageFacts, key: str) -> None:
         """Note that this image is that content."""
         self.store.put_image(
@@ -142,6 +168,7 @@ class Contents:
                 hash_value=facts.hash_value,
                 content=key,
                 owner=facts.owner,
+                created_at=facts.created_at,
             ),
         )
 
@@ -190,11 +217,14 @@ class Contents:
         return all(self.pages.page(key, number) is not None for number in pages)
 
 
-def _same(record: ImageRecord, facts: ImageFacts) -> bool:
-    """Whether the image's record still says what it said when it was bound."""
-    return (record.size, record.checksum, record.hash_algo, record.hash_value) == (
-        facts.size,
-        facts.checksum,
-        facts.hash_algo,
-        facts.hash_value,
+def facts_of(image_id: str, record: ImageRecord) -> ImageFacts:
+    """Return what Glance said of an image when it was bound."""
+    return ImageFacts(
+        image_id=image_id,
+        size=record.size,
+        checksum=record.checksum,
+        hash_algo=record.hash_algo,
+        hash_value=record.hash_value,
+        owner=record.owner,
+        created_at=record.created_at,
     )

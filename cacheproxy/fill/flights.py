@@ -12,7 +12,13 @@ from weakref import WeakValueDictionary
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
-from cacheproxy.errors import DistrustedError, NeverFitsError, NoRoomError, ProxyError
+from cacheproxy.errors import (
+    DistrustedError,
+    FillFailedError,
+    NeverFitsError,
+    NoRoomError,
+    ProxyError,
+)
 from cacheproxy.fill.ageing import Ageing
 from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.demand import Credential, Demand
@@ -163,15 +169,20 @@ class Flights:
                 raise DistrustedError(facts.image_id)
             if not proven and facts.size > self._store.allowance.limit_bytes:
                 raise NeverFitsError(f"{facts.size} bytes")  # to be proven it must all be there
+            about = self.contents.about(facts, key)
             fill, task = self._fills.get(key, (None, None))
+            if fill is not None and fill.content.about != about:
+                fill.break_off(FillFailedError("the image's id is another image's now"))
             if fill is None or fill.joinable or task is None:
                 break
             await asyncio.wait([task])
         content = self._in_use.get(key)
-        if content is None or content.grid != grid or content.proven != proven:
-            content = self._in_use[key] = Content(
-                key, grid, self._store, self.contents.pages, proven=proven
-            )
+        if (
+            content is None
+            or (content.grid, content.proven) != (grid, proven)
+            or content.about != about
+        ):
+            content = self._in_use[key] = self.contents.open(facts, key, grid, proven=proven)
         self.ageing.used(key)
         return content
 

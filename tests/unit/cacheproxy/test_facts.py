@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cacheproxy.core.facts import ImageFacts, image_facts
+from cacheproxy.core.facts import ImageFacts, image_facts, same_image
 
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 SHA512 = "ab" * 64
@@ -103,3 +103,24 @@ def test_what_a_user_may_have_set_as_a_manifest_is_a_short_text(
     found = facts(os_manifest=value)
     assert found is not None
     assert found.manifest == believed
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({"owner": "another", "os_manifest": "another"}, True),
+        ({"created_at": None}, True),  # not told: nothing is known against it
+        ({"created_at": "2026-02-01T00:00:00Z"}, False),
+        ({"size": 6}, False),
+        ({"checksum": None}, False),
+        ({"os_hash_algo": "sha3_512"}, False),
+        ({"os_hash_value": "cd" * 64}, False),
+    ],
+)
+def test_an_id_may_be_another_images(changed: dict[str, object], same: bool) -> None:
+    one = facts(created_at="2026-01-01T00:00:00Z")
+    other = facts(**{"created_at": "2026-01-01T00:00:00Z", **changed})
+    assert one is not None
+    assert other is not None
+    assert same_image(one, other) is same
+    assert same_image(other, one) is same

@@ -374,3 +374,25 @@ async def test_an_upstream_that_shows_nothing_is_failing() -> None:
     gone, _ = await follow(script, book, account=account())
     assert gone.forgotten == []
     assert "d" not in asked
+
+
+@pytest.mark.parametrize(
+    ("shown", "replaced"),
+    [
+        ({"status": "active", "size": 1, "created_at": "later"}, True),
+        ({"status": "active", "size": 2, "created_at": "then"}, True),
+        ({"status": "active", "size": 1, "created_at": "then"}, False),
+        ({"status": "queued", "size": None}, False),  # nothing that could be the image's content
+        (b"<html>", False),
+    ],
+)
+async def test_an_id_that_is_used_again_is_another_image(shown: Any, replaced: bool) -> None:
+    book = FakeBook(a=msgspec.structs.replace(RECORD, created_at="then"))
+
+    def script(target: str, _: str | None) -> tuple[int, Any]:
+        if "changes" in target:
+            return 404, {}
+        return 200, {} if "limit" in target else shown
+
+    gone, _ = await follow(script, book, account=account())
+    assert ({"a"} in gone.forgotten) is replaced

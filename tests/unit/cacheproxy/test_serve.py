@@ -23,6 +23,7 @@ from cacheproxy.fill.source import Headers
 from cacheproxy.hotset import HotFile, HotSet
 from cacheproxy.meter import Board
 from cacheproxy.metrics import LEASES
+from cacheproxy.processes import messages
 from cacheproxy.serve import Description, Image, Images
 from cacheproxy.store.digest import DIGEST_BYTES, digest_of
 
@@ -45,6 +46,7 @@ class KeeperFake:
     opened: int = 0
     adopted: list[ImageFacts] = field(default_factory=list)
     proves: bool | None = None  # what it finds of a published manifest; None: it is away
+    described: ImageFacts | None = None  # what it has proven; None: it is away
 
     def file(self, index: int) -> HotFile:
         fd = os.dup(self.files[index])
@@ -53,7 +55,9 @@ class KeeperFake:
         return self.hot.add(digest, fd, len(chunk), self.proofs[index], time.monotonic())
 
     async def describe(self, image_id: str) -> Description:
-        raise KeeperError(image_id)
+        if self.described is None:
+            raise KeeperError(image_id)
+        return messages.Described(1, self.described, proven=True)
 
     async def adopt(self, facts: ImageFacts, headers: Headers) -> Description:
         assert headers == []
@@ -175,10 +179,9 @@ async def test_a_repeated_hit_asks_nobody(case: Case) -> None:
 async def test_chunks_of_an_image_that_was_cut_differently_are_not_mixed(case: Case) -> None:
     assert await case.read(GRID.whole) == (DATA, "hit")
     # The keeper lost its index, and has learnt the image again, in chunks of another size.
-    image = Image(FACTS, proven=True)
     finer = Grid(35, 5)
-    case.images.remember(image, finer, 0, digest_of(DATA[:5]))
-    assert case.images.hot(image, Span(5, 10)) is None
+    case.images.memory.remember(FACTS, finer, 0, digest_of(DATA[:5]))
+    assert case.images.memory.hot(FACTS, Span(5, 10)) is None
     assert await case.read(Span(5, 31)) == (DATA[5:31], "hit")
     assert case.keeper.opened == 2
 
@@ -233,3 +236,49 @@ async def test_without_a_name_nobody_is_asked_for_a_manifest(case: Case) -> None
         )
         assert await images.find("i", []) == (facts and Image(facts, proven=False))
     assert case.keeper.adopted == []
+
+
+class Records:
+    """Shows what it is told, and counts."""
+
+    def __init__(self, facts: ImageFacts | None) -> None:
+        self.facts = facts
+        self.shows = 0
+
+    async def show(self, image_id: str, headers: Headers) -> ImageFacts | None:
+        assert (image_id, headers) == ("i", [])
+        self.shows += 1
+        return self.facts
+
+
+async def test_an_id_that_is_used_again_gives_nothing_of_the_former_image(case: Case) -> None:
+    records = Records(FACTS)
+    images = Images(case.keeper, records, case.bypass, CacheSettings(), case.board.meter(0))
+    for index in range(GRID.count):
+        images.memory.remember(FACTS, GRID, index, bytes(32))
+    for _ in range(3):
+        assert await images.find("i", []) == Image(FACTS, proven=True)
+    assert records.shows == 1
+    # Another image has the id now, which claims what the former one was.
+    records.facts = replace(FACTS, created_at="later")
+    former = replace(FACTS, created_at="then")
+    images.memory.remember(former, GRID, 0, bytes(32))
+    assert await images.find("i", []) == Image(former, proven=True)  # within the minute
+    images.memory.purge("i")  # a change has passed through
+    for _ in range(2):
+        assert await images.find("i", []) == Image(records.facts, proven=False)
+    # One who began before goes on to its end, and leaves nothing.
+    images.memory.remember(former, GRID, 1, bytes(32))
+    assert images.memory.facts("i") is None
+    # Nor does a keeper that has not heard of it.
+    case.keeper.described = former
+    assert await images.find("i", []) == Image(records.facts, proven=False)
+
+
+async def test_a_record_that_is_not_shown_changes_nothing(case: Case) -> None:
+    records = Records(None)
+    images = Images(case.keeper, records, case.bypass, CacheSettings(), case.board.meter(0))
+    images.memory.remember(FACTS, GRID, 0, bytes(32))
+    for _ in range(2):
+        assert await images.find("i", []) == Image(FACTS, proven=True)
+    assert records.shows == 1  # an upstream that is away is not asked each time

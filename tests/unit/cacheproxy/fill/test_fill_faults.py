@@ -13,7 +13,7 @@ from cacheproxy.errors import DistrustedError, FillFailedError, ProofFailedError
 from cacheproxy.fill.patience import ATTEMPTS_MAX
 from cacheproxy.metrics import UPSTREAM_BYTES
 from cacheproxy.store.layout import Key, Table, page_name
-from harness.fill_case import CHUNK, Case, started
+from harness.fill_case import CHUNK, Case, facts_of, started
 from harness.origin import Origin
 
 SIZE = 4 * CHUNK + 1000
@@ -296,3 +296,52 @@ async def test_a_liar_of_another_size_takes_nothing_along(glance: Origin, tmp_pa
         again = case.read(honest)
         assert await again.task == DATA
         assert not any(again.fetched)
+
+
+LATER = {"created_at": "2026-02-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize("half", [True, False])
+@pytest.mark.parametrize(
+    "hashes", [{}, {"os_hash_algo": None, "os_hash_value": None, "checksum": None}]
+)
+async def test_an_id_that_is_used_again_gives_nothing_of_the_former_image(
+    glance: Origin, tmp_path: Path, half: bool, hashes: dict[str, Any]
+) -> None:
+    """Nor does it help to claim the hashes that the former image had."""
+    async with started(glance, tmp_path / "cache", complete_in_background=not half) as case:
+        former = glance.add(DATA, record=dict(hashes))
+        stop = CHUNK if half else SIZE
+        assert await case.read(former, 0, stop).task == DATA[:stop]
+        await case.idle()
+        record = {**former.record, **LATER, "id": former.id}
+        again = glance.add(OTHER, record=record)
+        again.id = former.id
+        glance.images[former.id] = again
+        reading = case.read(again, 0, CHUNK)
+        assert await reading.task == OTHER[:CHUNK]
+        assert reading.fetched == [True]
+        await case.idle()
+        if hashes:  # the size alone proves it
+            assert await case.read(again).task == OTHER
+        else:
+            with pytest.raises(ProofFailedError):
+                await case.read(again).task
+        await case.idle()
+
+
+async def test_a_fill_ends_when_its_image_is_replaced(case: Case) -> None:
+    former = case.origin.add(DATA)
+    hold = former.hold_at(2 * CHUNK)
+    reading = case.read(former)
+    await hold.reached.wait()
+    again = case.origin.add(OTHER, record=LATER)
+    again.id = former.id
+    case.origin.images[former.id] = again
+    assert await case.read(again).task == OTHER
+    with pytest.raises(FillFailedError):
+        await reading.task
+    assert reading.data == DATA[: len(reading.fetched) * CHUNK]
+    hold.release.set()
+    await case.idle()
+    assert case.flights.contents.describe(again.id) == facts_of(again)
