@@ -57,6 +57,7 @@ async def _keeper(
     from cacheproxy.processes.control import Control
     from cacheproxy.processes.keeper import Keeper, dying
     from cacheproxy.processes.storelife import open_store, use_store
+    from cacheproxy.steward import Steward
     from cacheproxy.upstream import Upstream
 
     cache = settings.cache
@@ -92,12 +93,14 @@ async def _keeper(
         meter=meter,
     )
     admin, operations = await _admin(settings, keeper, upstream, account, meter)
+    keeper.steward = Steward(operations, store, account)
     keeper.start()
     control.ready()
     admin.start()
     background = [
         child.background("forgetting images", gone.run()),
         child.background("following the upstream", follower.run()),
+        child.background("managing the cache", keeper.steward.run()),
     ]
     code = await use_store(store, stop)
     if code != 0:
@@ -149,15 +152,19 @@ async def _worker(
 ) -> int:
     from cacheproxy.asking import Asking
     from cacheproxy.bypass import Bypass
+    from cacheproxy.identity import Identities
     from cacheproxy.permission import Permissions
     from cacheproxy.processes.link import KeeperLink
     from cacheproxy.processes.worker import Worker
     from cacheproxy.serve import Images
     from cacheproxy.upstream import Upstream
+    from cacheproxy.web.cache_api import CacheApi
+    from cacheproxy.web.cache_rights import KeystoneRights, UpstreamRights
     from cacheproxy.web.front import Door, Front, metrics_page
     from cacheproxy.web.image_file import ImageFile
     from cacheproxy.web.passthrough import PassThrough
     from cacheproxy.web.signed import SignedUrls
+    from cacheproxy.web.witness import Witness
 
     cache = settings.cache
     upstream = Upstream(settings.upstream, meter)
@@ -169,10 +176,19 @@ async def _worker(
     worker = Worker(number, link, permissions, settings.drain_seconds)
     worker.beliefs.append(images.memory)
     grants = _grants(settings, upstream, permissions, worker, meter)
-    passthrough = PassThrough(upstream, meter, worker.changed, worker.deleted)
-    image_file = ImageFile(images, permissions, passthrough, meter) if cache.enabled else None
+    local = settings.cache_api == "local"
+    passthrough = PassThrough(upstream, meter, worker.changed, worker.deleted, has_cache=local)
+    witness = Witness(link.steward)
+    image_file = (
+        ImageFile(images, permissions, passthrough, meter, witness) if cache.enabled else None
+    )
     signed_urls = SignedUrls(settings.signed_urls, grants, image_file, meter)
-    front = Front(image_file, passthrough, signed_urls)
+    identities = Identities(settings.keystone) if settings.keystone.auth_url else None
+    cache_api = None
+    if local:
+        rights = KeystoneRights(identities) if identities else UpstreamRights(upstream)
+        cache_api = CacheApi(rights, link.steward, upstream)
+    front = Front(image_file, passthrough, signed_urls, cache_api)
     api = Door(front, meter, worker.connection_closed, log=True)
     metrics = Door(metrics_page(meter), meter, worker.connection_closed, log=False)
     try:
@@ -182,6 +198,8 @@ async def _worker(
         if grants is not None:
             await grants.close()
         await permissions.close()
+        if identities is not None:
+            await identities.close()
         await upstream.close()
     return 0
 

@@ -94,6 +94,16 @@ class SignedUrlSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class KeystoneSettings:
+    """`[keystone]`: where clients' tokens are looked up; empty `auth_url`: nowhere."""
+
+    auth_url: str = ""
+    cafile: str = ""  # empty: the authorities that this machine trusts
+    timeout_seconds: float = 10.0
+    token_seconds: float = 60.0  # how long an answer is believed
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything, validated."""
 
@@ -104,11 +114,13 @@ class Settings:
     hang_seconds: float = 10.0  # a child without a heartbeat for so long is killed
     drain_seconds: float = 30.0  # how long a stop waits for responses in progress
     connections_max: int = 8192  # open at once, all workers together; more wait to be accepted
+    cache_api: Literal["upstream", "local"] = "upstream"  # who answers /v2/cache
     admin_socket: Path | None = None  # None: admin.sock in the cache's directory
     cache: CacheSettings = CacheSettings()
     metrics: MetricsSettings = MetricsSettings()
     service_user: ServiceUserSettings = ServiceUserSettings()
     signed_urls: SignedUrlSettings = SignedUrlSettings()
+    keystone: KeystoneSettings = KeystoneSettings()
 
     @property
     def signed_urls_directory(self) -> Path:

@@ -7,6 +7,7 @@
     │   ├── UpstreamAnswerError        an answer that is no image data; carries its status
     │   └── UpstreamLiesError          lengths, ranges or bytes that contradict each other
     ├── AccountError           the proxy's own account got no token from Keystone
+    ├── IdentityError          Keystone does not say whose a token is
     ├── KeeperError            the keeper is away, hung or late: go on without it
     ├── CacheRefusedError      the cache will not hold this image now; stream it through
     │   ├── NoRoomError        everything evictable is in use; it might fit later
@@ -62,6 +63,10 @@ class UpstreamLiesError(UpstreamError):
 
 class AccountError(ProxyError):
     """The proxy's own account got no token; the message holds no credential."""
+
+
+class IdentityError(ProxyError):
+    """Keystone does not say whose a token is; the message holds no credential."""
 
 
 class KeeperError(ProxyError):

@@ -6,6 +6,7 @@ Knows no sockets.  Whatever takes long gives the loop its turn, and sees what co
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
@@ -249,8 +250,23 @@ class Inspection:
 
     async def chunk_map(self, known: Known) -> ChunkMap:
         """Look which chunks of an image are there, as far as it is known which they are."""
-        fill = self._flights.filling(known.key)
         there = ChunkMap(known.grid)
+        async for present in self._present(known):
+            for each in present:
+                there.take(each)
+        return there
+
+    async def complete(self, known: Known) -> bool:
+        """Tell whether all chunks of an image are there."""
+        async with contextlib.aclosing(self._present(known)) as slices:
+            async for present in slices:
+                if not all(present):
+                    return False
+        return True
+
+    async def _present(self, known: Known) -> AsyncGenerator[list[bool]]:
+        """Tell of each chunk in turn whether it is there, some at a time."""
+        fill = self._flights.filling(known.key)
         digests: list[bytes] = []
         for start in range(0, known.grid.count, SLICE):
             stop = min(start + SLICE, known.grid.count)
@@ -261,10 +277,8 @@ class Inspection:
                 if first == 0:
                     digests = digests_of(self._store.manifest_page(known.key, page) or b"")
                 present = self._store.survey.present(digests[first : first + stop - start])
-            for index in range(stop - start):
-                there.take(index < len(present) and present[index])
+            yield present + [False] * (stop - start - len(present))
             await asyncio.sleep(0)
-        return there
 
     async def _same_content(self, known: Known) -> list[str]:
         found: list[str] = []

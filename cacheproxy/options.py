@@ -21,6 +21,7 @@ from oslo_config import cfg, iniparser
 
 from cacheproxy.config import (
     CacheSettings,
+    KeystoneSettings,
     MetricsSettings,
     ServiceUserSettings,
     Settings,
@@ -63,12 +64,15 @@ def load(files: Sequence[str | Path]) -> Settings:
         metrics=MetricsSettings(**filled["metrics"]),
         service_user=ServiceUserSettings(**filled["service_user"]),
         signed_urls=SignedUrlSettings(**filled["signed_urls"]),
+        keystone=KeystoneSettings(**filled["keystone"]),
     )
     _check_account(settings.service_user)
     if settings.signed_urls.enabled and not settings.cache.enabled:
         raise ConfigError(
             "[signed_urls] enabled needs [cache] enabled: it is the cache that answers"
         )
+    if settings.cache_api == "local" and not settings.cache.enabled:
+        raise ConfigError("[DEFAULT] cache_api = local needs a cache: set [cache] enabled")
     if settings.port and (settings.host, settings.port) == (
         settings.metrics.host,
         settings.metrics.port,

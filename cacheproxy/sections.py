@@ -13,6 +13,7 @@ from typing import Any
 from cacheproxy.config import (
     MIB,
     CacheSettings,
+    KeystoneSettings,
     MetricsSettings,
     ServiceUserSettings,
     Settings,
@@ -104,6 +105,11 @@ SECTIONS = (
                 "connections_max",
                 Whole(1, 1_000_000),
                 "Client connections open at once, all workers together; more wait to be accepted.",
+            ),
+            Option(
+                "cache_api",
+                OneOf(("upstream", "local")),
+                "Whose image cache /v2/cache manages (glance cache-list, cache-queue, cache-delete, cache-clear). upstream: that of the Glance behind the proxy. local: this node's own. It is for administrators; who is one says Keystone ([keystone]), or without it the upstream, by answering GET /v2/cache with 200.",
             ),
             Option(
                 "admin_socket",
@@ -352,6 +358,28 @@ SECTIONS = (
                 "key_days",
                 Whole(1, 3650),
                 "After so many days a new key signs. Those before it verify what they have signed until it has expired.",
+            ),
+        ],
+    ),
+    Section(
+        "keystone",
+        KeystoneSettings,
+        [
+            Option(
+                "auth_url",
+                KeystoneUrl(),
+                "Keystone, to look up who sends a token: for cache_api = local, and for project and user in the access log. A token vouches for itself, no account is needed. Whether a caller may have an image is always asked of the upstream. Empty: nobody looks.",
+            ),
+            Option(
+                "cafile",
+                Text(),
+                "Certificates of the authorities that vouch for this Keystone. Empty: those that this machine trusts.",
+            ),
+            Option("timeout_seconds", Seconds(1, 300), "Longest wait for Keystone."),
+            Option(
+                "token_seconds",
+                Seconds(0, 3600),
+                "How long Keystone's word on a token is believed; one that is revoked is taken for so long.",
             ),
         ],
     ),

@@ -43,6 +43,9 @@ class ImageRecord(Record, frozen=True):
     owner: str | None = None  # the project that its chunks are charged to
     seen: bool = False  # by the proxy's own account: only then does its 404 mean "gone"
     created_at: str | None = None  # the image, not this record; None where it was not noted
+    bound_at: int = 0  # seconds since the epoch; 0: in a version that did not note it
+    hits: int = 0  # answers that came from the cache alone
+    hit_at: int = 0  # the last of them; 0: there was none
 
 
 class ContentRecord(Record, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -169,6 +170,7 @@ class Contents:
                 content=key,
                 owner=facts.owner,
                 created_at=facts.created_at,
+                bound_at=int(time.time()),
             ),
         )
 

@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from functools import partial
 
 from backends.spans import Span
+from cacheproxy import cacheorders
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.health import Fault
 from cacheproxy.errors import (
@@ -32,6 +33,7 @@ from cacheproxy.fill.gone import GoneImages
 from cacheproxy.processes import messages, orders
 from cacheproxy.processes.channel import Channel, ChannelFullError
 from cacheproxy.processes.orders import Reload
+from cacheproxy.steward import Steward
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class Keeper:
         self.flights = flights
         self.gone = gone
         self.settings = settings
+        self.steward: Steward | None = None  # obeys administrators, as soon as there is one
         self._links: set[WorkerLink] = set()
         self._usable = store.disk.usable
         store.disk.listen(self._disk_changed)
@@ -212,6 +215,10 @@ class WorkerLink:
                 store.disk.failed(Fault.HUNG, "a worker waits for a chunk")
             case messages.Gone():
                 self._keeper.gone.tell([message.image_id])
+            case messages.Used() if self._keeper.steward is not None:
+                self._keeper.steward.hits.add(message.counts)
+            case messages.Manage():
+                _ = self._spawn(self._manage(message))
             case _:
                 pass  # about a reader that has ended
 
@@ -251,6 +258,19 @@ class WorkerLink:
             log.exception("reading a chunk again broke")
         finally:
             self.send(messages.Settled(message.request))
+
+    async def _manage(self, message: messages.Manage) -> None:
+        number, steward = message.request, self._keeper.steward
+        reply: cacheorders.Ending = cacheorders.Failed()
+        try:
+            if steward is not None:
+                reply = await steward.obey(
+                    message.order, lambda rows: self.send(messages.Managed(number, rows))
+                )
+        except Exception:
+            log.exception("%s broke", type(message.order).__name__)
+        finally:
+            self.send(messages.Managed(number, reply))
 
     async def _read(self, message: messages.Open) -> None:
         """One reader's life."""

@@ -36,6 +36,7 @@ from cacheproxy.hotset import HotFile, HotSet
 from cacheproxy.meter import Meter
 from cacheproxy.processes import messages
 from cacheproxy.processes.channel import Channel, ChannelFullError
+from cacheproxy.processes.stewardlink import StewardLink
 
 TOUCHES_MAX = 512  # chunk uses reported in one message
 # Together below what a channel queues for a worker whose loop is busy (descriptors: 1,024): every
@@ -159,6 +160,7 @@ class KeeperLink:
         self._readers: dict[int, tuple[LinkReader, ImageFacts]] = {}
         self._described: dict[int, asyncio.Future[messages.Described]] = {}
         self._doubted: dict[int, asyncio.Future[messages.Settled]] = {}
+        self.steward = StewardLink(self)
         self.outstanding = 0  # chunks granted that have not arrived
         self._heard_at = 0.0
         self._usable = True  # whether the keeper uses the cache's disk
@@ -205,8 +207,9 @@ class KeeperLink:
             _give_up(described, why)
         for doubted in self._doubted.values():
             _give_up(doubted, why)
+        self.steward.give_up(why)
 
-    def _ask(self, message: messages.FromWorker) -> None:
+    def ask(self, message: messages.FromWorker) -> None:
         """Say something that needs the disk."""
         if not self._usable:
             raise KeeperError("the cache's disk is not used at present")
@@ -256,7 +259,7 @@ class KeeperLink:
         answer: asyncio.Future[messages.Described] = asyncio.get_running_loop().create_future()
         self._described[question.request] = answer
         try:
-            self._ask(question)
+            self.ask(question)
             return await self.alive(answer)
         finally:
             del self._described[question.request]
@@ -267,14 +270,14 @@ class KeeperLink:
         answer: asyncio.Future[messages.Settled] = asyncio.get_running_loop().create_future()
         self._doubted[number] = answer
         try:
-            self._ask(messages.Doubt(number, digest, size))
+            self.ask(messages.Doubt(number, digest, size))
             _ = await self.alive(answer)
         finally:
             del self._doubted[number]
 
     def hung(self) -> None:
         """Tell that the disk has not given a chunk in time."""
-        self._tell(messages.Hung())
+        self.tell(messages.Hung())
 
     def read(self, facts: ImageFacts, span: Span, headers: Headers) -> LinkReader:
         """Begin a reader; `close` it in any case."""
@@ -284,7 +287,7 @@ class KeeperLink:
         reader = LinkReader(self, number, span, self._settings.window_chunks)
         self._readers[number] = (reader, facts)
         try:
-            self._ask(messages.Open(number, facts, span.start, span.stop, list(headers)))
+            self.ask(messages.Open(number, facts, span.start, span.stop, list(headers)))
         except BaseException:
             del self._readers[number]
             raise
@@ -297,7 +300,7 @@ class KeeperLink:
     def closed(self, number: int) -> None:
         """A reader is gone."""
         del self._readers[number]
-        self._tell(messages.Close(number))
+        self.tell(messages.Close(number))
 
     def touch(self, digest: bytes) -> None:
         """A chunk was used without asking; said in batches."""
@@ -307,21 +310,22 @@ class KeeperLink:
 
     def gone(self, image_id: str) -> None:
         """An image was deleted upstream."""
-        self._tell(messages.Gone(image_id))
+        self.tell(messages.Gone(image_id))
 
     def flush_touches(self) -> None:
         """Say what was used since the last time."""
+        self.steward.flush()
         if self._touched:
-            self._tell(messages.Touch(list(self._touched)))
+            self.tell(messages.Touch(list(self._touched)))
             self._touched.clear()
 
-    def _tell(self, message: messages.FromWorker) -> None:
+    def tell(self, message: messages.FromWorker) -> None:
         """Say something that a keeper who is away need not know."""
         with contextlib.suppress(KeeperError):
             self._send(message)
 
     def _file_closed(self, digest: bytes) -> None:
-        self._tell(messages.Return(digest, 1))
+        self.tell(messages.Return(digest, 1))
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -344,6 +348,8 @@ class KeeperLink:
                 _answer(self._described.get(message.request), message)
             case messages.Settled():
                 _answer(self._doubted.get(message.request), message)
+            case messages.Managed():
+                self.steward.take(message)
             case messages.Dying():
                 self.hot.expel(message.digest)
             case messages.Disk():

@@ -12,6 +12,7 @@ from typing import Literal
 
 import msgspec
 
+from cacheproxy.cacheorders import AnyOrder, AnyReply
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.proof import Identity
 
@@ -107,6 +108,19 @@ class Hung(Message, frozen=True):
     """The disk has not given this worker a chunk in time."""
 
 
+class Used(Message, frozen=True):
+    """Images were answered from the cache alone, so many times since the last word."""
+
+    counts: dict[str, int]
+
+
+class Manage(Message, frozen=True):
+    """An administrator orders something; answered with `Managed` until that ends it."""
+
+    request: int
+    order: AnyOrder
+
+
 # --- keeper to worker ---------------------------------------------------------------------------
 
 
@@ -170,6 +184,13 @@ class Settled(Message, frozen=True):
     request: int
 
 
+class Managed(Message, frozen=True):
+    """What became of an order, or a part of it."""
+
+    request: int
+    reply: AnyReply
+
+
 class Disk(Message, frozen=True):
     """Whether the cache's disk is used from now on; until the first word it is.
 
@@ -183,8 +204,13 @@ class Alive(Message, frozen=True):
     """The keeper's loop turns; sent every second."""
 
 
-FromWorker = Describe | Adopt | Open | Grant | Close | Return | Hold | Touch | Gone | Doubt | Hung
-FromKeeper = Described | Opened | Refused | Chunk | Failed | Dying | Settled | Disk | Alive
+FromWorker = (
+    Describe | Adopt | Open | Grant | Close | Return | Hold | Touch | Gone | Doubt | Hung
+    | Used | Manage
+)  # fmt: skip
+FromKeeper = (
+    Described | Opened | Refused | Chunk | Failed | Dying | Settled | Managed | Disk | Alive
+)
 
 ALIVE_SECONDS = 1.0
 

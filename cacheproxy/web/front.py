@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import CONNECTIONS
+from cacheproxy.web.cache_api import CacheApi
 from cacheproxy.web.image_file import REQUEST_ID, RESULT, Handler, ImageFile
 from cacheproxy.web.passthrough import SENT_BYTES
 from cacheproxy.web.signed import is_own
@@ -55,12 +56,17 @@ class Front:
     """Answers every request of the image API."""
 
     def __init__(
-        self, image_file: ImageFile | None, passthrough: Handler, signed_urls: Handler
+        self,
+        image_file: ImageFile | None,
+        passthrough: Handler,
+        signed_urls: Handler,
+        cache_api: CacheApi | None = None,
     ) -> None:
-        """Serve with or without a cache."""
+        """Serve with or without a cache, and with or without an interface to it."""
         self._image_file = image_file
         self._passthrough = passthrough
         self._signed_urls = signed_urls
+        self._cache_api = cache_api
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -70,6 +76,8 @@ class Front:
                 return await self._image_file.answer(request, match[1])
         if is_own(request.raw_path):
             return await self._signed_urls(request)
+        if self._cache_api is not None and self._cache_api.serves(request.raw_path):
+            return await self._cache_api(request)
         return await self._passthrough(request)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,6 +20,7 @@ from aiohttp import web
 from backends.spans import MultipleRangesError, RangeNotSatisfiableError, Span, parse_range
 from cacheproxy.chunkread import Piece
 from cacheproxy.connections import STALL_SECONDS_MAX
+from cacheproxy.core.facts import ImageFacts
 from cacheproxy.errors import ProofFailedError, ProxyError, UpstreamAnswerError
 from cacheproxy.headers import Headers
 from cacheproxy.meter import Meter
@@ -58,16 +59,39 @@ class Selection:
     span: Span
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """An answer with image data that has ended, well or not; `result` as in the metrics."""
+
+    facts: ImageFacts
+    expected_bytes: int
+    sent_bytes: int
+    result: str
+
+
+def nobody(request: web.BaseRequest, sent: Sent) -> None:
+    """Take no notice."""
+
+
 class ImageFile:
-    """The handler of image data; `passthrough` answers whatever is not for the cache."""
+    """The handler of image data; `passthrough` answers whatever is not for the cache.
+
+    `on_sent` is told of each answer that the cache had a part in.
+    """
 
     def __init__(
-        self, images: Images, permission: Permission, passthrough: Handler, meter: Meter
+        self,
+        images: Images,
+        permission: Permission,
+        passthrough: Handler,
+        meter: Meter,
+        on_sent: Callable[[web.BaseRequest, Sent], None] = nobody,
     ) -> None:
         self._images = images
         self._permission = permission
         self._passthrough = passthrough
         self._meter = meter
+        self._on_sent = on_sent
 
     async def answer(self, request: web.BaseRequest, image_id: str) -> web.StreamResponse:
         """Answer; count the request and its one result at its end, if the process lives to see it."""
@@ -145,7 +169,11 @@ class ImageFile:
                 response = self._response(image, selection, etag)
                 await response.prepare(request)
                 request[FIRST_BYTE_SECONDS] = time.monotonic() - started
-                return await self._send(request, response, download, first, pieces)
+                try:
+                    return await self._send(request, response, download, first, pieces)
+                finally:
+                    expected, sent = len(selection.span), request[SENT_BYTES]
+                    self._on_sent(request, Sent(image.facts, expected, sent, download.result))
 
     async def _send(
         self,

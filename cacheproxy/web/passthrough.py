@@ -44,6 +44,7 @@ from cacheproxy.links import VERSIONS_BYTES_MAX, lists_versions, location, versi
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import PASSTHROUGH_REQUESTS
 from cacheproxy.upstream import Answer, Upstream
+from cacheproxy.versions import with_cache
 from cacheproxy.web.errors import error_response, reset
 
 # Of a request: the length of its answer's body, as far as it was sent.
@@ -66,6 +67,7 @@ class PassThrough:
     `on_change` is called with an image's id around each request that may change who may download
     it: before it is sent, and again before its answer is relayed or when there is none (not after
     a 4xx, which changed nothing).  `on_deleted` is called when the upstream has deleted an image.
+    `has_cache`: Glance's list of versions is to tell of an image cache, as this node has one.
     """
 
     def __init__(
@@ -74,15 +76,18 @@ class PassThrough:
         meter: Meter,
         on_change: Callable[[str], None],
         on_deleted: Callable[[str], None],
+        *,
+        has_cache: bool = False,
     ) -> None:
         self._upstream = upstream
         self._meter = meter
         self._on_change = on_change
         self._on_deleted = on_deleted
+        self._has_cache = has_cache
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, and count it once, by the status that the client got."""
-        passage = _Passage(request)
+        passage = _Passage(request, self._has_cache)
         try:
             return await self._pass(passage)
         finally:
@@ -129,6 +134,7 @@ class _Passage:
     """One request on its way, and what became of it."""
 
     request: web.BaseRequest
+    has_cache: bool
     status: int = CLIENT_GONE
     answered: bool = False  # the upstream's answer has begun
     trouble: web.Response | None = None  # what the client's own body deserves
@@ -216,7 +222,7 @@ class _Passage:
             begun += piece
             if len(begun) > VERSIONS_BYTES_MAX:
                 return headers, begun  # it is something else
-        begun = versions(begun, client)
+        begun = versions(with_cache(begun) if self.has_cache else begun, client)
         if "Content-Length" in headers:
             headers["Content-Length"] = str(len(begun))
         return headers, begun

@@ -56,6 +56,14 @@ service_token_roles = service
 service_token_roles_required = true
 """
 
+WITH_CACHE = """
+[DEFAULT]
+image_cache_dir = {directory}/cache
+worker_self_reference_url = http://glance-node.example:9292
+[paste_deploy]
+flavor = keystone+cachemanagement
+"""
+
 OPEN = """
 [paste_deploy]
 config_file = {paste}
@@ -123,6 +131,16 @@ def glance(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iter
     directory = tmp_path_factory.mktemp("glance")
     with _glance(directory, WITH_KEYSTONE, keystone=keystone.url) as url:
         keystone.add_endpoint("image", url)
+        yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)})
+
+
+@pytest.fixture(scope="session")
+def glance_caching(
+    keystone: Keystone, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Glance]:
+    """Run Glance with Keystone, its own image cache and the interface to it."""
+    directory = tmp_path_factory.mktemp("glance-caching")
+    with _glance(directory, WITH_KEYSTONE + WITH_CACHE, keystone=keystone.url) as url:
         yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)})
 
 
