@@ -17,19 +17,27 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 from cacheproxy.account import Account
 from cacheproxy.config import SignedUrlSettings
 from cacheproxy.core import grant as grants
 from cacheproxy.core.grant import Grant
-from cacheproxy.core.judgement import UNKNOWN, Verdict, Word
-from cacheproxy.errors import AccountError, ProxyError, StorageError, UpstreamAnswerError
+from cacheproxy.core.judgement import UNKNOWN, Verdict
+from cacheproxy.errors import (
+    AccountError,
+    ProxyError,
+    StorageError,
+    UpstreamAnswerError,
+    UpstreamError,
+)
 from cacheproxy.grantbook import GrantBook
 from cacheproxy.grantcredentials import HEADERS_BYTES_MAX, GrantCredentials, credentials, size
 from cacheproxy.headers import Headers
+from cacheproxy.imagerecord import image_record
 from cacheproxy.permission import Asks, Permissions
 from cacheproxy.projectright import PROJECT
+from cacheproxy.upstream import Upstream
 
 UNAUTHENTICATED = 401  # the upstream does not take this token, or not any more
 FORBIDDEN = 403
@@ -54,13 +62,7 @@ class Given:
     text: str = field(repr=False)
     expires: int  # seconds since 1970
     ends_with_token: bool  # nobody will be able to ask for its project
-
-
-class Upstream(Protocol):
-    """What this needs of the upstream client; None: no answer."""
-
-    async def may_download(self, image_id: str, headers: Headers) -> Word | None:
-        """Ask for a range that no image can satisfy."""
+    disk_format: str | None  # of the image, if that is shown to who asked
 
 
 class Grants:
@@ -121,7 +123,8 @@ class Grants:
         nonce = secrets.token_bytes(grants.NONCE_BYTES)
         text = grants.issue(key, image_id, project, issued=now, expires=now + seconds, nonce=nonce)
         self._remember(grants.name_of(image_id, text), own)
-        return Given(text, now + seconds, ends_with_token=project is None)
+        disk_format = await self._disk_format(image_id, own)
+        return Given(text, now + seconds, project is None, disk_format)
 
     async def renew(
         self, image_id: str, headers: Headers, text: str, lifetime: int | None
@@ -143,7 +146,8 @@ class Grants:
         except StorageError as error:
             raise GrantError("unavailable", f"no URL can be renewed now: {error}") from error
         self._remember(name, own)
-        return Given(text, expires, ends_with_token=not self._lasting(grant))
+        disk_format = await self._disk_format(image_id, own)
+        return Given(text, expires, not self._lasting(grant), disk_format)
 
     def told(self, name: str, headers: Headers) -> None:
         """Another worker has given, or renewed, a grant."""
@@ -248,6 +252,12 @@ class Grants:
         except AccountError as error:
             raise GrantError("unavailable", f"the token's project is not known: {error}") from error
         return own, project if project is not None and grants.can_be_named(project) else None
+
+    async def _disk_format(self, image_id: str, own: Headers) -> str | None:
+        try:
+            return (await image_record(self._upstream, image_id, own)).disk_format
+        except UpstreamError:
+            return None
 
     def _remember(self, name: str, own: Headers) -> None:
         self._credentials.put(name, own)

@@ -18,6 +18,7 @@ CommandName = Literal[
     "unpin",
     "evict",
     "prefetch",
+    "url",
     "verify",
     "gc",
 ]
@@ -43,8 +44,9 @@ Have Nova use it (nova.conf on the same node):
   [glance]
   endpoint_override = http://127.0.0.1:9292
 
-All commands but serve and check-config ask the daemon that runs, over its admin socket: [DEFAULT]
-admin_socket of the configuration, which is {DEFAULT_FILE} without --config-file.
+All commands but serve, check-config and url ask the daemon that runs, over its admin socket:
+[DEFAULT] admin_socket of the configuration, which is {DEFAULT_FILE}
+without --config-file.
 docs/cacheproxy.conf.sample explains every option.
 `cacheproxy COMMAND --help` explains each with examples.
 
@@ -211,6 +213,33 @@ With --no-wait it goes on in the daemon; otherwise Ctrl-C ends it, and what has 
   OS_TOKEN=$(openstack token issue -f value -c id) cacheproxy prefetch $IMAGE
   cacheproxy prefetch --os-token-file /run/token $IMAGE1 $IMAGE2
   cacheproxy prefetch --no-wait $IMAGE && cacheproxy status
+""",
+    ),
+    "url": Page(
+        "a URL by which qemu can read an image without a token",
+        """\
+Has the proxy sign a URL that reads this image, and nothing else, until it expires, and prints it
+with lines for qemu.  The right to the image is that of a token of yours: from the environment
+variable OS_TOKEN, or from a file.  Whoever has the URL can use it.  [signed_urls] must be enabled.
+--renew has a URL live on without a change to it, as a running guest needs it.
+docs/signed-urls.md tells all about them.
+""",
+        """\
+  OS_TOKEN=$(openstack token issue -f value -c id) cacheproxy url $IMAGE
+  cacheproxy url --os-token-file /run/token --lifetime 86400 $IMAGE
+  cacheproxy url --os-token-file /run/token --renew $URL $IMAGE
+  cacheproxy url --endpoint http://node1.example:9292 --json $IMAGE
+""",
+        """\
+http://127.0.0.1:9292/cacheproxy/v1/images/6ea1ff0e-2f7b/file?grant=1.2a.1.2.x.y
+
+It expires at 2026-11-23T01:25:00Z, or with your token.  The same URL lives on with
+  cacheproxy url 6ea1ff0e-2f7b --renew URL
+
+Look at it, copy it, or run a guest on it whose writes go elsewhere:
+  qemu-img info 'json:{"driver": "qcow2", "file": {"driver": "http", "url": "http://127.0.0.1:9292/cacheproxy/v1/images/6ea1ff0e-2f7b/file?grant=1.2a.1.2.x.y", "timeout": 300}}'
+  qemu-img convert -m 1 -O raw 'json:{"driver": "qcow2", "file": {"driver": "http", "url": "http://127.0.0.1:9292/cacheproxy/v1/images/6ea1ff0e-2f7b/file?grant=1.2a.1.2.x.y", "timeout": 300}}' disk.raw
+  qemu-img create -f qcow2 -F qcow2 -b 'json:{"driver": "qcow2", "file": {"driver": "http", "url": "http://127.0.0.1:9292/cacheproxy/v1/images/6ea1ff0e-2f7b/file?grant=1.2a.1.2.x.y", "timeout": 300}}' disk.qcow2
 """,
     ),
     "verify": Page(

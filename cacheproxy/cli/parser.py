@@ -48,7 +48,7 @@ def _build() -> tuple[argparse.ArgumentParser, dict[CommandName, argparse.Argume
         )
         _configuration(command)
         if name not in ("serve", "check-config"):
-            _daemon(command)
+            _daemon(command, socket=name != "url")
     _own(parsers)
     return parser, parsers
 
@@ -67,13 +67,14 @@ def _configuration(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _daemon(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--socket",
-        type=Path,
-        metavar="PATH",
-        help="the daemon's admin socket, instead of the configuration's",
-    )
+def _daemon(command: argparse.ArgumentParser, *, socket: bool) -> None:
+    if socket:
+        command.add_argument(
+            "--socket",
+            type=Path,
+            metavar="PATH",
+            help="the daemon's admin socket, instead of the configuration's",
+        )
     command.add_argument("--json", action="store_true", help="print the whole answer as JSON")
 
 
@@ -85,7 +86,7 @@ def _own(parsers: dict[CommandName, argparse.ArgumentParser]) -> None:
     command.add_argument("--only", choices=FILTERS, help="only images that are this")
     command.add_argument("--limit", type=_count, metavar="N", help="print at most so many")
     command.add_argument("--skip", type=_count, metavar="N", default=0, help="but not the first N")
-    for command in (parsers["show"], parsers["pin"], parsers["unpin"]):
+    for command in (parsers["show"], parsers["pin"], parsers["unpin"], parsers["url"]):
         command.add_argument("image", metavar="IMAGE", type=_image, help="an image's id")
     for command in (parsers["evict"], parsers["prefetch"]):
         command.add_argument(
@@ -101,11 +102,24 @@ def _own(parsers: dict[CommandName, argparse.ArgumentParser]) -> None:
         default=True,
         help="show how far it is, and end when all is there (the default)",
     )
+    for command in (parsers["prefetch"], parsers["url"]):
+        command.add_argument(
+            "--os-token-file",
+            type=Path,
+            metavar="FILE",
+            help="read the token from this file (default: the environment variable OS_TOKEN)",
+        )
+    command = parsers["url"]
     command.add_argument(
-        "--os-token-file",
-        type=Path,
-        metavar="FILE",
-        help="read the token from this file (default: the environment variable OS_TOKEN)",
+        "--lifetime", type=_count, metavar="SECONDS", help="how long it lives from now"
+    )
+    command.add_argument(
+        "--renew", metavar="URL", help="have this URL live on, instead of signing another one"
+    )
+    command.add_argument(
+        "--endpoint",
+        metavar="URL",
+        help="where the proxy answers, instead of the configuration's address",
     )
     command = parsers["verify"]
     command.add_argument(

@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _ask(arguments: Namespace) -> int:
     """Run a command that asks the daemon; what it needs is imported now."""
-    from cacheproxy.cli import changes, images, prefetch, status, verify  # noqa: PLC0415
+    from cacheproxy.cli import changes, images, prefetch, status, url, verify  # noqa: PLC0415
     from cacheproxy.cli.client import RefusedError, UnreachableError  # noqa: PLC0415
     from cacheproxy.cli.output import failed  # noqa: PLC0415
 
@@ -52,6 +52,7 @@ def _ask(arguments: Namespace) -> int:
         "unpin": changes.run_pin,
         "evict": changes.run_evict,
         "prefetch": prefetch.run,
+        "url": url.run,
         "verify": verify.run,
         "gc": changes.run_gc,
     }

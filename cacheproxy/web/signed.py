@@ -69,6 +69,7 @@ class _Signed(msgspec.Struct):
     url: str
     expires_at: str
     ends_with_token: bool
+    disk_format: str | None
     renewal: _Renewal
 
 
@@ -239,7 +240,7 @@ def _told(base: str, image_id: str, given: Given) -> _Signed:
     url = f"{base}/cacheproxy/v1/images/{image_id}/file?grant={given.text}"
     expires = datetime.fromtimestamp(given.expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     renewal = _Renewal("POST", f"{base}/cacheproxy/v1/images/{image_id}/url", {"url": url})
-    return _Signed(image_id, url, expires, given.ends_with_token, renewal)
+    return _Signed(image_id, url, expires, given.ends_with_token, given.disk_format, renewal)
 
 
 def _close(request: web.BaseRequest, response: web.Response) -> web.Response:

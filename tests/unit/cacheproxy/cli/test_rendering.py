@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from cacheproxy.admin import results
-from cacheproxy.cli import changes, images, prefetch, status, verify
+from cacheproxy.cli import changes, images, prefetch, status, url, verify
 from cacheproxy.cli.manual import PAGES
 from cacheproxy.cli.parser import build
 
@@ -124,6 +124,14 @@ SHOWN = results.ShowResult(
     fill=None,
 )
 
+SIGNED = url.Signed(
+    image="6ea1ff0e-2f7b",
+    url="http://127.0.0.1:9292/cacheproxy/v1/images/6ea1ff0e-2f7b/file?grant=1.2a.1.2.x.y",
+    expires_at="2026-11-23T01:25:00Z",
+    ends_with_token=True,
+    disk_format="qcow2",
+)
+
 
 def listed(*options: str) -> str:
     return images.render_list(images.choose(ROWS, parsed(*options)), len(ROWS))
@@ -143,6 +151,7 @@ def replaced(struct: Any, **changes: Any) -> Any:
         ("status", status.render(STATUS)),
         ("list", listed()),
         ("show", images.render_show(SHOWN)),
+        ("url", url.render(SIGNED)),
     ],
 )
 def test_the_samples_are_what_is_printed(command: Any, printed: str) -> None:
