@@ -13,10 +13,16 @@ MIB = 1 << 20
 class UpstreamSettings:
     """`[upstream]`: the Glance behind the proxy."""
 
-    url: str  # base URL without a trailing slash and without /v2; may have a path
+    url: str  # base URLs of one service, the preferred one first, commas between them
+    cafile: Path | None = None  # None: the authorities that this machine trusts
+    certfile: Path | None = None  # what the proxy shows an upstream that asks; may hold the key
+    keyfile: Path | None = None
+    insecure: bool = False
     trust_upstream_hashes: bool = False
     connect_timeout_seconds: float = 5.0
-    read_timeout_seconds: float = 60.0  # the longest silence in the middle of an answer
+    read_timeout_seconds: float = 60.0  # to an answer's head, and the longest silence in its middle
+    failover_seconds: float = 15.0  # to an answer's head, where another URL can be asked
+    change_timeout_seconds: float = 3600.0  # from the last byte of a change to its answer
     permission_seconds: float = 10.0  # how long an "allowed" is believed
     permission_entries_max: int = 65_536
     on_upstream_failure: Literal["refuse", "serve-recently-allowed"] = "refuse"
@@ -27,6 +33,16 @@ class UpstreamSettings:
     def serves_recently_allowed(self) -> bool:
         """Whether those who were allowed recently go on while the upstream is silent."""
         return self.on_upstream_failure == "serve-recently-allowed"
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The base URLs, without a trailing slash and without /v2; they may have a path."""
+        return tuple(url.strip() for url in self.url.split(","))
+
+    @property
+    def head_seconds(self) -> float:
+        """How long a reading request waits for the head of an answer before it is given up."""
+        return self.failover_seconds if len(self.urls) > 1 else self.read_timeout_seconds
 
 
 @dataclass(frozen=True, slots=True)

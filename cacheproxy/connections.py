@@ -19,6 +19,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import socket
+import ssl
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager, suppress
 
@@ -44,14 +46,22 @@ READ_BUFFER_BYTES = 512 << 10  # per answer; reading pauses at twice as much
 FIELD_BYTES_MAX = 64 << 10  # one header field or the status line, either way
 FIELDS_MAX = 256
 CONTINUE_SECONDS = 1.0  # how long an upstream may think about `Expect`; curl waits as long
-ANSWER_SECONDS_MAX = 3600.0  # from the last byte of a change to its answer: stores commit slowly
 STALL_SECONDS_MAX = 900.0  # how long the receiver of a body may take none of it
+KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}  # seconds
 LOWEST_ERROR_STATUS = 400
 REFUSAL_BYTES_MAX = 256 << 10  # what is read from a connection after it failed
 
 
 class UpstreamNotReachedError(UpstreamUnreachableError):
     """No connection came about: the request was not sent and has changed nothing."""
+
+
+class UpstreamDownError(UpstreamNotReachedError):
+    """It was not even tried: it has failed before, and did not answer since."""
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__("the upstream is down")
+        self.retry_seconds = retry_seconds  # until it is looked at again
 
 
 class UpstreamSilentError(UpstreamUnreachableError):
@@ -62,6 +72,15 @@ class _Answers(ResponseHandler):
     """The client's end of a connection, strict about how it ends."""
 
     _status = 0  # of the last answer that began
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            # A machine that has vanished says nothing: who waits for a change would wait for hours.
+            for option, value in KEEPALIVE.items():
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         self._status = data[0].code
@@ -134,6 +153,8 @@ class Upload(Payload):
 
     def __init__(self, pieces: AsyncGenerator[bytes]) -> None:
         super().__init__(pieces)
+        self.begun = False
+        self.broken = False  # its pieces ended with an error: no fault of the upstream
         self._pieces = pieces
         self._idle = asyncio.Event()
         self._idle.set()
@@ -149,18 +170,25 @@ class Upload(Payload):
         writer: AbstractStreamWriter,
         content_length: int | None,  # noqa: ARG002  the pieces end where their own framing says
     ) -> None:
-        self._consumed = True
+        self.begun = self._consumed = True
         assert isinstance(writer, StreamWriter)
         self._idle.clear()
         try:
             async with aclosing(self._pieces) as pieces:
-                async for piece in pieces:
+                while (piece := await self._next(pieces)) is not None:
                     await _send(writer, piece)
             if writer.transport is None or writer.transport.is_closing():
                 await _lost(writer)
                 raise ConnectionResetError("the upstream left before the end of the upload")
         finally:
             self._idle.set()
+
+    async def _next(self, pieces: AsyncGenerator[bytes]) -> bytes | None:
+        try:
+            return await anext(pieces, None)
+        except Exception:
+            self.broken = True
+            raise
 
     async def ended(self) -> None:
         """Wait until a cancelled writer has let go of the pieces."""
@@ -188,18 +216,21 @@ async def _lost(writer: StreamWriter) -> None:
 
 
 class Connections:
-    """The two sessions to one upstream.  Build it on the loop that will use it; `close` it."""
+    """The two sessions to one URL.  Build it on the loop that will use it; `close` it."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
+    def __init__(self, settings: UpstreamSettings, tls: ssl.SSLContext | None = None) -> None:
         self._read_seconds = settings.read_timeout_seconds
         self._connect_seconds = settings.connect_timeout_seconds
+        self._change_seconds = settings.change_timeout_seconds
         self._reading = self._session(
             aiohttp.TCPConnector(
-                limit=READING_CONNECTIONS_MAX, keepalive_timeout=IDLE_CONNECTION_SECONDS
+                limit=READING_CONNECTIONS_MAX,
+                keepalive_timeout=IDLE_CONNECTION_SECONDS,
+                ssl=tls or True,
             ),
         )
         self._changing = self._session(
-            aiohttp.TCPConnector(limit=CHANGING_CONNECTIONS_MAX, force_close=True)
+            aiohttp.TCPConnector(limit=CHANGING_CONNECTIONS_MAX, force_close=True, ssl=tls or True)
         )
         # aiohttp would send a PUT or DELETE again whose connection ended without an answer.
         self._changing._retry_connection = False  # noqa: SLF001  it has no public name
@@ -224,13 +255,18 @@ class Connections:
         """Return the session for this method."""
         return self._reading if method in READING_METHODS else self._changing
 
+    @property
+    def unshared(self) -> aiohttp.ClientSession:
+        """The session whose requests each make a connection of their own."""
+        return self._changing
+
     def timeout(self, method: str) -> aiohttp.ClientTimeout:
         """Return the bounds for this method; none for a whole transfer, which may take hours."""
         return aiohttp.ClientTimeout(
             total=None,
             connect=self._connect_seconds,
             sock_connect=self._connect_seconds,
-            sock_read=self._read_seconds if method in READING_METHODS else ANSWER_SECONDS_MAX,
+            sock_read=self._read_seconds if method in READING_METHODS else self._change_seconds,
         )
 
     async def close(self) -> None:

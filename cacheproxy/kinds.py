@@ -21,6 +21,7 @@ _WHOLE = re.compile(r"-?\d{1,19}", re.ASCII)
 _NUMBER = re.compile(r"-?\d{1,19}(\.\d{1,9})?", re.ASCII)
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9.-]{1,253}", re.ASCII)
 _VERSION_PATH = re.compile(r"/v\d(\.\d+)?$", re.ASCII)
+UPSTREAM_URLS_MAX = 8  # metrics have a label value for each
 _UNITS: Mapping[str, int] = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
@@ -264,27 +265,35 @@ class SocketPath(Kind):
         return str(value or "")
 
 
-class ServiceUrl(Kind):
-    """The base URL of an image service; a trailing `/` or `/v2` is not part of it."""
+class FilePath(Kind):
+    """An absolute path of a file, or nothing."""
 
     @property
     def accepts(self) -> str:
-        return "http:// or https://, host, port and path of your Glance, like http://glance.example:9292"
+        return "an absolute path, or nothing"
+
+    def read(self, text: str) -> Path | None:
+        return Directory().read(text) if text else None
+
+    def show(self, value: Path | None) -> str:
+        return str(value or "")
+
+
+class ServiceUrls(Kind):
+    """Base URLs of one image service; a trailing `/` or `/v2` is not part of them."""
+
+    @property
+    def accepts(self) -> str:
+        return (
+            "http:// or https://, host, port and path of your Glance, like http://glance.example:9292;"
+            f" or up to {UPSTREAM_URLS_MAX} of these with commas between them"
+        )
 
     def read(self, text: str) -> str:
-        parts = urlsplit(text)
-        bad = (
-            parts.scheme not in {"http", "https"}
-            or not parts.hostname
-            or parts.port == 0  # .port raises ValueError for what is no port
-            or "@" in parts.netloc  # credentials belong to the callers, and would show in logs
-            or bool(parts.query or parts.fragment)
-            or not all(" " < letter <= "~" for letter in text)
-        )
-        if bad:
+        urls = [_service_url(each.strip()) for each in text.split(",")]
+        if len(urls) > UPSTREAM_URLS_MAX or len(set(urls)) < len(urls):
             raise ValueError(text)
-        path = _VERSION_PATH.sub("", parts.path.rstrip("/")).rstrip("/")
-        return f"{parts.scheme}://{parts.netloc}{path}"
+        return ", ".join(urls)
 
 
 class OptionalUrl(Kind):
@@ -295,4 +304,20 @@ class OptionalUrl(Kind):
         return "http:// or https://, host and port, like http://node1.example:9292, or nothing"
 
     def read(self, text: str) -> str:
-        return ServiceUrl().read(text) if text else ""
+        return _service_url(text) if text else ""
+
+
+def _service_url(text: str) -> str:
+    parts = urlsplit(text)
+    bad = (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or parts.port == 0  # .port raises ValueError for what is no port
+        or "@" in parts.netloc  # credentials belong to the callers, and would show in logs
+        or bool(parts.query or parts.fragment)
+        or not all(" " < letter <= "~" for letter in text)
+    )
+    if bad:
+        raise ValueError(text)
+    path = _VERSION_PATH.sub("", parts.path.rstrip("/")).rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}"

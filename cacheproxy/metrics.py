@@ -25,6 +25,7 @@ SIGNED_REQUEST_RESULTS = (
     *("accepted", "malformed", "signature", "expired", "token", "refused", "unavailable"),
 )
 DISK_STATES = ("normal", "degraded", "bypass")
+UPSTREAMS = ("1", "2", "3", "4", "5", "6", "7", "8")  # as many as [upstream] url may name
 
 FILE_REQUESTS = Counter(
     "cacheproxy_file_requests_total",
@@ -79,6 +80,27 @@ UPSTREAM_BYTES = Counter(
     "cacheproxy_upstream_bytes_total",
     "Image data received from the upstream.",
     unit="bytes",
+)
+UPSTREAM_FAILURES = SparseCounter(
+    "cacheproxy_upstream_failures_total",
+    "Requests to one of the upstream's URLs that did not get the head of an answer, by its place "
+    "in [upstream] url.",
+    label="upstream",
+    values=UPSTREAMS,
+)
+UPSTREAM_OPENINGS = SparseCounter(
+    "cacheproxy_upstream_openings_total",
+    "How often a process found that one of the URLs does not work, and went on without it.",
+    label="upstream",
+    values=UPSTREAMS,
+)
+UPSTREAM_FAILOVERS = Counter(
+    "cacheproxy_upstream_failovers_total",
+    "Requests that one URL did not answer and the next one was asked.",
+)
+UPSTREAM_DOWN = Counter(
+    "cacheproxy_upstream_down_total",
+    "Requests to the upstream that failed at once, because none of its URLs works.",
 )
 MANIFESTS = Counter(
     "cacheproxy_manifests_total",
@@ -214,6 +236,13 @@ HOT_FILES = Gauge(
     "cacheproxy_hot_files",
     "Open chunk files that workers keep for repeated hits.",
 )
+UPSTREAM_UNUSED = Gauge(
+    "cacheproxy_upstream_unused",
+    "How many of our processes do without one of the upstream's URLs at present, by its place in "
+    "[upstream] url; 0: all is well.",
+    label="upstream",
+    values=UPSTREAMS,
+)
 FLIGHTS = Gauge(
     "cacheproxy_flights",
     "Fills in progress.",
@@ -254,6 +283,10 @@ EQUATIONS: Sequence[Equation] = (
     Equation([Term(PINNED_BYTES)], "<=", [Term(CACHE_BYTES)]),
     Equation([Term(SCRUB_DAMAGED)], "<=", [Term(VERIFY_FAILURES), Term(CHUNKS_MISSING)]),
     Equation([Term(SCRUB_DAMAGED)], "<=", [Term(SCRUBBED_CHUNKS)]),
+    *(
+        Equation([Term(UPSTREAM_OPENINGS, (each,))], "<=", [Term(UPSTREAM_FAILURES, (each,))])
+        for each in UPSTREAMS
+    ),
     Equation([Term(RESERVED_BYTES)], "=", []),
     Equation([Term(LEASES)], "=", []),
     Equation([Term(FLIGHTS)], "=", []),

@@ -22,6 +22,7 @@ from cacheproxy.config import (
 )
 from cacheproxy.kinds import (
     Directory,
+    FilePath,
     Host,
     KeystoneUrl,
     Kind,
@@ -30,7 +31,7 @@ from cacheproxy.kinds import (
     OptionalUrl,
     Seconds,
     Secret,
-    ServiceUrl,
+    ServiceUrls,
     Size,
     SizeOf,
     SocketPath,
@@ -124,8 +125,28 @@ SECTIONS = (
         [
             Option(
                 "url",
-                ServiceUrl(),
-                "The Glance behind the proxy, as in its endpoint in Keystone's catalog; a path is kept, a trailing /v2 is dropped. Must be set.",
+                ServiceUrls(),
+                "The Glance behind the proxy, as in its endpoint in Keystone's catalog; a path is kept, a trailing /v2 is dropped. Several URLs must lead to the same service, with the same images and the same Keystone: the first one that works is used, the others are asked while it does not. Must be set.",
+            ),
+            Option(
+                "cafile",
+                FilePath(),
+                "For https URLs: a file of the authorities that vouch for the upstream, in PEM. Empty: those that this machine trusts.",
+            ),
+            Option(
+                "certfile",
+                FilePath(),
+                "For https URLs: the proxy's own certificate, in PEM, for an upstream that asks for one.",
+            ),
+            Option(
+                "keyfile",
+                FilePath(),
+                "The key of that certificate, without a passphrase. Empty: it is in the same file.",
+            ),
+            Option(
+                "insecure",
+                Switch(),
+                "For https URLs: believe whoever answers to be the upstream. Whoever can get between then reads all tokens and sends any image data.",
             ),
             Option(
                 "trust_upstream_hashes",
@@ -140,7 +161,17 @@ SECTIONS = (
             Option(
                 "read_timeout_seconds",
                 Seconds(1, 3600),
-                "Longest silence of the upstream in the middle of an answer.",
+                "Longest wait for the beginning of the upstream's answer to a request that only reads, and longest silence in the middle of any answer.",
+            ),
+            Option(
+                "failover_seconds",
+                Seconds(1, 3600),
+                "With several URLs: how long a request that only reads waits for the beginning of an answer before the next URL is asked. The last one is given read_timeout_seconds. A request that changes something is never sent twice.",
+            ),
+            Option(
+                "change_timeout_seconds",
+                Seconds(1, 86400),
+                "Longest wait for the answer to an upload or another change once it is sent: storing a large image can take long.",
             ),
             Option(
                 "permission_seconds",

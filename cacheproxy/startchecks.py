@@ -10,12 +10,15 @@ import http.client
 import json
 import logging
 import os
+import ssl
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cacheproxy.config import UpstreamSettings
 from cacheproxy.errors import ConfigError
+from cacheproxy.upstream_tls import upstream_context
 
 UPSTREAM_SECONDS = 5.0  # for one answer of the upstream
 ANSWER_BYTES_MAX = 64 << 10
@@ -55,16 +58,27 @@ def check_directory(directory: Path) -> None:
         ) from error
 
 
-def check_upstream(url: str) -> None:
-    """Ask the upstream for its versions.
+def check_upstream(settings: UpstreamSettings) -> None:
+    """Ask each of the upstream's URLs for its versions, and see that its TLS files can be used.
 
     ConfigError if something answers that is definitely no Glance.  What is away or ill now may be
     well when it is needed: that is only a warning.
     """
+    context = upstream_context(settings)
+    if context is not None and settings.insecure:
+        log.warning(
+            "[upstream] insecure = true: whoever answers is taken for the image service,"
+            " and can read every token and send any image data"
+        )
+    for url in settings.urls:
+        _check_url(url, context)
+
+
+def _check_url(url: str, context: ssl.SSLContext | None) -> None:
     answers = []
     for path in ("/versions", "/"):
         try:
-            answer = _ask(url, path)
+            answer = _ask(url, path, context)
         except (OSError, http.client.HTTPException) as error:
             log.warning("[upstream] url = %s does not answer now: %s", url, _reason(error))
             return
@@ -80,11 +94,15 @@ def check_upstream(url: str) -> None:
     )
 
 
-def _ask(url: str, path: str) -> _Answer:
+def _ask(url: str, path: str, context: ssl.SSLContext | None) -> _Answer:
     parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=UPSTREAM_SECONDS)
+    host, port, seconds = parts.hostname or "", parts.port, UPSTREAM_SECONDS
+    if parts.scheme == "https":
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            host, port, timeout=seconds, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", parts.path + path, headers={"Accept": "application/json"})
         response = connection.getresponse()

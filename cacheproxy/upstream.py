@@ -12,13 +12,14 @@ from urllib.parse import quote
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from backends.spans import Span, parse_content_range
 from cacheproxy.config import UpstreamSettings
-from cacheproxy.connections import Connections, Upload, translated
+from cacheproxy.connections import Upload, translated
 from cacheproxy.core.facts import ImageFacts, image_facts
 from cacheproxy.core.judgement import Word
+from cacheproxy.endpoint import Question
+from cacheproxy.endpoints import Endpoints
 from cacheproxy.errors import (
     UpstreamAnswerError,
     UpstreamError,
@@ -97,19 +98,18 @@ class UpstreamBody:
 
 
 class Upstream:
-    """Asks one Glance.  Build it on the loop that will use it; `close` it."""
+    """Asks one Glance, at any of its URLs.  Build it on the loop that will use it; `close` it."""
 
     def __init__(self, settings: UpstreamSettings, meter: Meter) -> None:
-        self._base = settings.url.rstrip("/")
-        self._connections = Connections(settings)
+        self._endpoints = Endpoints(settings, meter)
         self._meter = meter
 
     def __repr__(self) -> str:
-        return f"Upstream({URL(self._base).with_user(None)})"
+        return f"Upstream({self._endpoints!r})"
 
     async def close(self) -> None:
         """End all connections; whoever still reads gets UpstreamUnreachableError."""
-        await self._connections.close()
+        await self._endpoints.close()
 
     @asynccontextmanager
     async def exchange(
@@ -125,22 +125,16 @@ class Upstream:
         (with the upstream's own `Host`).  `body` is not asked for its first piece before the
         upstream wants it (`Expect`), nor faster than the upstream takes it; leaving the context
         ends it, and ends the connection unless the answer was read to its end.
-        UpstreamNotReachedError if nothing was sent, else UpstreamUnreachableError.
+        UpstreamNotReachedError if nothing was sent (UpstreamDownError: nor tried), else
+        UpstreamUnreachableError.
         """
         upload = None if body is None else Upload(body)
         try:
-            with translated():
-                response = await self._connections.session(method).request(
-                    method,
-                    URL(self._base + target, encoded=True),
-                    headers=headers,
-                    data=upload,
-                    allow_redirects=False,
-                    timeout=self._connections.timeout(method),
-                )
+            reply = await self._endpoints.ask(Question(method, target, headers, upload))
+            response = reply.response
             try:
                 yield Answer(
-                    self._base,
+                    reply.url,
                     response.status,
                     response.reason or "",
                     relayed(list(response.headers.items())),

@@ -46,7 +46,7 @@ def serve(files: Sequence[Path]) -> int:
     try:
         if settings.cache.enabled:
             startchecks.check_directory(settings.cache.directory)
-        startchecks.check_upstream(settings.upstream.url)
+        startchecks.check_upstream(settings.upstream)
     except BaseException:
         for listener in bound:
             listener.sock.close()

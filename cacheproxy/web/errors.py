@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 
 from aiohttp import web
 
+from cacheproxy.connections import UpstreamDownError
 from cacheproxy.errors import BusyError, ProofFailedError, ProxyError, UpstreamError
 
 RETRY_AFTER_SECONDS = 1
 
 
-def error_response(status: int, text: str) -> web.Response:
+def error_response(
+    status: int, text: str, retry_seconds: float = RETRY_AFTER_SECONDS
+) -> web.Response:
     """Answer with a short plain text, which every Glance client can show."""
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else {}
+    headers = {"Retry-After": str(max(1, math.ceil(retry_seconds)))} if status == 503 else {}
     return web.Response(status=status, text=f"{status} {text}\n", headers=headers)
 
 
@@ -30,6 +34,8 @@ def response_for(error: ProxyError) -> web.Response:
             return error_response(
                 502, "the image service sends other bytes than its manifest names"
             )
+        case UpstreamDownError():
+            return error_response(503, "the image service is down", error.retry_seconds)
         case UpstreamError():
             return error_response(503, "the image service cannot be reached")
         case _:

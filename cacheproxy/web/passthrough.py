@@ -45,7 +45,7 @@ from cacheproxy.meter import Meter
 from cacheproxy.metrics import PASSTHROUGH_REQUESTS
 from cacheproxy.upstream import Answer, Upstream
 from cacheproxy.versions import with_cache
-from cacheproxy.web.errors import error_response, reset
+from cacheproxy.web.errors import error_response, reset, response_for
 
 # Of a request: the length of its answer's body, as far as it was sent.
 SENT_BYTES = web.RequestKey("relayed_bytes", int)
@@ -232,7 +232,7 @@ class _Passage:
         if self.trouble is not None:
             return self._close(self.trouble)
         if isinstance(error, UpstreamNotReachedError) or self.request.method in READING_METHODS:
-            return self.own(503, "the image service cannot be reached")
+            return self._close(response_for(error))
         if isinstance(error, UpstreamSilentError):
             return self.own(504, "the image service did not answer; the outcome is not known")
         return self.own(502, "the image service broke off; the outcome is not known")

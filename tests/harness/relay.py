@@ -170,6 +170,7 @@ async def relaying(
     *,
     path: str = "",
     read_seconds: float = 60.0,
+    change_seconds: float = 60.0,
     buffer_bytes: int | None = None,
     before: Callable[[web.BaseRequest], None] | None = None,
 ) -> AsyncIterator[Relay]:
@@ -180,14 +181,22 @@ async def relaying(
     if script is None:
         with listener() as sock:
             script = sock.getsockname()[1]
+
+    def settings(origin: RawOrigin) -> UpstreamSettings:
+        return UpstreamSettings(
+            origin.url + path,
+            read_timeout_seconds=read_seconds,
+            change_timeout_seconds=change_seconds,
+        )
+
     if isinstance(script, int):
         origin = RawOrigin(f"http://127.0.0.1:{script}")
-        async with _relaying(origin, path, read_seconds, buffer_bytes, before) as relay:
+        async with _relaying(origin, settings(origin), buffer_bytes, before) as relay:
             yield relay
         return
     async with (
         raw_origin(script, buffer_bytes) as origin,
-        _relaying(origin, path, read_seconds, buffer_bytes, before) as relay,
+        _relaying(origin, settings(origin), buffer_bytes, before) as relay,
     ):
         yield relay
 
@@ -195,16 +204,13 @@ async def relaying(
 @asynccontextmanager
 async def _relaying(
     origin: RawOrigin,
-    path: str,
-    read_seconds: float,
+    settings: UpstreamSettings,
     buffer_bytes: int | None,
     before: Callable[[web.BaseRequest], None] | None,
 ) -> AsyncIterator[Relay]:
     board = Board.create(1)
     meter = board.meter(0)
-    upstream = Upstream(
-        UpstreamSettings(origin.url + path, read_timeout_seconds=read_seconds), meter
-    )
+    upstream = Upstream(settings, meter)
     changes: list[str] = []
     deleted: list[str] = []
     passthrough = PassThrough(upstream, meter, changes.append, deleted.append)

@@ -11,8 +11,11 @@ import pytest
 
 from cacheproxy import evicting, operations
 from cacheproxy.admin.results import Evicted, Prefetched
+from cacheproxy.config import UpstreamSettings
+from cacheproxy.endpoints import Endpoints
 from cacheproxy.fill.demand import Demand
 from cacheproxy.inspection import OperationError
+from cacheproxy.meter import Board
 from cacheproxy.watch import Watch
 from harness.admin_case import CHUNK, AdminCase, administered
 from harness.origin import OriginImage
@@ -335,7 +338,9 @@ async def test_wrong_bytes_are_told(case: AdminCase) -> None:
 
 async def test_an_upstream_that_is_away(case: AdminCase) -> None:
     image = case.add(1)
-    case.upstream._base = "http://127.0.0.1:1"
+    await case.upstream.close()
+    away = UpstreamSettings("http://127.0.0.1:1")
+    case.upstream._endpoints = Endpoints(away, Board.create(1).meter(0))
     (told,) = await prefetch(case, image)
     assert told.error == "the upstream cannot be reached"
 

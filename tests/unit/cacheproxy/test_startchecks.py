@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cacheproxy import startchecks
+from cacheproxy.config import UpstreamSettings
 from cacheproxy.errors import ConfigError
 
 GLANCE = json.dumps(
@@ -78,13 +79,13 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_a_glance_passes_in_silence(
     serve: Serve, caplog: pytest.LogCaptureFixture, pages: Pages
 ) -> None:
-    startchecks.check_upstream(serve(pages))
+    startchecks.check_upstream(UpstreamSettings(serve(pages)))
     assert warnings(caplog) == []
 
 
 def test_a_glance_below_a_path_passes(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     url = serve({"/image/versions": (200, GLANCE), "/": (200, HTML)})
-    startchecks.check_upstream(f"{url}/image")
+    startchecks.check_upstream(UpstreamSettings(f"{url}/image"))
     assert warnings(caplog) == []
 
 
@@ -103,7 +104,7 @@ def test_a_glance_below_a_path_passes(serve: Serve, caplog: pytest.LogCaptureFix
 def test_what_is_no_glance_is_refused_and_the_right_form_shown(serve: Serve, pages: Pages) -> None:
     url = serve(pages)
     with pytest.raises(ConfigError) as caught:
-        startchecks.check_upstream(url)
+        startchecks.check_upstream(UpstreamSettings(url))
     text = str(caught.value)
     assert text.startswith(f"[upstream] url = {url}: that is no Glance (GET /versions answers ")
     assert "expected the base URL of a Glance, like http://glance.example:9292" in text
@@ -115,7 +116,7 @@ def test_an_ill_upstream_is_only_warned_about(
     serve: Serve, caplog: pytest.LogCaptureFixture, status: int
 ) -> None:
     url = serve({"/versions": (status, HTML)})
-    startchecks.check_upstream(url)
+    startchecks.check_upstream(UpstreamSettings(url))
     assert warnings(caplog) == [f"[upstream] url = {url} answers {status} to GET /versions now"]
 
 
@@ -125,14 +126,14 @@ def test_an_upstream_that_is_away_is_only_warned_about(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        startchecks.check_upstream(url)
+        startchecks.check_upstream(UpstreamSettings(url))
     assert warnings(caplog) == [f"[upstream] url = {url} does not answer now: Connection refused"]
 
 
 def test_a_name_that_does_not_resolve_is_only_warned_about(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    startchecks.check_upstream("http://glance.invalid:9292")
+    startchecks.check_upstream(UpstreamSettings("http://glance.invalid:9292"))
     (warning,) = warnings(caplog)
     assert warning.startswith("[upstream] url = http://glance.invalid:9292 does not answer now: ")
 
@@ -142,7 +143,7 @@ def test_a_silent_upstream_is_only_warned_about(
 ) -> None:
     monkeypatch.setattr(startchecks, "UPSTREAM_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        startchecks.check_upstream(f"http://127.0.0.1:{server.getsockname()[1]}")
+        startchecks.check_upstream(UpstreamSettings(f"http://127.0.0.1:{server.getsockname()[1]}"))
     assert warnings(caplog)[0].endswith("does not answer now: timed out")
 
 
@@ -159,7 +160,7 @@ def test_an_upstream_that_speaks_something_else_is_only_warned_about(
 
         thread = threading.Thread(target=greet)
         thread.start()
-        startchecks.check_upstream(f"http://127.0.0.1:{server.getsockname()[1]}")
+        startchecks.check_upstream(UpstreamSettings(f"http://127.0.0.1:{server.getsockname()[1]}"))
         thread.join()
     (warning,) = warnings(caplog)
     assert "does not answer now" in warning
