@@ -56,7 +56,22 @@ GLANCE = User("glance", "service", ("admin", "service"))
 MEMBER = User("member", "demo", ("member", "reader"))
 READER = User("reader", "demo", ("reader",))
 STRANGER = User("stranger", "elsewhere", ("member", "reader"))
-SEEDED = (GLANCE, MEMBER, READER, STRANGER)
+PARTNER = User("partner", "partners", ("member", "reader"))
+SEEDED = (GLANCE, MEMBER, READER, STRANGER, PARTNER)
+
+# Keystone issues no token that has expired; its own code, with its own keys, writes one.
+EXPIRED = """
+import datetime, sys
+import keystone.conf
+from keystone.token import token_formatters
+keystone.conf.configure()
+keystone.conf.CONF(["--config-file", sys.argv[1]], project="keystone")
+ended = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
+print(token_formatters.TokenFormatter().create_token(
+    sys.argv[2], ended.strftime("%Y-%m-%dT%H:%M:%S.000000Z"), ["{audit}"],
+    token_formatters.ProjectScopedPayload, methods=["password"], project_id=sys.argv[3],
+))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +79,35 @@ class Keystone:
     """A running Keystone with the users above; `url` ends in /v3."""
 
     url: str
+    directory: Path
 
     def token(self, user: User) -> str:
         """Return a token of this user, always the same one."""
         return _token(self.url, user)
+
+    def new_token(self, user: User) -> str:
+        """Return a token that nobody else has."""
+        return _log_in(self.url, user).headers["x-subject-token"]
+
+    def project_id(self, user: User) -> str:
+        """Return the id of a user's project."""
+        return str(_log_in(self.url, user).json()["token"]["project"]["id"])
+
+    def expired_token(self, user: User) -> str:
+        """Return a token of this user that expired an hour ago, another one each time."""
+        known = _log_in(self.url, user).json()["token"]
+        # Sixteen bytes, so that no two are equal.
+        audit = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+        configuration = self.directory / "keystone.conf"
+        return run_tool(
+            *(python_of("keystone"), "-W", "ignore", "-c", EXPIRED.format(audit=audit)),
+            *(configuration, known["user"]["id"], known["project"]["id"]),
+        ).strip()
+
+    def revoke(self, token: str) -> None:
+        """Revoke a token."""
+        headers = {"X-Auth-Token": self.token(ADMIN), "X-Subject-Token": token}
+        ask("DELETE", f"{self.url}/auth/tokens", headers=headers).expect(204)
 
     def environment(self, user: User) -> dict[str, str]:
         """Return the variables by which the clients log in."""
@@ -103,13 +143,16 @@ class Keystone:
 
 @cache
 def _token(url: str, user: User) -> str:
+    return _log_in(url, user).headers["x-subject-token"]
+
+
+def _log_in(url: str, user: User) -> Answer:
     domain = {"id": "default"}
     password = {"user": {"name": user.name, "domain": domain, "password": user.password}}
     identity = {"methods": ["password"], "password": password}
     scope = {"project": {"name": user.project, "domain": domain}}
     document = {"auth": {"identity": identity, "scope": scope}}
-    answer = ask("POST", f"{url}/auth/tokens", document=document).expect(201)
-    return answer.headers["x-subject-token"]
+    return ask("POST", f"{url}/auth/tokens", document=document).expect(201)
 
 
 def _make(directory: Path) -> None:
@@ -156,7 +199,7 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
         "OS_KEYSTONE_CONFIG_DIR": str(directory),
     }
     with served("keystone", "keystone.wsgi.api:application", directory, port, environment):
-        running = Keystone(f"{url}/v3")
+        running = Keystone(f"{url}/v3", directory)
         _add_users(running)
         running.add_endpoint("identity", running.url)
         yield running
