@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cacheproxy.operations import Operations
     from cacheproxy.permission import Permissions
     from cacheproxy.processes.admin import AdminServer
+    from cacheproxy.processes.control import Control
     from cacheproxy.processes.keeper import Keeper
     from cacheproxy.processes.worker import Worker
     from cacheproxy.upstream import Upstream
@@ -90,9 +91,10 @@ async def _keeper(
         gone,
         poll_seconds=settings.upstream.gone_poll_seconds,
         read_timeout_seconds=settings.upstream.read_timeout_seconds,
+        on_change=control.purge,
         meter=meter,
     )
-    admin, operations = await _admin(settings, keeper, upstream, account, meter)
+    admin, operations = await _admin(settings, keeper, upstream, account, control, meter)
     keeper.steward = Steward(operations, store, account)
     keeper.start()
     control.ready()
@@ -117,8 +119,13 @@ async def _keeper(
     return 0
 
 
-async def _admin(
-    settings: Settings, keeper: Keeper, upstream: Upstream, account: Account, meter: Meter
+async def _admin(  # noqa: PLR0913, PLR0917  everything is a collaborator
+    settings: Settings,
+    keeper: Keeper,
+    upstream: Upstream,
+    account: Account,
+    control: Control,
+    meter: Meter,
 ) -> tuple[AdminServer, Operations]:
     """Build what answers the operator's commands."""
     from cacheproxy.admin.address import default_socket
@@ -142,7 +149,9 @@ async def _admin(
     cache = settings.cache
     daemon = Daemon(await asyncio.to_thread(version), str(cache.directory), processes)
     inspection = Inspection(keeper.flights, keeper.store, meter, daemon)
-    operations = Operations(inspection, keeper.flights, keeper.store, upstream, account, cache)
+    operations = Operations(
+        inspection, keeper.flights, keeper.store, upstream, account, cache, control.purge
+    )
     path = settings.admin_socket or default_socket(cache.directory)
     return AdminServer(path, operations), operations
 

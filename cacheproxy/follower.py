@@ -15,7 +15,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 from urllib.parse import quote, urlencode
@@ -89,12 +89,15 @@ class Follower:
         *,
         poll_seconds: float,
         read_timeout_seconds: float,
+        on_change: Callable[[str], object],
         meter: Meter,
     ) -> None:
+        """`on_change` is called with each image of which the catalog tells a change."""
         self._upstream = upstream
         self._account = account
         self._book = book
         self._gone = gone
+        self._on_change = on_change
         self._meter = meter
         self._poll_seconds = poll_seconds
         # An answer that waits for longer than the client listens never comes.
@@ -139,6 +142,8 @@ class Follower:
                 await self._look()
                 position = FeedPosition(page.epoch, page.last)
             else:
+                for change in page.changes:
+                    self._on_change(change.image_id)
                 await self._forget(c.image_id for c in page.changes if c.change == DELETED)
                 seq = page.changes[-1].seq if page.changes else position.seq
                 position = FeedPosition(page.epoch, seq)

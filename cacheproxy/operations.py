@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from cacheproxy.admin.results import (
@@ -18,6 +18,7 @@ from cacheproxy.admin.results import (
     Prefetched,
     PrefetchResult,
     Progress,
+    PurgeResult,
     VerifyResult,
 )
 from cacheproxy.checking import Checking
@@ -88,13 +89,16 @@ class Operations:
         source: ImageSource,
         account: OwnAccount,
         settings: CacheSettings,
+        purge: Callable[[str | None], bool],
     ) -> None:
+        """`purge` has all workers forget who may download an image, or any."""
         self.inspection = inspection
         self._flights = flights
         self._store = store
         self._source = source
         self._account = account
         self._settings = settings
+        self._purge = purge
         self._background: set[asyncio.Task[PrefetchResult]] = set()
 
     async def close(self) -> None:
@@ -107,6 +111,12 @@ class Operations:
     async def gc(self) -> GcResult:
         """Remove records and chunks that nobody needs, and what was set aside as damaged."""
         return await Cleanup(self.inspection, self._flights, self._store).run()
+
+    def purge(self, image_id: str | None) -> PurgeResult:
+        """Believe no more who may download an image, or any: the upstream is asked again."""
+        if not self._purge(image_id):
+            raise OperationError("busy", "the supervisor takes no orders now; try again")
+        return PurgeResult(image=image_id, workers=len(self.inspection.status().processes.workers))
 
     async def verify(self, image_ids: Sequence[str], watch: Watch) -> VerifyResult:
         """Read and hash the chunks of images, or of the whole cache where none is named."""

@@ -93,9 +93,20 @@ class Verify(SomeImages, frozen=True, kw_only=True):
     """Read and hash the chunks of images, or of the whole cache where none is named."""
 
 
+class Purge(Request, frozen=True, kw_only=True):
+    """Believe no more who may download an image, or any: the upstream is asked again."""
+
+    image: ImageId | None = None
+
+    @property
+    def subject(self) -> str:
+        """The image."""
+        return self.image or "all images"
+
+
 class Gc(Request, frozen=True, kw_only=True):
     """Remove what nobody needs."""
 
 
-AnyRequest = Status | List | Show | Pin | Unpin | Evict | Prefetch | Verify | Gc
-CHANGING = (Pin, Unpin, Evict, Prefetch, Verify, Gc)
+AnyRequest = Status | List | Show | Pin | Unpin | Evict | Prefetch | Verify | Purge | Gc
+CHANGING = (Pin, Unpin, Evict, Prefetch, Verify, Purge, Gc)

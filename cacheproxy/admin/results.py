@@ -266,6 +266,13 @@ class OfflineResult(Told, frozen=True, kw_only=True):
     seconds: float
 
 
+class PurgeResult(Told, frozen=True, kw_only=True):
+    """`cacheproxy purge [IMAGE]`."""
+
+    image: str | None  # null: all
+    workers: int  # that were told
+
+
 class GcResult(Told, frozen=True, kw_only=True):
     """`cacheproxy gc`."""
 

@@ -1,4 +1,4 @@
-"""`cacheproxy pin`, `unpin`, `evict` and `gc`."""
+"""`cacheproxy pin`, `unpin`, `evict`, `purge` and `gc`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from argparse import Namespace
 import msgspec
 
 from cacheproxy.admin import requests
-from cacheproxy.admin.results import Evicted, EvictResult, GcResult, PinResult
+from cacheproxy.admin.results import Evicted, EvictResult, GcResult, PinResult, PurgeResult
 from cacheproxy.cli import client, figures, output
 
 
@@ -52,6 +52,18 @@ def evicted_line(image: Evicted) -> str:
     if not (image.dropped_chunks or told[1:]):
         told = ["nothing of it was cached"]
     return f"{image.image}: {'; '.join(told)}"
+
+
+def run_purge(arguments: Namespace) -> int:
+    """Have it forgotten who may download, and say so."""
+    raw = client.result(client.socket_path(arguments), requests.Purge(image=arguments.image))
+    if arguments.json:
+        output.json_document(raw)
+        return 0
+    done = msgspec.json.decode(raw, type=PurgeResult)
+    told = f"{figures.number(done.workers)} worker{'s' if done.workers != 1 else ''}"
+    output.text(f"{done.image or 'all images'}: the upstream is asked again who may, by {told}")
+    return 0
 
 
 def run_gc(arguments: Namespace) -> int:

@@ -20,6 +20,7 @@ CommandName = Literal[
     "prefetch",
     "url",
     "verify",
+    "purge",
     "gc",
 ]
 
@@ -255,6 +256,19 @@ changed then, unless --repair tells so.
   cacheproxy verify
   cacheproxy verify 6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0001
   cacheproxy verify --offline --config-file /etc/cacheproxy/cacheproxy.conf
+""",
+    ),
+    "purge": Page(
+        "ask the upstream again who may download",
+        """\
+Forgets who was allowed to download an image, or any: the next request of each caller is decided by
+the upstream anew.  Nothing that is cached goes.  Use it after rights were changed behind the
+proxy's back and [upstream] permission_seconds is too long to wait, or while the upstream is away
+and on_upstream_failure is serve-recently-allowed: then nobody gets anything until it is back.
+""",
+        """\
+  cacheproxy purge
+  cacheproxy purge 6ea1ff0e-2f7b-4d2c-9d54-1c1f7e0f0001
 """,
     ),
     "gc": Page(

@@ -121,6 +121,9 @@ def _own(parsers: dict[CommandName, argparse.ArgumentParser]) -> None:
         metavar="URL",
         help="where the proxy answers, instead of the configuration's address",
     )
+    parsers["purge"].add_argument(
+        "image", metavar="IMAGE", nargs="?", type=_image, help="an image's id (default: all)"
+    )
     command = parsers["verify"]
     command.add_argument(
         "images",

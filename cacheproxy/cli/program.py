@@ -54,6 +54,7 @@ def _ask(arguments: Namespace) -> int:
         "prefetch": prefetch.run,
         "url": url.run,
         "verify": verify.run,
+        "purge": changes.run_purge,
         "gc": changes.run_gc,
     }
     try:

@@ -249,6 +249,8 @@ class Client:
                 return operations.prefetch_later(request.images, request.token)
             case requests.Verify():
                 return await operations.verify(request.images, self._watch)
+            case requests.Purge():
+                return operations.purge(request.image)
             case requests.Gc():
                 return await operations.gc()
 

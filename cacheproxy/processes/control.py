@@ -7,7 +7,6 @@ replaced.  The end of the channel means that the supervisor is gone: `on_lost` s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Sequence
 
@@ -60,7 +59,7 @@ class Control:
         on_drain: Callable[[], None],
         on_lost: Callable[[], None],
         on_connection: Callable[[socket.socket, ConnectionKind], None] | None = None,
-        on_purged: Callable[[str], None] = _refuse,
+        on_purged: Callable[[str | None], None] = _refuse,
         on_let_go: Callable[[], None] = _refuse,
         on_reload: Callable[[Reload], bool] = lambda _: False,
         on_told: Callable[[str, list[tuple[str, str]]], None] = _refuse,
@@ -101,9 +100,12 @@ class Control:
         """Report that the link to the keeper ended, so that another one comes (if a keeper lives)."""
         self._send(LinkLost(self._link_serial))
 
-    def purge(self, image: str) -> None:
-        """Have all other workers forget what they believe about an image."""
-        self._send(Purge(image))
+    def purge(self, image: str | None) -> bool:
+        """Have all other workers forget what they believe about an image, or about all.
+
+        False: the supervisor stands still, and was not told.
+        """
+        return self._send(Purge(image))
 
     def tell(self, name: str, headers: Sequence[tuple[str, str]]) -> None:
         """Have all other workers know what stands for a signed URL."""
@@ -115,11 +117,14 @@ class Control:
         self._stop_beating()
         self._channel.close()
 
-    def _send(self, report: AnyReport) -> None:
+    def _send(self, report: AnyReport) -> bool:
         # A full channel means that the supervisor stands still.  We serve on, and it will learn what
         # it needs: totals are told anew, beats beat again, a lost purge costs `permission_seconds`.
-        with contextlib.suppress(ChannelFullError):
+        try:
             self._channel.send(encode(report))
+        except ChannelFullError:
+            return False
+        return True
 
     def _heartbeat(self) -> None:
         self._send(Heartbeat())

@@ -48,7 +48,7 @@ class LetGo(Order, frozen=True, tag="let-go"):
 class Purged(Order, frozen=True, tag="purged"):
     """To a worker: an image changed, forget what you believe about it."""
 
-    image: str
+    image: str | None  # None: any of them may have
 
 
 class Told(Order, frozen=True, tag="told"):
@@ -97,9 +97,9 @@ class LinkLost(Report, frozen=True, tag="link-lost"):
 
 
 class Purge(Report, frozen=True, tag="purge"):
-    """From a worker: an image changed; tell the other workers."""
+    """From any child: an image changed; tell the other workers."""
 
-    image: str
+    image: str | None  # None: any of them may have
 
 
 class Tell(Report, frozen=True, tag="tell"):

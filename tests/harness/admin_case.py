@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,25 @@ class OwnAccount:
 
 
 @dataclass
+class Workers:
+    """Those who believe what the upstream said, if the supervisor passes it on to them."""
+
+    purged: list[str | None] = field(default_factory=list)
+    reached: bool = True
+
+    def purge(self, image_id: str | None) -> bool:
+        """Note it."""
+        self.purged.append(image_id)
+        return self.reached
+
+
+@dataclass
 class AdminCase(Case):
     """A cache, its origin, and what an operator can do."""
 
     operations: Operations
     account: OwnAccount
+    workers: Workers
 
     @property
     def inspection(self) -> Inspection:
@@ -78,16 +92,18 @@ async def administered(directory: Path, **options: Any) -> AsyncIterator[AdminCa
     """Run everything but the processes."""
     async with origin() as glance, started(glance, directory, **options) as case:
         daemon = Daemon("1.2.3", str(directory), lambda: PROCESSES)
-        account = OwnAccount()
+        account, workers = OwnAccount(), Workers()
         inspection = Inspection(case.flights, case.store, case.board.meter(0), daemon)
         operations = Operations(
-            inspection, case.flights, case.store, case.upstream, account, case.settings
+            *(inspection, case.flights, case.store, case.upstream, account, case.settings),
+            workers.purge,
         )
         try:
             yield AdminCase(
                 **{name: getattr(case, name) for name in Case.__annotations__},
                 operations=operations,
                 account=account,
+                workers=workers,
             )
         finally:
             await operations.close()

@@ -50,7 +50,7 @@ class Worker:
         self.meter = meter
         self.link: Channel | None = None
         self.links = 0
-        self.purged: list[str] = []
+        self.purged: list[str | None] = []
         self.answers: asyncio.Queue[str] = asyncio.Queue()
         self.clients: set[asyncio.Task[None]] = set()
         self.stop = asyncio.Event()
@@ -125,7 +125,7 @@ class Worker:
                 self.control.purge(image)
                 return "ok"
             case ["purged"]:
-                return " ".join(["purged", *self.purged])
+                return " ".join(["purged", *map(str, self.purged)])
             case ["connections"]:
                 return str(int(self.meter._board.total(CONNECTIONS)))
             case _:

@@ -90,6 +90,8 @@ async def test_every_command_is_carried_out(
         (requests.Verify(images=[image.id]), {"chunks": 2, "damaged_chunks": 0}),
         (requests.Prefetch(images=[image.id]), {"waited": True}),
         (requests.Prefetch(images=[image.id], wait=False), {"waited": False}),
+        (requests.Purge(), {"image": None, "workers": 1}),
+        (requests.Purge(image=image.id), {"image": image.id, "workers": 1}),
         (requests.Gc(), {"images": 0, "contents": 0}),
         (requests.Evict(images=[image.id]), {}),
     ):

@@ -87,21 +87,25 @@ async def test_reports(child: Child) -> None:
     child.control.ready()
     child.control.connection_closed()
     child.control.connection_closed()
-    child.control.purge("an image")
+    assert child.control.purge("an image")
+    assert child.control.purge(None)
     child.control.link_lost()
-    assert [await child.report() for _ in range(5)] == [
+    assert [await child.report() for _ in range(6)] == [
         Ready(),
         ConnectionClosed(1),
         ConnectionClosed(2),
         Purge("an image"),
+        Purge(None),
         LinkLost(0),
     ]
 
 
 async def test_orders_without_descriptors(child: Child) -> None:
     child.say(Purged("an image"))
+    child.say(Purged(None))
     child.say(Drain())
-    assert [await child.order(), await child.order()] == [("purged", "an image"), ("drain",)]
+    orders = [await child.order() for _ in range(3)]
+    assert orders == [("purged", "an image"), ("purged", None), ("drain",)]
 
 
 @pytest.mark.parametrize("kind", ["api", "metrics"])

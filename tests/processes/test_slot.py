@@ -134,6 +134,7 @@ def test_orders_wait_while_the_child_does_not_read_and_arrive_in_order(
         data, _ = receive_packet(child)
         order = decode_order(data)
         assert isinstance(order, Purged)
+        assert order.image is not None
         assert order.image.split()[0] == str(number)
         slot.flush()
     assert not slot.backlogged

@@ -18,6 +18,7 @@ from cacheproxy.admin.results import (
     OfflineResult,
     PinResult,
     PrefetchResult,
+    PurgeResult,
     ShowResult,
     StatusResult,
     Told,
@@ -26,6 +27,7 @@ from cacheproxy.admin.results import (
 from harness.commands import Commands, ended
 from harness.damage import rot
 from harness.images import random_bytes
+from harness.origin import OriginImage
 from harness.story import CHUNK, Story, story
 from harness.waiting import until
 
@@ -163,6 +165,34 @@ async def test_a_pinned_image_stays_when_room_is_needed(tmp_path: Path) -> None:
         done = await commands.told(EvictResult, "evict", kept.id, code=1)
         assert "pinned" in str(done.images[0].error)
         assert not (await commands.told(PinResult, "unpin", kept.id)).pinned
+
+
+async def test_a_purge_has_the_upstream_asked_again(tmp_path: Path) -> None:
+    """Nobody is believed any more, in any worker, whatever `permission_seconds` says."""
+    more = "[upstream]\npermission_seconds = 3600\n"
+    async with operated(tmp_path, workers=3, more=more) as (told, commands):
+        first, second = (
+            told.glance.add(random_bytes(2 * CHUNK, seed=seed), tokens={"member"})
+            for seed in (1, 2)
+        )
+
+        async def statuses(image: OriginImage) -> set[int]:
+            """Ask so often at once that every worker answers some."""
+            asked = [told.ask(image.id, token="member") for _ in range(9)]
+            await asyncio.gather(*(each.body() for each in asked))
+            return {each.status for each in asked}
+
+        assert await statuses(first) == await statuses(second) == {200}
+        first.tokens = second.tokens = set()
+        assert await statuses(first) == await statuses(second) == {200}
+        done = await commands.told(PurgeResult, "purge", first.id)
+        assert (done.image, done.workers) == (first.id, 3)
+        while await statuses(first) != {403}:
+            pass
+        assert await statuses(second) == {200}
+        assert "all images" in await commands.run("purge")
+        while await statuses(second) != {403}:
+            pass
 
 
 async def test_damage_is_found_on_demand_and_offline(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ async def test_a_node_follows_through_deletions_and_a_restored_database(
         cast("GoneImages", node),
         poll_seconds=0.0,
         read_timeout_seconds=60.0,
+        on_change=lambda _: None,
         meter=Board.create(1).meter(0),
     )
     following = asyncio.create_task(follower.run())

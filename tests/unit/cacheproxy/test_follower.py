@@ -64,6 +64,7 @@ class FakeGone:
         self.book = book
         self.forgotten: list[set[str]] = []
         self.told: list[str] = []
+        self.changed: list[str] = []
         self.busy: set[str] = set()
 
     async def forget(self, image_ids: Collection[str]) -> set[str]:
@@ -131,6 +132,7 @@ async def follow(
         cast("GoneImages", gone),
         poll_seconds=poll,
         read_timeout_seconds=read_timeout,
+        on_change=gone.changed.append,
         meter=Board.create(1).meter(0),
     )
     with suppress(EnoughError):
@@ -165,6 +167,7 @@ async def test_a_feed_is_followed_from_where_it_was_left() -> None:
 
     gone, asked = await follow(script, book)
     assert gone.forgotten == [{"a"}, {"c"}]
+    assert gone.changed == ["a", "b", "c"]  # the upstream is asked again about all of these
     assert book.position == FeedPosition("e", 10)
     queries = [parse_qs(urlsplit(target).query) for target in asked]
     assert [query["after"] for query in queries] == [["7"], ["9"], ["9"], ["10"]]
@@ -195,6 +198,7 @@ async def test_the_position_is_noted_once_the_images_are_forgotten() -> None:
         cast("GoneImages", Failing(book)),
         poll_seconds=60.0,
         read_timeout_seconds=60.0,
+        on_change=lambda _: None,
         meter=Board.create(1).meter(0),
     )
     with pytest.raises(EnoughError):
@@ -342,6 +346,7 @@ async def test_those_that_are_being_filled_are_told_again() -> None:
         cast("GoneImages", gone),
         poll_seconds=60.0,
         read_timeout_seconds=60.0,
+        on_change=lambda _: None,
         meter=Board.create(1).meter(0),
     )
     with suppress(EnoughError):

@@ -38,6 +38,20 @@ async def present(case: AdminCase, image: OriginImage) -> int:
     return (await case.inspection.show(image.id)).cached.cached_bytes
 
 
+# --- purge ----------------------------------------------------------------------------------------
+
+
+async def test_a_purge_is_told_to_all_workers(case: AdminCase) -> None:
+    done = case.operations.purge("i")
+    assert (done.image, done.workers) == ("i", 1)
+    assert case.operations.purge(None).image is None
+    assert case.workers.purged == ["i", None]
+    case.workers.reached = False
+    with pytest.raises(OperationError, match="takes no orders") as refused:
+        case.operations.purge(None)
+    assert refused.value.code == "busy"
+
+
 # --- evict ----------------------------------------------------------------------------------------
 
 
