@@ -195,7 +195,8 @@ async def _answer(peer: Peer, request: Request, images: dict[str, OriginImage]) 
     if path in {"/", "/versions"}:
         await _send_document(peer, 300 if path == "/" else 200, VERSIONS)
     elif found is None or image is None:
-        await _send_refusal(peer, 404)
+        head = request.method == "HEAD"  # which Glance does not know of data, there or not
+        await _send_refusal(peer, 405 if head and found else 404, with_body=not head)
     elif found[2] == "/manifest":
         return await _answer_manifest(peer, request, image)
     elif found[2]:
@@ -290,7 +291,7 @@ async def _send_document(peer: Peer, status: int, document: Any) -> None:
 
 
 async def _send_refusal(peer: Peer, status: int, *, with_body: bool = True) -> None:
-    body = f"{status} {HTTPStatus(status).phrase}".encode()
+    body = b"" if status == 204 else f"{status} {HTTPStatus(status).phrase}".encode()
     head = _head(status, "text/plain", f"Content-Length: {len(body)}")
     await peer.send(head + body if with_body else head)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from cacheproxy.meter import Histogram, Labels, Metric
+from cacheproxy.meter import Histogram, Labels, Metric, SparseCounter
 from cacheproxy.metrics import EQUATIONS, RESULTS
 from harness.downloads import Clients, clients
 from harness.node import LIMIT_BYTES, Node, async_node
@@ -141,7 +141,8 @@ def total(samples: dict[str, float], metric: Metric, labels: Labels) -> float:
     name = f"{metric.name}_count" if isinstance(metric, Histogram) else metric.name
     if labels:
         ((label, value),) = zip(metric.label_names, labels, strict=True)
-        return samples[f'{name}{{{label}="{value}"}}']
+        sample = f'{name}{{{label}="{value}"}}'
+        return samples.get(sample, 0.0) if isinstance(metric, SparseCounter) else samples[sample]
     return sum(value for key, value in samples.items() if key.partition("{")[0] == name)
 
 
