@@ -198,7 +198,7 @@ async def _worker(
         rights = KeystoneRights(identities) if identities else UpstreamRights(upstream)
         cache_api = CacheApi(rights, link.steward, upstream)
     front = Front(image_file, passthrough, signed_urls, cache_api)
-    api = Door(front, meter, worker.connection_closed, log=True)
+    api = Door(front, meter, worker.connection_closed, log=True, identities=identities)
     metrics = Door(metrics_page(meter), meter, worker.connection_closed, log=False)
     try:
         await worker.run(control_socket, api, metrics)

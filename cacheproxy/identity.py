@@ -24,6 +24,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 
 import aiohttp
@@ -94,7 +95,7 @@ class Identities:
         self._secret = secrets.token_bytes(SECRET_BYTES)
         self._known: OrderedDict[bytes, tuple[Identity | None, float]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[Identity | None]] = {}
-        self._telling: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[Identity | None]] = set()
 
     def __repr__(self) -> str:
         return f"<Identities {len(self._known)} known, {len(self._asking)} being asked>"
@@ -107,12 +108,8 @@ class Identities:
     async def of(self, token: str) -> Identity | None:
         """Return whose token this is, None if it is none; `IdentityError` if Keystone does not say."""
         key = self._key(token)
-        if key in self._known:
-            identity, until = self._known[key]
-            if until > self._clock():
-                self._known.move_to_end(key)
-                return identity
-            del self._known[key]
+        if self._remembers(key):
+            return self._known[key][0]
         task = self._asking.get(key)
         if task is None:
             if len(self._asking) >= QUESTIONS_MAX:
@@ -126,12 +123,16 @@ class Identities:
 
         For what is not to wait.  Those who are still not told when this is closed are told None.
         """
-        if token is None or len(self._telling) >= TOLD_LATER_MAX:
+        if token is None:
             then(None)
-            return
-        task = asyncio.create_task(self._tell(token, then), name="tell an identity")
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        elif self._remembers(key := self._key(token)):
+            then(self._known[key][0])
+        elif len(self._telling) >= TOLD_LATER_MAX:
+            then(None)
+        else:
+            task = asyncio.create_task(self._of_any(token), name="tell an identity")
+            self._telling.add(task)
+            task.add_done_callback(partial(self._tell, then))
 
     async def close(self) -> None:
         """Give up what is being asked."""
@@ -144,6 +145,14 @@ class Identities:
 
     def _key(self, token: str) -> bytes:
         return hmac.digest(self._secret, token.encode("utf-8", "surrogateescape"), "sha256")
+
+    def _remembers(self, key: bytes) -> bool:
+        _, until = self._known.get(key, (None, 0.0))
+        if until > self._clock():
+            self._known.move_to_end(key)
+            return True
+        self._known.pop(key, None)
+        return False
 
     async def _ask(self, key: bytes, token: str) -> Identity | None:
         asked_at = self._clock()
@@ -164,14 +173,16 @@ class Identities:
             self._known.popitem(last=False)
         return identity
 
-    async def _tell(self, token: str, then: Then) -> None:
-        identity = None
+    async def _of_any(self, token: str) -> Identity | None:
         try:
-            identity = await self.of(token)
+            return await self.of(token)
         except IdentityError as error:
             log.debug("a request's sender stays unknown: %s", error)
-        finally:
-            then(identity)
+            return None
+
+    def _tell(self, then: Then, task: asyncio.Task[Identity | None]) -> None:
+        self._telling.discard(task)
+        then(None if task.cancelled() else task.result())
 
 
 class _Keystone:

@@ -12,15 +12,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from aiohttp import web
-from aiohttp.abc import AbstractAccessLogger
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+from cacheproxy.identity import Identities
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import CONNECTIONS
+from cacheproxy.web.access_log import IDENTITIES, AccessLog, access_log
 from cacheproxy.web.cache_api import CacheApi
-from cacheproxy.web.image_file import REQUEST_ID, RESULT, Handler, ImageFile
-from cacheproxy.web.passthrough import SENT_BYTES
+from cacheproxy.web.image_file import Handler, ImageFile
 from cacheproxy.web.signed import is_own
 
 # Image ids need no quoting; anything else in their place is for Glance to judge.
@@ -33,7 +33,6 @@ LINGERING_SECONDS = 30.0  # for clients that send all of a refused upload before
 LAST_WORDS_SECONDS = 2.0  # for an answer that is complete to be written, when all are
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-access_log = logging.getLogger("cacheproxy.access")
 http_log = logging.getLogger("cacheproxy.http")
 
 
@@ -102,6 +101,7 @@ class Door(web.Server):
         on_closed: Callable[[], None],
         *,
         log: bool,
+        identities: Identities | None = None,
     ) -> None:
         super().__init__(
             self._answer,
@@ -119,6 +119,7 @@ class Door(web.Server):
         self._handler = handler
         self._meter = meter
         self._on_closed = on_closed
+        self._identities = identities
         self._answering = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -147,6 +148,8 @@ class Door(web.Server):
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self._answering += 1
         self._idle.clear()
+        if self._identities is not None:
+            request[IDENTITIES] = self._identities
         try:
             response = await self._handler(request)
             if self._draining:
@@ -170,30 +173,3 @@ class Door(web.Server):
                 await self.shutdown(LAST_WORDS_SECONDS)
                 await self._empty.wait()
         await self.shutdown(0)
-
-
-class AccessLog(AbstractAccessLogger):
-    """One line per request, without query strings and without credentials."""
-
-    @property
-    def enabled(self) -> bool:
-        """Whether anybody listens."""
-        return self.logger.isEnabledFor(logging.INFO)
-
-    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Write the line."""
-        query = "?…" if request.query_string else ""
-        asked = request.headers.get("X-OpenStack-Request-ID", "-")
-        self.logger.info(
-            '%s "%s %s%s" %d %d %.3fs %s %s %s',
-            request.remote or "-",
-            request.method,
-            request.raw_path.partition("?")[0],
-            query,
-            response.status,
-            request.get(SENT_BYTES, 0),
-            time,
-            request.get(RESULT, "pass"),
-            response.headers.get(REQUEST_ID, "-"),
-            asked,
-        )
