@@ -19,13 +19,16 @@ from cacheproxy.processes.past import Past
 if TYPE_CHECKING:
     from cacheproxy.account import Account
     from cacheproxy.grants import Grants
+    from cacheproxy.identity import Identities
     from cacheproxy.operations import Operations
     from cacheproxy.permission import Permissions
     from cacheproxy.processes.admin import AdminServer
     from cacheproxy.processes.control import Control
     from cacheproxy.processes.keeper import Keeper
+    from cacheproxy.processes.link import KeeperLink
     from cacheproxy.processes.worker import Worker
     from cacheproxy.upstream import Upstream
+    from cacheproxy.web.cache_api import CacheApi
 
 
 def run_keeper(settings: Settings, past: Past, control: socket.socket, meter: Meter) -> int:
@@ -162,13 +165,12 @@ async def _worker(
     from cacheproxy.asking import Asking
     from cacheproxy.bypass import Bypass
     from cacheproxy.identity import Identities
+    from cacheproxy.notifier import Notifier
     from cacheproxy.permission import Permissions
     from cacheproxy.processes.link import KeeperLink
     from cacheproxy.processes.worker import Worker
     from cacheproxy.serve import Images
     from cacheproxy.upstream import Upstream
-    from cacheproxy.web.cache_api import CacheApi
-    from cacheproxy.web.cache_rights import KeystoneRights, UpstreamRights
     from cacheproxy.web.front import Door, Front, metrics_page
     from cacheproxy.web.image_file import ImageFile
     from cacheproxy.web.passthrough import PassThrough
@@ -185,18 +187,18 @@ async def _worker(
     worker = Worker(number, link, permissions, settings.drain_seconds)
     worker.beliefs.append(images.memory)
     grants = _grants(settings, upstream, permissions, worker, meter)
-    local = settings.cache_api == "local"
-    passthrough = PassThrough(upstream, meter, worker.changed, worker.deleted, has_cache=local)
-    witness = Witness(link.steward)
+    identities = Identities(settings.keystone) if settings.keystone.auth_url else None
+    cache_api = _cache_api(settings, link, upstream, identities)
+    passthrough = PassThrough(
+        upstream, meter, worker.changed, worker.deleted, has_cache=cache_api is not None
+    )
+    bus = settings.notifications
+    notifier = Notifier(bus, meter) if bus.transport_url else None
+    witness = Witness(link.steward, identities, notifier)
     image_file = (
         ImageFile(images, permissions, passthrough, meter, witness) if cache.enabled else None
     )
     signed_urls = SignedUrls(settings.signed_urls, grants, image_file, meter)
-    identities = Identities(settings.keystone) if settings.keystone.auth_url else None
-    cache_api = None
-    if local:
-        rights = KeystoneRights(identities) if identities else UpstreamRights(upstream)
-        cache_api = CacheApi(rights, link.steward, upstream)
     front = Front(image_file, passthrough, signed_urls, cache_api)
     api = Door(front, meter, worker.connection_closed, log=True, identities=identities)
     metrics = Door(metrics_page(meter), meter, worker.connection_closed, log=False)
@@ -204,13 +206,26 @@ async def _worker(
         await worker.run(control_socket, api, metrics)
     finally:
         images.close()
-        if grants is not None:
-            await grants.close()
-        await permissions.close()
-        if identities is not None:
-            await identities.close()
+        for asking in (grants, permissions, identities):
+            if asking is not None:
+                await asking.close()
+        if notifier is not None:
+            await asyncio.to_thread(notifier.close)
         await upstream.close()
     return 0
+
+
+def _cache_api(
+    settings: Settings, link: KeeperLink, upstream: Upstream, identities: Identities | None
+) -> CacheApi | None:
+    """Build what answers for this node's cache, where that is wanted."""
+    from cacheproxy.web.cache_api import CacheApi
+    from cacheproxy.web.cache_rights import KeystoneRights, UpstreamRights
+
+    if settings.cache_api != "local":
+        return None
+    rights = UpstreamRights(upstream) if identities is None else KeystoneRights(identities)
+    return CacheApi(rights, link.steward, upstream)
 
 
 def _grants(

@@ -114,9 +114,19 @@ class KeystoneSettings:
     """`[keystone]`: where clients' tokens are looked up; empty `auth_url`: nowhere."""
 
     auth_url: str = ""
-    cafile: str = ""  # empty: the authorities that this machine trusts
+    cafile: Path | None = None  # None: the authorities that this machine trusts
     timeout_seconds: float = 10.0
     token_seconds: float = 60.0  # how long an answer is believed
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationSettings:
+    """`[notifications]`: where `image.send` goes; empty `transport_url`: nowhere."""
+
+    transport_url: str = field(default="", repr=False)
+    topic: str = "notifications"
+    driver: Literal["messagingv2", "messaging", "log"] = "messagingv2"
+    publisher_id: str = ""  # empty: "image." and the name of this machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +147,7 @@ class Settings:
     service_user: ServiceUserSettings = ServiceUserSettings()
     signed_urls: SignedUrlSettings = SignedUrlSettings()
     keystone: KeystoneSettings = KeystoneSettings()
+    notifications: NotificationSettings = NotificationSettings()
 
     @property
     def signed_urls_directory(self) -> Path:

@@ -192,7 +192,7 @@ class _Keystone:
         base = settings.auth_url.rstrip("/")
         base = base if base.endswith("/v3") else f"{base}/v3"
         self._url = f"{base}/auth/tokens?nocatalog"
-        context = ssl.create_default_context(cafile=settings.cafile or None)
+        context = ssl.create_default_context(cafile=settings.cafile)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=QUESTIONS_MAX, ssl=context),
             cookie_jar=aiohttp.DummyCookieJar(),

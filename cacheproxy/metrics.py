@@ -19,6 +19,7 @@ RESULTS = ("hit", "partial", "miss", "bypass", "refused", "error")
 SOURCES = ("cache", "fill", "bypass")
 FILL_RESULTS = ("ok", "failed", "mismatch")
 MANIFEST_RESULTS = ("used", "none", "wrong", "failed")
+NOTIFICATION_RESULTS = ("sent", "failed", "dropped")
 CHILD_KINDS = ("keeper", "worker")
 SIGNED_URL_RESULTS = ("given", "renewed", "refused")
 SIGNED_REQUEST_RESULTS = (
@@ -151,6 +152,13 @@ IMAGE_CHECKS = Counter(
 IMAGES_FORGOTTEN = Counter(
     "cacheproxy_images_forgotten_total",
     "Images that are gone upstream, forgotten together with the chunks that no other image needs.",
+)
+NOTIFICATIONS = Counter(
+    "cacheproxy_notifications_total",
+    "Notifications of image data that was sent (image.send): sent to the message bus, not taken by "
+    "it, or dropped because too many waited.",
+    label="result",
+    values=NOTIFICATION_RESULTS,
 )
 CHUNKS_STORED = Counter(
     "cacheproxy_chunks_stored_total",

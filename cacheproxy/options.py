@@ -23,6 +23,7 @@ from cacheproxy.config import (
     CacheSettings,
     KeystoneSettings,
     MetricsSettings,
+    NotificationSettings,
     ServiceUserSettings,
     Settings,
     SignedUrlSettings,
@@ -65,6 +66,7 @@ def load(files: Sequence[str | Path]) -> Settings:
         service_user=ServiceUserSettings(**filled["service_user"]),
         signed_urls=SignedUrlSettings(**filled["signed_urls"]),
         keystone=KeystoneSettings(**filled["keystone"]),
+        notifications=NotificationSettings(**filled["notifications"]),
     )
     _check_account(settings.service_user)
     if settings.signed_urls.enabled and not settings.cache.enabled:

@@ -15,6 +15,7 @@ from cacheproxy.config import (
     CacheSettings,
     KeystoneSettings,
     MetricsSettings,
+    NotificationSettings,
     ServiceUserSettings,
     Settings,
     SignedUrlSettings,
@@ -403,14 +404,36 @@ SECTIONS = (
             ),
             Option(
                 "cafile",
-                Text(),
-                "Certificates of the authorities that vouch for this Keystone. Empty: those that this machine trusts.",
+                FilePath(),
+                "Certificates of the authorities that vouch for this Keystone, in PEM. Not set: those that this machine trusts.",
             ),
             Option("timeout_seconds", Seconds(1, 300), "Longest wait for Keystone."),
             Option(
                 "token_seconds",
                 Seconds(0, 3600),
                 "How long Keystone's word on a token is believed; one that is revoked is taken for so long.",
+            ),
+        ],
+    ),
+    Section(
+        "notifications",
+        NotificationSettings,
+        [
+            Option(
+                "transport_url",
+                Secret(),
+                "Message bus to which image.send notifications go, as Glance's transport_url, for the answers that come from this node's cache and that Glance therefore does not notify of. Needs oslo.messaging (pip install cacheproxy[notifications]). A bus that is away costs notifications, nothing waits for it. Empty: none are sent.",
+            ),
+            Option("topic", Text(), "Topic on which they are sent."),
+            Option(
+                "driver",
+                OneOf(("messagingv2", "messaging", "log")),
+                "Driver of oslo.messaging's notifier. log: they go to this program's log.",
+            ),
+            Option(
+                "publisher_id",
+                Text(),
+                "Who they are said to come from. Empty: image. and the name of this machine.",
             ),
         ],
     ),

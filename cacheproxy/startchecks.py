@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import getpass
 import http.client
+import importlib.util
 import json
 import logging
 import os
@@ -55,6 +56,27 @@ def check_directory(directory: Path) -> None:
         raise ConfigError(
             f"{option}: user {_user()} cannot write there: {_reason(error)}; "
             "give it to that user, or set another one"
+        ) from error
+
+
+def check_notifications(transport_url: str) -> None:
+    """Raise ConfigError if notifications are wanted and what sends them is not installed."""
+    if transport_url and importlib.util.find_spec("oslo_messaging") is None:
+        raise ConfigError(
+            "[notifications] transport_url needs oslo.messaging, which is not installed;"
+            " pip install 'cacheproxy[notifications]'"
+        )
+
+
+def check_authorities(section: str, cafile: Path | None) -> None:
+    """Raise ConfigError if the certificates that a section names cannot be used."""
+    try:
+        ssl.create_default_context(cafile=cafile)
+    except ssl.SSLError as error:
+        raise ConfigError(f"[{section}] cafile = {cafile}: no certificates in PEM") from error
+    except OSError as error:
+        raise ConfigError(
+            f"[{section}] cafile = {cafile}: cannot be read: {_reason(error)}"
         ) from error
 
 

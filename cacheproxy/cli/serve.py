@@ -46,6 +46,8 @@ def serve(files: Sequence[Path]) -> int:
     try:
         if settings.cache.enabled:
             startchecks.check_directory(settings.cache.directory)
+        startchecks.check_notifications(settings.notifications.transport_url)
+        startchecks.check_authorities("keystone", settings.keystone.cafile)
         startchecks.check_upstream(settings.upstream)
     except BaseException:
         for listener in bound:

@@ -1,4 +1,4 @@
-"""What becomes of an answer with image data besides the answer: it is counted as a use."""
+"""What becomes of an answer with image data besides the answer: a count, and a notification."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import Protocol
 
 from aiohttp import web
 
+from cacheproxy.identity import Identities, Identity
+from cacheproxy.notifier import Notice, Notifier
+from cacheproxy.web.cache_rights import TOKEN
 from cacheproxy.web.image_file import Sent
 
 
@@ -19,10 +22,34 @@ class Uses(Protocol):
 class Witness:
     """Is told of answers as they end; never waits."""
 
-    def __init__(self, uses: Uses) -> None:
+    def __init__(
+        self, uses: Uses, identities: Identities | None, notifier: Notifier | None
+    ) -> None:
         self._uses = uses
+        self._identities = identities
+        self._notifier = notifier
 
-    def __call__(self, _: web.BaseRequest, sent: Sent) -> None:
+    def __call__(self, request: web.BaseRequest, sent: Sent) -> None:
         """Take notice of an answer that has ended."""
         if sent.result == "hit":
             self._uses.used(sent.facts.image_id)
+        if self._notifier is None or sent.result == "bypass":
+            return  # Glance has sent that, and says so itself
+        notify, address = self._notifier.send, request.remote
+
+        def tell(identity: Identity | None) -> None:
+            notice = Notice(
+                image_id=sent.facts.image_id,
+                owner_id=sent.facts.owner,
+                sent_bytes=sent.sent_bytes,
+                complete=sent.sent_bytes == sent.expected_bytes,
+                project_id=identity.project_id if identity else None,
+                user_id=identity.user_id if identity else None,
+                address=address,
+            )
+            notify(notice)
+
+        if self._identities is None:
+            tell(None)
+        else:
+            self._identities.tell(request.headers.get(TOKEN), tell)

@@ -247,3 +247,36 @@ def test_an_upstream_without_a_cache_lets_nobody_in(
         assert managed.ask("GET", "").status == 404
         assert managed.ask("DELETE", "").status == 404
         assert managed.ask("GET", "", MEMBER).status == 403
+
+
+BUS = """
+[notifications]
+transport_url = fake:///
+driver = log
+publisher_id = image.node1
+"""
+
+
+def test_who_read_what_is_told(keystone: Keystone, glance: Glance, tmp_path: Path) -> None:
+    more = f"{BUS}[keystone]\nauth_url = {keystone.url}\n"
+    images = ImagesApi(glance.url, glance.headers)
+    image = images.add(random_bytes(SIZE, seed=11))
+    token = keystone.token(MEMBER)
+    with running_node(tmp_path, glance.url, more=more) as node:
+        reader = ImagesApi(node.url, {"X-Auth-Token": token})
+        assert reader.download(image).status == 200
+        until("the notification", lambda: _lines(node, "image.send"))
+        until("the line", lambda: _lines(node, f'"GET /v2/images/{image}/file"'))
+        (line,) = _lines(node, f'"GET /v2/images/{image}/file"')
+        (notified,) = _lines(node, "image.send")
+        assert token not in node.program.log.read_text()
+    headers = {"X-Auth-Token": token, "X-Subject-Token": token}
+    who = ask("GET", f"{keystone.url}/auth/tokens", headers=headers).expect(200).json()["token"]
+    project, user = who["project"]["id"], who["user"]["id"]
+    assert line.endswith(f" - {project} {user}"), line
+    for told in (image, project, user, "image.node1", f'"bytes_sent": {SIZE}'):
+        assert told in notified, notified
+
+
+def _lines(node: Node, text: str) -> list[str]:
+    return [line for line in node.program.log.read_text().splitlines() if text in line]

@@ -194,3 +194,23 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, name: str) -> None:
         directory = tmp_path / name
     with pytest.raises(ConfigError, match="cannot be created" if name else "cannot write there"):
         startchecks.check_directory(directory)
+
+
+def test_notifications_need_what_sends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    startchecks.check_notifications("")
+    startchecks.check_notifications("rabbit://u:secret@bus.example/")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    startchecks.check_notifications("")
+    with pytest.raises(ConfigError, match="not installed") as told:
+        startchecks.check_notifications("rabbit://u:secret@bus.example/")
+    assert "secret" not in str(told.value)
+
+
+def test_authorities_that_cannot_be_used(tmp_path: Path) -> None:
+    startchecks.check_authorities("keystone", None)
+    file = tmp_path / "ca.pem"
+    with pytest.raises(ConfigError, match=r"\[keystone\] cafile = .*: cannot be read"):
+        startchecks.check_authorities("keystone", file)
+    file.write_text("nothing")
+    with pytest.raises(ConfigError, match="no certificates in PEM"):
+        startchecks.check_authorities("keystone", file)
