@@ -24,9 +24,14 @@ def number(count: int) -> str:
     return f"{count:,}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def chunks(count: int, disk_bytes: int | None = None) -> str:
     """Return a number of chunks, and their bytes on disk where that is told."""
-    told = f"{count:,} chunk{'' if count == 1 else 's'}"
+    told = counted(count, "chunk")
     return told if disk_bytes is None else f"{told} ({size(disk_bytes)})"
 
 

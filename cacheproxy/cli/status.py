@@ -89,11 +89,12 @@ def _space(space: Space) -> list[str]:
 
 def _known(status: StatusResult) -> str:
     counts = status.counts
-    images = f"{figures.number(counts.images)} images"
+    images = figures.counted(counts.images, "image")
     if counts.pinned:
         images += f", {figures.number(counts.pinned)} of them pinned"
         images += f" ({figures.size(status.space.pinned_bytes)})"
-    return f"{figures.chunks(counts.chunks)}, {figures.number(counts.contents)} contents, {images}"
+    contents = figures.counted(counts.contents, "content")
+    return f"{figures.chunks(counts.chunks)}, {contents}, {images}"
 
 
 def _processes(processes: Processes) -> str:
