@@ -258,6 +258,8 @@ class Scene:
                 jobs = [self.fetch(image) for image in self.warm for _ in range(2)]
             case "stop":
                 jobs = [*self._mixture(), self._half()]
+            case "send":
+                jobs = [*self._mixture(), *(self._again(image) for image in self.warm)]
             case "publish":
                 jobs = [*self._published(), *self._mixture()]
             case "pin":
@@ -284,6 +286,12 @@ class Scene:
             self.fetch(liar),
             *(self.fetch(image, self.span(image)) for image in self.warm),
         ]
+
+    async def _again(self, image: OriginImage) -> None:
+        """Read the same, until a worker must have it in its hands from the time before."""
+        span = self.span(image)
+        for _ in range(2 * WORKERS + 1):
+            await self.fetch(image, span)
 
     async def _half(self) -> None:
         """Begin an image and leave; its fill stands still until the end."""
