@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.inject.steering import Action, Moment
+from harness.results import note
 from harness.scene import ROOMY, TIGHT, Scene, scene
 from harness.steps import NEVER, STEPS, Group, Kill, all_kills, all_names, some_kills
 from harness.waiting import until
@@ -91,6 +92,7 @@ async def test_a_kill(tmp_path: Path, kill: Kill) -> None:
 async def test_every_kill(tmp_path: Path, group: Group) -> None:
     failures: list[str] = []
     kills = [kill for kill in all_kills(seed=2) if kill.group == group]
+    figures: dict[str, object] = {"steps": len(STEPS[group]), "kills": len(kills)}
     while kills:
         place = tmp_path / str(len(kills))
         place.mkdir()
@@ -103,6 +105,8 @@ async def test_every_kill(tmp_path: Path, group: Group) -> None:
                 except AssertionError as error:  # told at the end: the others are tried as well
                     failures.append(f"{kill}: {error}")
                     break
+    figures["failures"] = failures
+    await asyncio.to_thread(note, "crashes", f"{group}, at every step", figures)
     assert not failures, "\n".join(failures)
 
 

@@ -17,6 +17,7 @@ from harness.inject.steering import Action, Moment
 from harness.node import async_node
 from harness.origin import VERSIONS
 from harness.raw_origin import Peer, raw_origin
+from harness.results import note
 from harness.scene import END_SECONDS, ROOMY, TIGHT, WORKERS, Scene, scene
 from harness.steps import Group, Kill
 from harness.story import STARTED, story
@@ -184,7 +185,9 @@ async def test_somebody_is_killed(tmp_path: Path, limit: int) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("limit", [ROOMY, TIGHT], ids=["roomy", "tight"])
 async def test_somebody_is_killed_again_and_again(tmp_path: Path, limit: int) -> None:
-    await kill_at_random(tmp_path, limit, rounds=60, seed=1000)
+    await kill_at_random(tmp_path, limit, rounds := 60, seed=1000)
+    part = f"kills at random moments, {'room for all' if limit == ROOMY else 'evicting'}"
+    await asyncio.to_thread(note, "crashes", part, {"kills": rounds, "failures": []})
 
 
 def test_a_kill_says_what_it_is() -> None:
