@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.scenario import MissingError, Options, Report, Scenario, machine, scenarios
 
 _DESCRIPTION = "Measures what is claimed of speed, memory and hit ratios, on this machine."
+_HARNESS = Path(__file__).parents[1] / "tests"  # what tests start, measurements can start too
 _EPILOG = """\
 Examples:
 
@@ -28,6 +29,7 @@ missing is told, with the command that brings it.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command of these arguments; the exit code."""
     arguments = _parser().parse_args(argv)
+    sys.path.append(str(_HARNESS))
     known = scenarios()
     if arguments.command == "list":
         width = max(map(len, known), default=0)

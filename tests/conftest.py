@@ -18,5 +18,6 @@ pytest_plugins = (
     "harness.keystone",
     "harness.glance",
     "harness.catalog",
+    "harness.guest",
     "harness.images",
 )

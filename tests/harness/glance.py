@@ -147,14 +147,27 @@ def glance_caching(
 @pytest.fixture(scope="session")
 def glance_open(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
     """Run Glance without authentication, everything allowed, for the whole test run."""
-    with _glance(tmp_path_factory.mktemp("glance-open"), OPEN) as url:
+    with running_open_glance(tmp_path_factory.mktemp("glance-open")) as running:
+        yield running
+
+
+@contextmanager
+def running_open_glance(directory: Path) -> Iterator[Glance]:
+    """Run Glance without authentication, everything allowed, with its files in `directory`."""
+    with _glance(directory, OPEN) as url:
         yield Glance(url, {})
 
 
 @pytest.fixture(scope="session")
 def file_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileServer]:
     """Run a web server without ranges for the whole test run: behind Glance's http store."""
-    directory = tmp_path_factory.mktemp("file-server")
+    with running_file_server(tmp_path_factory.mktemp("file-server")) as running:
+        yield running
+
+
+@contextmanager
+def running_file_server(directory: Path) -> Iterator[FileServer]:
+    """Run a web server without ranges that gives the files of `directory`."""
     port = free_port()
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
     program = Program("file-server", command, directory=directory)

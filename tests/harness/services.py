@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -36,11 +37,15 @@ def python_of(service: str) -> Path:
     """Return the interpreter of a service's environment; skip or fail where there is none."""
     environment = ENVIRONMENTS / service
     if not (environment / "installed").exists():
-        reason = f"{service} is not installed: make services"
-        if os.environ.get("CACHEPROXY_REQUIRE_SERVICES"):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        unavailable(f"{service} is not installed: make services")
     return environment / "bin/python"
+
+
+def unavailable(reason: str) -> NoReturn:
+    """Skip the test that needs something, or fail it where CACHEPROXY_REQUIRE_SERVICES is set."""
+    if os.environ.get("CACHEPROXY_REQUIRE_SERVICES"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
 
 
 def run_tool(*command: str | Path) -> str:
