@@ -14,7 +14,7 @@ export IMAGE
 INSTALL = install() { $(PY) -m uv pip install --quiet --compile-bytecode --python "$$@" \
 	|| $(PY) -m pip --python "$$1" install --quiet "$${@:2}"; }; install
 
-.PHONY: help run test test-long bench lint format clean python packages services
+.PHONY: help run test test-long bench lint format clean python packages packages-long services
 
 help:
 	@echo 'make run               an image through catalog and proxy, end to end (IMAGE=path: your own)'
@@ -30,10 +30,10 @@ run: $(VENV)/installed-run
 test: packages $(VENV)/installed-test services
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest $(ARGS)
 
-test-long: packages $(VENV)/installed-test
+test-long: packages packages-long $(VENV)/installed-test services
 	$(PY) -m pytest -m long $(ARGS)
 
-bench: $(VENV)/installed-bench
+bench: packages packages-long $(VENV)/installed-bench services
 	$(PY) -m bench run $(or $(SCENARIOS),$$($(PY) -m bench list | cut -d' ' -f1)) $(ARGS)
 
 lint: $(VENV)/installed-test
@@ -52,6 +52,10 @@ clean:
 packages:
 	@tests/services/packages.sh python3-venv curl e2fsprogs nginx-light qemu-block-extra qemu-utils \
 		xfsprogs
+
+# What makes and starts a small Debian in a virtual machine.
+packages-long:
+	@tests/services/packages.sh debootstrap mtools qemu-system-x86 syslinux
 
 python:
 	@PYTHON=$(PYTHON) tests/services/packages.sh python3-venv

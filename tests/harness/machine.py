@@ -13,6 +13,7 @@ from harness.guest import LOGIN, Guest
 from harness.program import STOP_SECONDS, Program
 
 PROMPT = b"guest login: "
+READY = b"# "  # a shell's, of root
 PROMPT_SECONDS = 300.0
 COMMAND_SECONDS = 300.0
 KVM_SECONDS = 60.0  # to the prompt, where it works at all
@@ -71,20 +72,23 @@ class Machine:
         self._line.sendall(line.encode() + b"\r")
 
     def log_in(self) -> None:
-        """Wait for the prompt of the guest's own login, and answer it."""
+        """Answer the prompt of the guest's login; then a shell waits that repeats nothing."""
         name, password = LOGIN
         self.type(name)
         self.expect(b"Password: ", COMMAND_SECONDS)
         self.type(password)
-        self.expect(b"# ", COMMAND_SECONDS)
+        self.expect(READY, COMMAND_SECONDS)
+        for line in ("exec sh", "stty -echo"):
+            self.type(line)
+            self.expect(READY, COMMAND_SECONDS)
 
     def command(self, command: str) -> str:
-        """Run a command in the guest's shell and return what it prints."""
-        self.type(f"{command}; echo do''ne $?")  # the echo of what is typed is not the answer
-        self.expect(b"\r\n", COMMAND_SECONDS)
-        printed = self.expect(b"done ", COMMAND_SECONDS)
+        """Run a command in the guest's shell and return what it prints; fail if it does."""
+        self.type(f"{command}; echo ended $?")
+        printed = self.expect(b"ended ", COMMAND_SECONDS).decode(errors="replace")
         code = self.expect(b"\r\n", COMMAND_SECONDS)
-        text = printed.decode(errors="replace").replace("\r\n", "\n")
+        self.expect(READY, COMMAND_SECONDS)
+        text = printed.replace("\r\n", "\n")
         assert code == b"0", f"{command}: {code!r} {text}"
         return text
 

@@ -8,10 +8,14 @@ for package in "$@"; do
     case $package in
         python3-venv) "${PYTHON:-python3}" -c 'import ensurepip, venv' ;;
         curl) command -v curl ;;
+        debootstrap) PATH=$PATH:/usr/sbin:/sbin command -v debootstrap ;;
         e2fsprogs) PATH=$PATH:/usr/sbin:/sbin command -v mke2fs ;;
+        mtools) command -v mcopy ;;
         nginx-light) PATH=$PATH:/usr/sbin:/sbin command -v nginx ;;
         qemu-block-extra) ls /usr/lib/*/qemu/block-curl.so ;;
+        qemu-system-x86) command -v qemu-system-x86_64 ;;
         qemu-utils) command -v qemu-img ;;
+        syslinux) command -v syslinux ;;
         xfsprogs) PATH=$PATH:/usr/sbin:/sbin command -v mkfs.xfs ;;
     esac >/dev/null 2>&1 || missing+=("$package")
 done
