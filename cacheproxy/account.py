@@ -67,20 +67,6 @@ class Account:
         if self._token is not None and ("X-Auth-Token", self._token.value) in headers:
             self._token = None
 
-    async def project_of(self, headers: Headers) -> str | None:
-        """Return the project of the token in somebody's headers, as Keystone has it.
-
-        None: there is no token, or it is for no project; `AccountError`: Keystone did not tell.
-        """
-        token = next((value for name, value in headers if name.lower() == "x-auth-token"), None)
-        if token is None:
-            return None
-        try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                return await asyncio.to_thread(_project_of, self._settings, token)
-        except TimeoutError:
-            raise AccountError("Keystone does not answer") from None
-
     async def close(self) -> None:
         """Give up a question in progress; its thread ends with its own time-out."""
         if self._asking is not None:
@@ -155,28 +141,3 @@ def _log_in(settings: ServiceUserSettings) -> Token:
     if access.auth_token is None or access.expires is None:
         raise AccountError(f"no token from {settings.auth_url}: an answer without one")
     return Token(access.auth_token, access.expires)
-
-
-def _project_of(settings: ServiceUserSettings, token: str) -> str | None:
-    """In a thread: ask Keystone about a token, with that token itself, which it always allows."""
-    from keystoneauth1 import session as sessions  # noqa: PLC0415  (as above)
-    from keystoneauth1.exceptions import ClientException  # noqa: PLC0415
-
-    base = settings.auth_url.rstrip("/")
-    session = sessions.Session(
-        verify=settings.cafile or True, timeout=settings.timeout_seconds, app_name="cacheproxy"
-    )
-    try:
-        answer = session.get(
-            f"{base if base.endswith('/v3') else f'{base}/v3'}/auth/tokens?nocatalog",
-            headers={"X-Auth-Token": token, "X-Subject-Token": token},
-            authenticated=False,
-            redirect=False,
-            log=False,
-        )
-        told = answer.json()["token"]
-        return str(told["project"]["id"]) if "project" in told else None
-    except (ClientException, OSError, ValueError, LookupError, TypeError) as error:
-        raise AccountError(
-            f"no word about a token from {settings.auth_url}: {type(error).__name__}"
-        ) from None

@@ -236,6 +236,7 @@ def _grants(
     from cacheproxy.grantbook import GrantBook
     from cacheproxy.grantfiles import GrantFiles
     from cacheproxy.grants import Grants
+    from cacheproxy.identity import Identities
     from cacheproxy.permission import Permissions
     from cacheproxy.projectright import ProjectRight
 
@@ -252,6 +253,7 @@ def _grants(
         project_right=project_right,
         projects=projects,
         account=account,
+        identities=Identities(settings.keystone_for_tokens),
         tell=worker.tell,
     )
     worker.beliefs.append(projects)

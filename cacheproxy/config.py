@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -153,3 +154,11 @@ class Settings:
     def signed_urls_directory(self) -> Path:
         """Where the keys of signed URLs are."""
         return self.signed_urls.directory or self.cache.directory / "signed-urls"
+
+    @property
+    def keystone_for_tokens(self) -> KeystoneSettings:
+        """Where clients' tokens are looked up: where that is told, or where our own come from."""
+        if self.keystone.auth_url:
+            return self.keystone
+        user = self.service_user
+        return dataclasses.replace(self.keystone, auth_url=user.auth_url, cafile=user.cafile)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from cacheproxy.headers import Headers
 from cacheproxy.permission import HARMLESS
@@ -18,21 +20,32 @@ _ENTRY_BYTES = 512  # what an entry takes beside its texts
 _TOLD_SECONDS_MAX = 2.0  # the longest way of a token from one worker to another
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    headers: Headers = field(repr=False)
+    until: int  # seconds since 1970
+
+
 class GrantCredentials:
     """The headers that stand for each signed URL, by its name; belongs to one loop."""
 
-    def __init__(self) -> None:
-        self._known: OrderedDict[str, Headers] = OrderedDict()
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Tell the time in seconds since 1970."""
+        self._clock = clock
+        self._known: OrderedDict[str, _Entry] = OrderedDict()  # the longest unused first
         self._bytes = 0
         self._awaited: dict[str, asyncio.Event] = {}
 
     def __repr__(self) -> str:
         return f"<GrantCredentials {len(self._known)}>"
 
-    def put(self, name: str, headers: Headers) -> None:
-        """Remember them; they replace what was known."""
+    def put(self, name: str, headers: Headers, until: int) -> None:
+        """Remember them until the URL ends; they replace what was known."""
+        now = self._clock()
+        for each in [each for each, entry in self._known.items() if entry.until <= now]:
+            self.forget(each)
         self.forget(name)
-        self._known[name] = headers
+        self._known[name] = _Entry(headers, until)
         self._bytes += _cost(headers)
         while self._bytes > BYTES_MAX:
             self.forget(next(iter(self._known)))
@@ -41,16 +54,17 @@ class GrantCredentials:
 
     def get(self, name: str) -> Headers | None:
         """Find them."""
-        headers = self._known.get(name)
-        if headers is not None:
-            self._known.move_to_end(name)
-        return headers
+        entry = self._known.get(name)
+        if entry is None:
+            return None
+        self._known.move_to_end(name)
+        return entry.headers
 
     def forget(self, name: str) -> None:
         """They are of no more use."""
-        headers = self._known.pop(name, None)
-        if headers is not None:
-            self._bytes -= _cost(headers)
+        entry = self._known.pop(name, None)
+        if entry is not None:
+            self._bytes -= _cost(entry.headers)
 
     async def arrived(self, name: str) -> Headers | None:
         """Find those of a URL that is new: another worker may be about to tell them."""

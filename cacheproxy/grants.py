@@ -26,6 +26,7 @@ from cacheproxy.core.grant import Grant
 from cacheproxy.core.judgement import UNKNOWN, Verdict
 from cacheproxy.errors import (
     AccountError,
+    IdentityError,
     ProxyError,
     StorageError,
     UpstreamAnswerError,
@@ -34,6 +35,7 @@ from cacheproxy.errors import (
 from cacheproxy.grantbook import GrantBook
 from cacheproxy.grantcredentials import HEADERS_BYTES_MAX, GrantCredentials, credentials, size
 from cacheproxy.headers import Headers
+from cacheproxy.identity import Identities
 from cacheproxy.imagerecord import image_record
 from cacheproxy.permission import Asks, Permissions
 from cacheproxy.projectright import PROJECT
@@ -82,7 +84,8 @@ class Grants:
         project_right: Asks,
         projects: Permissions,
         account: Account,
-        tell: Callable[[str, Headers], None],
+        identities: Identities,
+        tell: Callable[[str, Headers, int], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -92,9 +95,10 @@ class Grants:
         self._project_right = project_right
         self._projects = projects
         self._account = account
+        self._identities = identities
         self._tell = tell
         self._clock = clock
-        self._credentials = GrantCredentials()
+        self._credentials = GrantCredentials(clock)
 
     def __repr__(self) -> str:
         return f"<Grants {self._credentials!r}>"
@@ -103,6 +107,7 @@ class Grants:
         """Ask nobody any more."""
         await self._projects.close()
         await self._account.close()
+        await self._identities.close()
         self._book.close()
 
     # --- giving -----------------------------------------------------------------------------------
@@ -122,7 +127,7 @@ class Grants:
         now = int(self._clock())
         nonce = secrets.token_bytes(grants.NONCE_BYTES)
         text = grants.issue(key, image_id, project, issued=now, expires=now + seconds, nonce=nonce)
-        self._remember(grants.name_of(image_id, text), own)
+        self._remember(grants.name_of(image_id, text), own, now + seconds)
         disk_format = await self._disk_format(image_id, own)
         return Given(text, now + seconds, project is None, disk_format)
 
@@ -145,13 +150,13 @@ class Grants:
             expires = await self._book.renew(name, wanted)
         except StorageError as error:
             raise GrantError("unavailable", f"no URL can be renewed now: {error}") from error
-        self._remember(name, own)
+        self._remember(name, own, expires)
         disk_format = await self._disk_format(image_id, own)
         return Given(text, expires, not self._lasting(grant), disk_format)
 
-    def told(self, name: str, headers: Headers) -> None:
+    def told(self, name: str, headers: Headers, until: int) -> None:
         """Another worker has given, or renewed, a grant."""
-        self._credentials.put(name, headers)
+        self._credentials.put(name, headers, until)
 
     # --- honouring --------------------------------------------------------------------------------
 
@@ -210,7 +215,15 @@ class Grants:
                 own = await self._account.headers()
             except AccountError as error:
                 raise _unavailable() from error
-            if await self._usable(image_id, own):
+            status = await self._status(image_id, own)
+            if status == UNKNOWN:
+                raise _refused()  # deleted a moment ago
+            if status == FORBIDDEN:
+                raise GrantError(
+                    "unavailable",
+                    "the proxy's own account ([service_user]) may not download images",
+                )
+            if status != UNAUTHENTICATED:
                 return own
             self._account.refused(own)
         raise _unavailable()
@@ -245,13 +258,19 @@ class Grants:
         status = await self._status(image_id, own)
         if status in (UNAUTHENTICATED, FORBIDDEN, UNKNOWN, WITHOUT_DATA):
             raise UpstreamAnswerError(status, "no signed URL")
-        if not self._account.configured:
-            return own, None
+        return own, await self._project(own) if self._account.configured else None
+
+    async def _project(self, own: Headers) -> str | None:
+        """Return the project of the token among these, None if it is for none."""
+        token = next((value for name, value in own if name.lower() == "x-auth-token"), None)
+        if token is None:
+            return None
         try:
-            project = await self._account.project_of(own)
-        except AccountError as error:
+            identity = await self._identities.of(token)
+        except IdentityError as error:
             raise GrantError("unavailable", f"the token's project is not known: {error}") from error
-        return own, project if project is not None and grants.can_be_named(project) else None
+        project = identity.project_id if identity is not None else None
+        return project if project is not None and grants.can_be_named(project) else None
 
     async def _disk_format(self, image_id: str, own: Headers) -> str | None:
         try:
@@ -259,9 +278,9 @@ class Grants:
         except UpstreamError:
             return None
 
-    def _remember(self, name: str, own: Headers) -> None:
-        self._credentials.put(name, own)
-        self._tell(name, own)
+    def _remember(self, name: str, own: Headers, until: int) -> None:
+        self._credentials.put(name, own, until)
+        self._tell(name, own, until)
 
     def _lasting(self, grant: Grant) -> bool:
         """Whether it can outlive its token."""

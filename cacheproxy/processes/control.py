@@ -62,7 +62,7 @@ class Control:
         on_purged: Callable[[str | None], None] = _refuse,
         on_let_go: Callable[[], None] = _refuse,
         on_reload: Callable[[Reload], bool] = lambda _: False,
-        on_told: Callable[[str, list[tuple[str, str]]], None] = _refuse,
+        on_told: Callable[[str, list[tuple[str, str]], int], None] = _refuse,
     ) -> None:
         self._channel = Channel(sock, self._receive, self._lost)
         self._on_link = on_link
@@ -107,9 +107,9 @@ class Control:
         """
         return self._send(Purge(image))
 
-    def tell(self, name: str, headers: Sequence[tuple[str, str]]) -> None:
-        """Have all other workers know what stands for a signed URL."""
-        self._send(Tell(name, list(headers)))
+    def tell(self, name: str, headers: Sequence[tuple[str, str]], until: int) -> None:
+        """Have all other workers know what stands for a signed URL, and until when."""
+        self._send(Tell(name, list(headers), until))
 
     def close(self) -> None:
         """End the channel and the heartbeats; `on_lost` is not called."""
@@ -165,8 +165,8 @@ class Control:
                 self._on_drain()
             case Purged(image), []:
                 self._on_purged(image)
-            case Told(name, headers), []:
-                self._on_told(name, headers)
+            case Told(name, headers, until), []:
+                self._on_told(name, headers, until)
             case LetGo(), []:
                 self._on_let_go()
             case Reload() as reload, []:

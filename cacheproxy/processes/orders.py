@@ -56,6 +56,7 @@ class Told(Order, frozen=True, tag="told"):
 
     name: str
     headers: list[tuple[str, str]]
+    until: int  # seconds since 1970: when it ends
 
     def __repr__(self) -> str:
         return f"Told({self.name})"  # never the headers
@@ -107,6 +108,7 @@ class Tell(Report, frozen=True, tag="tell"):
 
     name: str
     headers: list[tuple[str, str]]
+    until: int  # seconds since 1970: when it ends
 
     def __repr__(self) -> str:
         return f"Tell({self.name})"  # never the headers

@@ -175,8 +175,8 @@ class Supervisor:
                 self._config.answered(taken=taken)
             case Purge(image):
                 self._relay(slot, Purged(image))
-            case Tell(name, headers):
-                self._relay(slot, Told(name, headers))
+            case Tell(name, headers, until):
+                self._relay(slot, Told(name, headers, until))
             case _:
                 pass  # a heartbeat: that it came is noted
 

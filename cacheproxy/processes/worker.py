@@ -44,7 +44,7 @@ class Worker:
         self._control: Control | None = None
         self._stop = asyncio.Event()
         self._arriving: set[asyncio.Task[None]] = set()
-        self.on_told: Callable[[str, Headers], None] = lambda _name, _headers: None
+        self.on_told: Callable[[str, Headers, int], None] = lambda *_: None
 
     def connection_closed(self) -> None:
         """A client has left."""
@@ -57,10 +57,10 @@ class Worker:
         if self._control is not None:
             self._control.purge(image_id)
 
-    def tell(self, name: str, headers: Headers) -> None:
+    def tell(self, name: str, headers: Headers, until: int) -> None:
         """A signed URL was given, or renewed: all workers shall honour it."""
         if self._control is not None:
-            self._control.tell(name, headers)
+            self._control.tell(name, headers, until)
 
     def deleted(self, image_id: str) -> None:
         """A request that passed through has deleted an image."""
@@ -93,8 +93,8 @@ class Worker:
             self._link.disconnect()
             self._control.close()
 
-    def _told(self, name: str, headers: Headers) -> None:
-        self.on_told(name, headers)
+    def _told(self, name: str, headers: Headers, until: int) -> None:
+        self.on_told(name, headers, until)
 
     def _purge(self, image_id: str | None) -> None:
         for each in self.beliefs:

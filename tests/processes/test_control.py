@@ -23,6 +23,8 @@ from cacheproxy.processes.orders import (
     Purge,
     Purged,
     Ready,
+    Tell,
+    Told,
     WorkerLink,
     decode_report,
     encode,
@@ -47,6 +49,7 @@ class Child:
             on_link=lambda sock, worker: note(("link", sock, worker)),
             on_drain=lambda: note(("drain",)),
             on_purged=lambda image: note(("purged", image)),
+            on_told=lambda *told: note(("told", *told)),
             on_lost=lambda: note(("lost",)),
         )
         self.supervisor = Channel(
@@ -89,13 +92,15 @@ async def test_reports(child: Child) -> None:
     child.control.connection_closed()
     assert child.control.purge("an image")
     assert child.control.purge(None)
+    child.control.tell("a grant", [("X-Auth-Token", "secret")], 7)
     child.control.link_lost()
-    assert [await child.report() for _ in range(6)] == [
+    assert [await child.report() for _ in range(7)] == [
         Ready(),
         ConnectionClosed(1),
         ConnectionClosed(2),
         Purge("an image"),
         Purge(None),
+        Tell("a grant", [("X-Auth-Token", "secret")], 7),
         LinkLost(0),
     ]
 
@@ -103,9 +108,22 @@ async def test_reports(child: Child) -> None:
 async def test_orders_without_descriptors(child: Child) -> None:
     child.say(Purged("an image"))
     child.say(Purged(None))
+    child.say(Told("a grant", [("X-Auth-Token", "secret")], 7))
     child.say(Drain())
-    orders = [await child.order() for _ in range(3)]
-    assert orders == [("purged", "an image"), ("purged", None), ("drain",)]
+    assert [await child.order() for _ in range(4)] == [
+        ("purged", "an image"),
+        ("purged", None),
+        ("told", "a grant", [("X-Auth-Token", "secret")], 7),
+        ("drain",),
+    ]
+
+
+def test_credentials_are_not_shown() -> None:
+    for message in (
+        Tell("a grant", [("X-Auth-Token", "secret")], 7),
+        Told("g", [("a", "secret")], 7),
+    ):
+        assert "secret" not in repr(message)
 
 
 @pytest.mark.parametrize("kind", ["api", "metrics"])

@@ -111,6 +111,11 @@ async def test_an_image_without_a_token(tmp_path: Path, workers: int) -> None:
         (await at.ask("GET", told["url"], headers={"Range": "bytes=9999999-"})).expect(416)
         assert image.sent_bytes == len(DATA)
         assert await at.counts() == {"accepted": 9}
+        log = at.node.program.log.read_text()
+        logged = re.findall(rf'"(\w+) /cacheproxy/v1/images/{image.id}/file\?…" (\d+) (\d+)', log)
+        assert ("GET", "200", str(len(DATA))) in logged
+        assert ("GET", "206", "1") in logged
+        assert ("HEAD", "200", "0") in logged
         files = {path.name: path for path in (at.node.cache / "signed-urls").iterdir()}
         assert files["keys"].stat().st_mode & 0o777 == 0o600
         assert files["keys"].parent.stat().st_mode & 0o777 == 0o700
