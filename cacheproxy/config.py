@@ -161,4 +161,5 @@ class Settings:
         if self.keystone.auth_url:
             return self.keystone
         user = self.service_user
-        return dataclasses.replace(self.keystone, auth_url=user.auth_url, cafile=user.cafile)
+        cafile = Path(user.cafile) if user.cafile else None
+        return dataclasses.replace(self.keystone, auth_url=user.auth_url, cafile=cafile)
