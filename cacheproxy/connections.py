@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import select
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Iterator
@@ -49,6 +50,7 @@ CONTINUE_SECONDS = 1.0  # how long an upstream may think about `Expect`; curl wa
 STALL_SECONDS_MAX = 900.0  # how long the receiver of a body may take none of it
 KEEPALIVE = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}  # seconds
 LOWEST_ERROR_STATUS = 400
+HEARING_TURNS_MAX = 100  # of the loop, in which what has arrived is read
 REFUSAL_BYTES_MAX = 256 << 10  # what is read from a connection after it failed
 
 
@@ -102,7 +104,7 @@ class _Answers(ResponseHandler):
         if transport is None or self._reading_paused:
             return  # closed by us, or its reader is behind anyway: then it is a cut
         if transport.get_extra_info("ssl_object") is not None:
-            return  # these bytes are not ours to decrypt
+            return  # these bytes are not ours to decrypt; `_hear` has seen to them
         descriptor = transport.get_extra_info("socket").fileno()
         left = REFUSAL_BYTES_MAX
         while left > 0:
@@ -198,10 +200,27 @@ class Upload(Payload):
 async def _send(writer: StreamWriter, piece: bytes) -> None:
     try:
         async with asyncio.timeout(STALL_SECONDS_MAX):
+            await _hear(writer.transport)
             await writer.write(piece)
     except ConnectionError:
         await _lost(writer)
         raise
+
+
+async def _hear(transport: asyncio.Transport | None) -> None:
+    """Over TLS: have what has arrived read before anything more is sent.
+
+    It may be a refusal with a reset behind it.  A write would find the reset first, and end the
+    connection; nobody could decrypt then what the kernel still holds (see `_read_refusal`).
+    """
+    if transport is None or transport.get_extra_info("ssl_object") is None:
+        return
+    arrived = select.poll()
+    arrived.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    for _ in range(HEARING_TURNS_MAX):
+        if transport.is_closing() or not arrived.poll(0):
+            return
+        await asyncio.sleep(0)
 
 
 async def _lost(writer: StreamWriter) -> None:

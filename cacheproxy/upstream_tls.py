@@ -40,14 +40,6 @@ def _trusting(cafile: Path | None) -> ssl.SSLContext:
 
 
 def _show(context: ssl.SSLContext, certfile: Path, keyfile: Path | None) -> None:
-    for option, file in (("certfile", certfile), ("keyfile", keyfile)):
-        try:
-            if file is not None:
-                file.read_bytes()  # OpenSSL does not say which of the two it could not read
-        except OSError as error:
-            raise ConfigError(
-                f"[upstream] {option} = {file}: cannot be read: {error.strerror}"
-            ) from error
     try:
         # Without a password OpenSSL would ask for one on the terminal.
         context.load_cert_chain(certfile, keyfile, password="")
@@ -56,3 +48,18 @@ def _show(context: ssl.SSLContext, certfile: Path, keyfile: Path | None) -> None
             f"[upstream] certfile = {certfile}, keyfile = {keyfile or 'the same'}: not a certificate"
             f" and its key in PEM, without a passphrase ({error.reason})"
         ) from error
+    except OSError as error:
+        option, file = "certfile", certfile
+        if keyfile is not None and _readable(certfile):  # OpenSSL does not say which of the two
+            option, file = "keyfile", keyfile
+        raise ConfigError(
+            f"[upstream] {option} = {file}: cannot be read: {error.strerror}"
+        ) from error
+
+
+def _readable(file: Path) -> bool:
+    try:
+        file.read_bytes()
+    except OSError:
+        return False
+    return True

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -128,7 +129,10 @@ def listener(buffer_bytes: int | None = None) -> socket.socket:
 
 @asynccontextmanager
 async def raw_origin(
-    script: Script, buffer_bytes: int | None = None, read_limit: int = 1 << 16
+    script: Script,
+    buffer_bytes: int | None = None,
+    read_limit: int = 1 << 16,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[RawOrigin]:
     """Run a script for each connection; an exception in it, but a cut, fails the test."""
     origin = RawOrigin()
@@ -137,11 +141,11 @@ async def raw_origin(
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         origin.connections += 1
         try:
-            with suppress(asyncio.IncompleteReadError, ConnectionError):
+            with suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
                 await script(Peer(origin, reader, writer))
         finally:
             writer.close()
-            with suppress(ConnectionError):
+            with suppress(ConnectionError, ssl.SSLError):
                 await writer.wait_closed()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -149,8 +153,8 @@ async def raw_origin(
 
     sock = listener(buffer_bytes)
     port = sock.getsockname()[1]
-    server = await asyncio.start_server(connected, sock=sock, limit=read_limit)
-    origin.url = f"http://127.0.0.1:{port}"
+    server = await asyncio.start_server(connected, sock=sock, limit=read_limit, ssl=tls)
+    origin.url = f"http{'s' if tls else ''}://127.0.0.1:{port}"
     try:
         yield origin
     finally:

@@ -15,6 +15,7 @@ from cacheproxy.meter import Board
 from cacheproxy.metrics import PASSTHROUGH_REQUESTS
 from cacheproxy.upstream import Upstream
 from cacheproxy.web.passthrough import PassThrough
+from harness.authority import Authority
 from harness.raw_origin import RawOrigin, Script, listener, raw_origin, reset
 
 LIMIT_BYTES = 1 << 20  # of what a client's reader buffers
@@ -173,10 +174,11 @@ async def relaying(
     change_seconds: float = 60.0,
     buffer_bytes: int | None = None,
     before: Callable[[web.BaseRequest], None] | None = None,
+    authority: Authority | None = None,
 ) -> AsyncIterator[Relay]:
     """Run a pass-through in front of a script, or of a port; None: in front of nobody.
 
-    `before` sees each request before it is passed on.
+    `before` sees each request before it is passed on.  With an `authority` the upstream speaks TLS.
     """
     if script is None:
         with listener() as sock:
@@ -187,15 +189,18 @@ async def relaying(
             origin.url + path,
             read_timeout_seconds=read_seconds,
             change_timeout_seconds=change_seconds,
+            cafile=None if authority is None else authority.cafile,
         )
 
     if isinstance(script, int):
-        origin = RawOrigin(f"http://127.0.0.1:{script}")
+        origin = RawOrigin(f"http{'s' if authority else ''}://127.0.0.1:{script}")
         async with _relaying(origin, settings(origin), buffer_bytes, before) as relay:
             yield relay
         return
     async with (
-        raw_origin(script, buffer_bytes) as origin,
+        raw_origin(
+            script, buffer_bytes, tls=None if authority is None else authority.server()
+        ) as origin,
         _relaying(origin, settings(origin), buffer_bytes, before) as relay,
     ):
         yield relay
