@@ -36,8 +36,9 @@ VERSIONS = {"versions": [{"id": "v2.17", "status": "CURRENT", "links": []}]}
 
 # How `Range` is answered: 206; 400 as most Glance stores do; 200 with everything.
 Ranges = Literal["yes", "refused", "ignored"]
-# How the end of a whole image is told: Content-Length; chunks; the end of an HTTP/1.0 answer.
-Framing = Literal["length", "chunked", "close"]
+# How the end of a whole image is told: Content-Length; the same, and the connection ends with it;
+# chunks; the end of an HTTP/1.0 answer.
+Framing = Literal["length", "length and close", "chunked", "close"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class OriginImage:
     framing: Framing = "length"
     holds: list[Hold] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)  # the next answers that get there are reset there
+    politely: bool = False  # or rather closed, as by a server that ends
     wrong_at: int | None = None  # the byte at this position is sent wrong
     wrong_times: int | None = None  # so often, then right; None: always
     surplus: int = 0  # bytes sent, and promised, beyond the size that the record tells (or fewer)
@@ -89,6 +91,7 @@ class OriginImage:
     show_status: int = 200
     question_status: int = 416
     data_status: int = 200  # for whoever may: anything else is answered instead of data
+    data_fields: tuple[str, ...] = ()  # what is said besides with such a status
     shows: int = 0
     questions: int = 0
     data_requests: list[str | None] = field(default_factory=list)  # the Range of each
@@ -222,7 +225,8 @@ async def _answer_data(peer: Peer, request: Request, image: OriginImage) -> bool
     else:
         image.data_requests.append(wanted)
     if refusal := _refusal(request, image, question=question):
-        await _send_refusal(peer, refusal, with_body=request.method != "HEAD")
+        fields = image.data_fields if refusal == image.data_status else ()
+        await _send_refusal(peer, refusal, *fields, with_body=request.method != "HEAD")
         return True
     if image.ranges == "ignored":
         start, stop = 0, image.sent_size
@@ -290,9 +294,9 @@ async def _send_document(peer: Peer, status: int, document: Any) -> None:
     await peer.send(_head(status, "application/json", f"Content-Length: {len(body)}") + body)
 
 
-async def _send_refusal(peer: Peer, status: int, *, with_body: bool = True) -> None:
+async def _send_refusal(peer: Peer, status: int, *fields: str, with_body: bool = True) -> None:
     body = b"" if status == 204 else f"{status} {HTTPStatus(status).phrase}".encode()
-    head = _head(status, "text/plain", f"Content-Length: {len(body)}")
+    head = _head(status, "text/plain", f"Content-Length: {len(body)}", *fields)
     await peer.send(head + body if with_body else head)
 
 
@@ -300,11 +304,15 @@ async def _send_data(
     peer: Peer, image: OriginImage, start: int, stop: int, *, partial: bool, counted: bool
 ) -> bool:
     fields = [f"Content-Range: bytes {start}-{stop - 1}/{image.sent_size}"] if partial else []
-    framing = "length" if partial else image.framing
+    framing = image.framing
+    if partial and framing != "length and close":
+        framing = "length"
     if framing == "chunked":
         fields.append("Transfer-Encoding: chunked")
-    elif framing == "length":
+    elif framing != "close":
         fields.append(f"Content-Length: {stop - start}")
+    if framing == "length and close":
+        fields.append("Connection: close")
     if image.record["checksum"] is not None:
         fields.append(f"Content-MD5: {image.record['checksum']}")
     version = "1.0" if framing == "close" else "1.1"
@@ -327,7 +335,7 @@ async def _send_data(
         return False
     if framing == "chunked":
         await peer.send(b"0\r\n\r\n")
-    return framing != "close"
+    return framing not in ("close", "length and close")
 
 
 async def _pass(peer: Peer, image: OriginImage, position: int) -> bool:
@@ -338,7 +346,8 @@ async def _pass(peer: Peer, image: OriginImage, position: int) -> bool:
             await hold.release.wait()
     if position in image.cuts:
         image.cuts.remove(position)
-        peer.reset()
+        if not image.politely:
+            peer.reset()
         return False
     return True
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cacheproxy.errors import NeverFitsError
+from cacheproxy.core.manifest import CONTENT_ALGORITHMS
+from cacheproxy.errors import NeverFitsError, ProofFailedError
 from cacheproxy.metrics import FLIGHTS_JOINED, UPSTREAM_BYTES
 from harness.fill_case import CHUNK, Case, facts_of, started
 from harness.origin import Origin
@@ -224,6 +226,37 @@ async def test_images_without_a_usable_hash_are_private(
     assert case.flights.contents.describe(image.id) is not None
     assert not any((again := case.read(image)).fetched)
     assert await again.task == DATA
+
+
+@pytest.mark.parametrize("algorithm", [*CONTENT_ALGORITHMS, "SHA512"])
+async def test_every_hash_that_glance_may_be_set_to(case: Case, algorithm: str) -> None:
+    value = hashlib.new(algorithm.lower(), DATA).hexdigest()
+    # It alone counts, where it can be computed here: the md5 beside it is Glance's own business.
+    record = {"os_hash_algo": algorithm, "os_hash_value": value, "checksum": "0" * 32}
+    image = case.origin.add(DATA, record=record)
+    assert await case.read(image).task == DATA
+    await case.idle()
+    assert (await case.admit(image)).key == f"{algorithm.lower()}:{value}/{CHUNK}"
+    lie = value[:-1] + ("0" if value[-1] != "0" else "1")
+    liar = case.origin.add(DATA, record={**record, "os_hash_value": lie})
+    with pytest.raises(ProofFailedError):
+        await case.read(liar).task
+    await case.idle()
+    assert case.chunk_files() == 7
+
+
+@pytest.mark.parametrize("algorithm", [None, "whirlpool", "sha1"])
+async def test_without_such_a_hash_the_checksum_proves(case: Case, algorithm: str | None) -> None:
+    unknown = {"os_hash_algo": algorithm, "os_hash_value": algorithm and "00" * 20}
+    wrong = case.origin.add(DATA, record={**unknown, "checksum": "0" * 32})
+    with pytest.raises(ProofFailedError):
+        await case.read(wrong).task
+    await case.idle()
+    assert case.chunk_files() == 0
+    right = case.origin.add(DATA, record=unknown)
+    assert await case.read(right).task == DATA
+    await case.idle()
+    assert case.flights.contents.describe(right.id) is not None
 
 
 async def test_an_image_that_never_fits_is_refused(glance: Origin, tmp_path: Path) -> None:
