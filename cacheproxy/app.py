@@ -188,7 +188,7 @@ async def _worker(
     worker.beliefs.append(images.memory)
     grants = _grants(settings, upstream, permissions, worker, meter)
     identities = Identities(settings.keystone) if settings.keystone.auth_url else None
-    cache_api = _cache_api(settings, link, upstream, identities)
+    cache_api = _cache_api(settings, link, upstream, identities, meter)
     passthrough = PassThrough(
         upstream, meter, worker.changed, worker.deleted, has_cache=cache_api is not None
     )
@@ -216,7 +216,11 @@ async def _worker(
 
 
 def _cache_api(
-    settings: Settings, link: KeeperLink, upstream: Upstream, identities: Identities | None
+    settings: Settings,
+    link: KeeperLink,
+    upstream: Upstream,
+    identities: Identities | None,
+    meter: Meter,
 ) -> CacheApi | None:
     """Build what answers for this node's cache, where that is wanted."""
     from cacheproxy.web.cache_api import CacheApi
@@ -225,7 +229,7 @@ def _cache_api(
     if settings.cache_api != "local":
         return None
     rights = UpstreamRights(upstream) if identities is None else KeystoneRights(identities)
-    return CacheApi(rights, link.steward, upstream)
+    return CacheApi(rights, link.steward, upstream, meter)
 
 
 def _grants(

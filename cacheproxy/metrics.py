@@ -45,6 +45,12 @@ PASSTHROUGH_REQUESTS = SparseCounter(
     label="code",
     values=map(str, range(100, 1000)),  # whatever three digits an upstream may invent
 )
+CACHE_API_REQUESTS = SparseCounter(
+    "cacheproxy_cache_api_requests_total",
+    "Requests to /v2/cache that this node answered by itself (cache_api = local), by status.",
+    label="code",
+    values=map(str, range(100, 1000)),
+)
 PERMISSION_QUESTIONS = Counter(
     "cacheproxy_permission_questions_total",
     "Questions to the upstream whether a caller may download an image.",

@@ -2,10 +2,10 @@
 
     REMOTE "METHOD PATH" STATUS BYTES SECONDS RESULT REQUEST-ID ASKED-ID PROJECT USER
 
-`RESULT` is hit, partial, miss, bypass, refused, error, or pass for what is no image data.  The ids are
-the answer's and the request's own.  Project and user are looked up when the answer has ended, so
-lines may stand a little out of order; they are `-` without `[keystone]`, without a valid token, and
-where Keystone does not say in time.
+`RESULT` is hit, partial, miss, bypass, refused or error for image data, cache-api for what this node
+answers of its cache, else pass.  The ids are the answer's and the request's own.  Project and user
+are looked up when the answer has ended, so lines may stand a little out of order; they are `-`
+without `[keystone]`, without a valid token, and where Keystone does not say in time.
 """
 
 from __future__ import annotations

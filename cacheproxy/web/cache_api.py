@@ -25,10 +25,13 @@ from aiohttp import web
 from cacheproxy import cacheorders as orders
 from cacheproxy.errors import BusyError, KeeperError, UpstreamError, UpstreamLiesError
 from cacheproxy.headers import end_to_end
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import CACHE_API_REQUESTS
 from cacheproxy.upstream import RECORD_BYTES_MAX, Answer, Upstream
 from cacheproxy.web.cache_rights import TOKEN, CacheRights
 from cacheproxy.web.errors import error_response
-from cacheproxy.web.image_file import REQUEST_ID
+from cacheproxy.web.image_file import REQUEST_ID, RESULT
+from cacheproxy.web.passthrough import SENT_BYTES
 
 CLEAR_TARGET = "x-image-cache-clear-target"
 TOKEN_CHARACTERS_MAX = 16_384
@@ -55,10 +58,13 @@ class _Record(msgspec.Struct):
 class CacheApi:
     """Answers for the cache of this node."""
 
-    def __init__(self, rights: CacheRights, keeper: Keeper, upstream: Upstream) -> None:
+    def __init__(
+        self, rights: CacheRights, keeper: Keeper, upstream: Upstream, meter: Meter
+    ) -> None:
         self._rights = rights
         self._keeper = keeper
         self._upstream = upstream
+        self._meter = meter
 
     @staticmethod
     def serves(raw_path: str) -> bool:
@@ -71,6 +77,8 @@ class CacheApi:
         response.headers.setdefault(REQUEST_ID, f"req-{uuid4()}")
         if request.body_exists:
             response.force_close()  # nobody reads it
+        request[RESULT], request[SENT_BYTES] = "cache-api", response.content_length or 0
+        self._meter.inc(CACHE_API_REQUESTS, 1, str(response.status))
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:  # noqa: PLR0911  one a call

@@ -30,8 +30,8 @@ from cacheproxy.web.errors import error_response, reset, response_for
 from cacheproxy.web.passthrough import SENT_BYTES
 
 REQUEST_ID = "x-openstack-request-id"
-RESULT = "cacheproxy_result"  # of a request, for the access log
-FIRST_BYTE_SECONDS = "cacheproxy_first_byte_seconds"  # how long a request waited for it
+RESULT = web.RequestKey("result", str)  # of a request, for the access log
+FIRST_BYTE_SECONDS = web.RequestKey("first_byte_seconds", float)  # how long a request waited for it
 
 # Glance takes any id for a path; what is no such token is for Glance to judge.
 _IMAGE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}", re.ASCII)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -118,6 +121,22 @@ def test_who_is_no_administrator_is_refused(managed: Managed, user: Any) -> None
         answer = managed.ask(method, path.format(image=image), user)
         assert answer.status == 403, (method, path)
     assert managed.state() == ([], [])
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_the_glance_command_of_who_is_no_administrator(managed: Managed, valid: bool) -> None:
+    token = managed.keystone.token(MEMBER) if valid else "gAAAAAnonsense"
+    for command in ("cache-list", "cache-queue i", "cache-delete i", "cache-clear", "cache-clean"):
+        done = subprocess.run(
+            [Path(sys.prefix) / "bin/glance", *command.split()],
+            env={"PATH": os.environ["PATH"], "OS_AUTH_TOKEN": token, "OS_IMAGE_URL": managed.url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        told = ("HTTP 403", "You are not permitted") if valid else ("HTTP 401", "Invalid OpenStack")
+        assert any(each in done.stderr for each in told), (command, done)
 
 
 CALLS = [
