@@ -11,18 +11,21 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import pytest
 
+from harness.catalog import Catalog
 from harness.forwarder import forwarding
 from harness.glance import Glance
 from harness.http import Answer, ask
 from harness.images import random_bytes
 from harness.images_api import ImagesApi
 from harness.keystone import ADMIN, GLANCE, MEMBER, PARTNER, READER, STRANGER, Keystone, User
-from harness.node import Node, async_node
+from harness.node import Node, async_node, running_node
 
 SIZE = (1 << 20) + 4321  # two chunks
 AT_ONCE = 4
@@ -280,3 +283,60 @@ async def test_the_proxy_answers_as_glance_does_each_time_anew(
     """Each caller finds images of its own, whole and in part."""
     compared = await compare_all(glance, keystone, tmp_path, per_caller=True)
     assert compared == 2 * 4 * len(CASES) * 11
+
+
+async def test_a_change_through_the_proxy_counts_at_once(
+    glance: Glance, keystone: Keystone, tmp_path: Path
+) -> None:
+    """However long the upstream's word is believed, and in whichever worker."""
+    cloud = Cloud(glance, keystone, per_caller=False)
+    more = "[upstream]\npermission_seconds = 3600\n"
+    async with async_node(tmp_path, glance.url, workers=2, more=more) as node:
+        member, partner = cloud.api(MEMBER), cloud.api(PARTNER)
+        project = await asyncio.to_thread(keystone.project_id, PARTNER)
+        proxied = {user: ImagesApi(node.url, cloud.api(user).headers) for user in (ADMIN, MEMBER)}
+
+        async def statuses(image: str, caller: Caller) -> set[int]:
+            """Ask on so many connections that both workers answer some."""
+            asked = (asyncio.to_thread(download, node.url, image, caller, None) for _ in range(4))
+            return {answer.status for answer in await asyncio.gather(*asked)}
+
+        async def change(user: User, method: str, path: str, **more: Any) -> None:
+            answer = await asyncio.to_thread(proxied[user].call, method, path, **more)
+            answer.expect(200, 204)
+
+        image = await asyncio.to_thread(cloud.image, "shared", "", "changes", nothing)
+        for caller in (member.headers, partner.headers):
+            assert await statuses(image, caller) == {200}
+        await change(MEMBER, "DELETE", f"/{image}/members/{project}")
+        assert await statuses(image, partner.headers) == {404}
+        visibility = [{"op": "replace", "path": "/visibility", "value": "community"}]
+        headers = {"Content-Type": PATCH}
+        await change(MEMBER, "PATCH", f"/{image}", headers=headers, document=visibility)
+        assert await statuses(image, partner.headers) == {200}
+        visibility[0]["value"] = "private"
+        await change(MEMBER, "PATCH", f"/{image}", headers=headers, document=visibility)
+        assert await statuses(image, partner.headers) == {404}
+        assert await statuses(image, member.headers) == {200}
+        await change(ADMIN, "POST", f"/{image}/actions/deactivate")
+        assert await statuses(image, member.headers) == {403}
+        await change(ADMIN, "POST", f"/{image}/actions/reactivate")
+        assert await statuses(image, member.headers) == {200}
+        await change(MEMBER, "DELETE", f"/{image}")
+        assert await statuses(image, member.headers) == {404}
+
+
+def test_our_catalog_is_asked_for_the_right_and_a_glance_is_not(
+    catalog: Catalog, glance_open: Glance, tmp_path: Path
+) -> None:
+    """Nobody tells the proxy which of them it has."""
+    for url, first, second in ((catalog.url, 1, 1), (glance_open.url, 2, 1)):
+        place = _directory(tmp_path, f"node-{first}")
+        image = ImagesApi(url).add(data_of("image"))
+        with running_node(place, url, more=ASK_ALWAYS) as node:
+            asked = [0.0]
+            for _ in range(3):
+                assert download(node.url, image, {}, None).body == data_of("image")
+                asked.append(node.metrics()["cacheproxy_permission_questions_total"])
+            assert [after - before for before, after in pairwise(asked)] == [first, second, second]
+            assert node.metrics()['cacheproxy_requests_total{result="hit"}'] == 2
