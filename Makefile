@@ -51,7 +51,7 @@ clean:
 # Debian's programs that the tests use; python3-venv comes with them.
 packages:
 	@tests/services/packages.sh python3-venv curl e2fsprogs nginx-light qemu-block-extra qemu-utils \
-		xfsprogs
+		openssl systemd xfsprogs
 
 # What makes and starts a small Debian in a virtual machine.
 packages-long:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ from pathlib import Path
 from aiohttp import web
 
 from backends.base import ReadStore
+from backends.notify import Notify
 from backends.opening import SCHEMES, open_store
 from backends.options import DataDirectory, FilesystemOptions, HttpOptions, StoreOptions
 from registry.config import Settings
@@ -171,7 +173,8 @@ async def _start_site(runner: web.AppRunner, settings: Settings) -> web.TCPSite:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; a service manager that waits for it is told."""
+    manager = Notify.from_environment(os.environ)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -179,7 +182,9 @@ async def serve(settings: Settings) -> None:
     async with listening(settings) as (host, port):
         shown = f"[{host}]" if ":" in host else host
         LOG.info("serving the image catalog on http://%s:%d", shown, port)
+        manager.send("READY=1", f"STATUS=serving on http://{shown}:{port}")
         await stop.wait()
+        manager.send("STOPPING=1")
         LOG.info("stopping; requests in progress have %.0f seconds", settings.drain_seconds)
     LOG.info("stopped")
 

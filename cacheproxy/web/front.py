@@ -20,6 +20,7 @@ from cacheproxy.meter import Meter
 from cacheproxy.metrics import CONNECTIONS
 from cacheproxy.web.access_log import IDENTITIES, AccessLog, access_log
 from cacheproxy.web.cache_api import CacheApi
+from cacheproxy.web.errors import reset
 from cacheproxy.web.image_file import Handler, ImageFile
 from cacheproxy.web.signed import is_own
 
@@ -30,6 +31,7 @@ KEEPALIVE_SECONDS = 75.0
 HEADER_BYTES_MAX = 64 << 10  # one header; tokens with a catalog inside are long
 HEADERS_MAX = 256
 LINGERING_SECONDS = 30.0  # for clients that send all of a refused upload before they listen
+FIRST_WORDS_SECONDS = 1.0  # for requests on their way here, when connections are to be closed
 LAST_WORDS_SECONDS = 2.0  # for an answer that is complete to be written, when all are
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -120,10 +122,13 @@ class Door(web.Server):
         self._meter = meter
         self._on_closed = on_closed
         self._identities = identities
-        self._answering = 0
+        self._answering: dict[RequestHandler, web.BaseRequest] = {}  # one at a time on each
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
+        self._silent: set[RequestHandler] = set()  # connections that have not asked anything yet
+        self._spoken = asyncio.Event()
+        self._spoken.set()
         self._open = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -134,19 +139,28 @@ class Door(web.Server):
         self._meter.add(CONNECTIONS, 1)
         self._open += 1
         self._empty.clear()
+        self._silent.add(handler)
+        self._spoken.clear()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Count it off, and report it."""
         super().connection_lost(handler, exc)
         self._meter.add(CONNECTIONS, -1)
         self._on_closed()
+        self._heard(handler)
         # Not `connections`: aiohttp keeps a handler there until its task has ended.
         self._open -= 1
         if not self._open:
             self._empty.set()
 
+    def _heard(self, handler: RequestHandler) -> None:
+        self._silent.discard(handler)
+        if not self._silent:
+            self._spoken.set()
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._answering += 1
+        self._heard(request.protocol)
+        self._answering[request.protocol] = request
         self._idle.clear()
         if self._identities is not None:
             request[IDENTITIES] = self._identities
@@ -156,12 +170,15 @@ class Door(web.Server):
                 response.force_close()
             return response
         finally:
-            self._answering -= 1
+            del self._answering[request.protocol]
             if not self._answering:
                 self._idle.set()
 
     async def drain(self, seconds: float) -> None:
         """Let requests in progress end, uploads too, for so long at the most; then close.
+
+        Who has just connected gets an answer as well: his request is on its way, and he would not
+        try again, as he does on a connection that was idle and is closed.
 
         aiohttp drops what arrives on a connection that it was told to close, so it is told only
         when no request is being answered.
@@ -169,7 +186,12 @@ class Door(web.Server):
         self._draining = True
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(FIRST_WORDS_SECONDS):
+                        await self._spoken.wait()
                 await self._idle.wait()
                 await self.shutdown(LAST_WORDS_SECONDS)
                 await self._empty.wait()
+        for request in self._answering.values():
+            reset(request)  # what was sent of it is not all
         await self.shutdown(0)

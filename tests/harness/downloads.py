@@ -21,8 +21,9 @@ from harness.raw_origin import reset
 
 READ_BYTES = 1 << 18
 
-# How the connection's part in an answer ended: its body is whole; reset; closed before its end.
-Ending = Literal["whole", "reset", "cut"]
+# How the connection's part in an answer ended: its body is whole; reset; closed before its end; or
+# there was no connection.
+Ending = Literal["whole", "reset", "cut", "refused"]
 
 
 class Download:
@@ -92,6 +93,8 @@ class Download:
             self._writer.write(self._request.encode("latin-1"))
             await self._read(reader)
             self.ending = "whole"
+        except ConnectionRefusedError:
+            self.ending = "refused"
         except ConnectionError:
             self.ending = "reset"
         except asyncio.IncompleteReadError:

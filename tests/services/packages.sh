@@ -16,6 +16,8 @@ for package in "$@"; do
         qemu-system-x86) command -v qemu-system-x86_64 ;;
         qemu-utils) command -v qemu-img ;;
         syslinux) command -v syslinux ;;
+        openssl) command -v openssl ;;
+        systemd) command -v systemd-analyze && ls /lib/systemd/systemd ;;
         xfsprogs) PATH=$PATH:/usr/sbin:/sbin command -v mkfs.xfs ;;
     esac >/dev/null 2>&1 || missing+=("$package")
 done
