@@ -149,17 +149,16 @@ async def test_a_pinned_image_stays(managed: Managed) -> None:
 
 
 async def test_what_is_being_fetched_for_a_reader_is_not_deleted(managed: Managed) -> None:
-    image = managed.case.add(1, 2)
-    hold = image.hold_at(CHUNK)
+    image = managed.case.add(1, 2, 3)
+    hold = image.hold_at(2 * CHUNK)
     reading = managed.case.read(image)
     await hold.reached.wait()
-    while not managed.case.chunk_files():  # noqa: ASYNC110  the first of its chunks
-        await asyncio.sleep(0)
+    await reading.first.wait()
     ending = await managed.obey(orders.DeleteImage(image.id))
     assert isinstance(ending, orders.Refused)
     assert "being fetched" in ending.why
     hold.release.set()
-    assert await reading.task == chunk(1) + chunk(2)
+    assert await reading.task == chunk(1) + chunk(2) + chunk(3)
 
 
 async def test_delete_takes_an_image_from_the_queue(managed: Managed) -> None:
