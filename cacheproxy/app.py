@@ -56,6 +56,7 @@ async def _keeper(
     from cacheproxy.fill.content import Contents
     from cacheproxy.fill.flights import Flights
     from cacheproxy.fill.gone import GoneImages
+    from cacheproxy.fill.unfinished import Unfinished
     from cacheproxy.follower import Follower
     from cacheproxy.processes import child
     from cacheproxy.processes.control import Control
@@ -87,6 +88,7 @@ async def _keeper(
     flights = Flights(contents, store, upstream, account, cache, meter)
     gone = GoneImages(store, flights, meter)
     keeper = Keeper(store, flights, gone, cache)
+    unfinished = Unfinished(flights, store, upstream, account, cache)
     follower = Follower(
         upstream,
         account,
@@ -105,6 +107,7 @@ async def _keeper(
     background = [
         child.background("forgetting images", gone.run()),
         child.background("following the upstream", follower.run()),
+        child.background("completing what was begun", unfinished.run()),
         child.background("managing the cache", keeper.steward.run()),
     ]
     code = await use_store(store, stop)

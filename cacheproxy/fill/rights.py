@@ -40,7 +40,7 @@ class Rights:
 
     def add(self, credential: Credential) -> None:
         """A reader has come."""
-        if credential not in self._refused:
+        if not credential.own and credential not in self._refused:
             self._kept.pop(credential, None)
             self._kept[credential] = None
         self._images.pop(credential.image_id, None)
@@ -105,7 +105,7 @@ class Rights:
             kept.clear()
 
     def _reader(self, present: Collection[Demand]) -> Credential | None:
-        latest = [demand.credential for demand in present][::-1]
+        latest = [each.credential for each in present if not each.credential.own][::-1]
         self._refused.intersection_update(latest)  # of others there is nothing left to use
         usable = [each for each in (*latest, *reversed(self._kept)) if each not in self._refused]
         return min(usable, key=lambda each: each.image_id in self._suspect, default=None)

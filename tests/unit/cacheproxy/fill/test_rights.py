@@ -149,3 +149,15 @@ async def test_who_comes_while_the_account_logs_in_is_heard() -> None:
     account.before_answer = lambda: None
     with pytest.raises(RightLostError, match="Keystone does not answer"):
         await rights.choose([])
+
+
+async def test_the_accounts_own_wish_is_asked_for_with_its_token_of_now() -> None:
+    account = AccountFake("stale", "fresh")
+    rights = Rights(account)
+    rights.add(own("stale"))
+    present = [wish(own("stale"))]
+    assert await rights.choose(present) == own("stale")
+    rights.refuse(own("stale"), answer(401))
+    assert await rights.choose(present) == own("fresh")
+    rights.refuse(own("fresh"), answer(403))
+    assert not rights.left(present)
