@@ -338,7 +338,7 @@ SECTIONS = (
             Option(
                 "auth_url",
                 KeystoneUrl(),
-                "Keystone of the proxy's own account, which looks after cached images when no caller is there: whether they still exist. It needs a role that sees every image (admin, in stock Glance). Empty: no account.",
+                "Keystone of the proxy's own account, which looks after cached images when no caller is there: whether they still exist, and that a download is completed whose callers' tokens have expired. It needs a role that sees and downloads every image (admin, in stock Glance). Empty: no account.",
             ),
             Option("username", Text(), "Its name, unless it has an application credential."),
             Option(
