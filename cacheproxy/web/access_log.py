@@ -19,6 +19,7 @@ from cacheproxy.identity import Identities, Identity
 from cacheproxy.web.cache_rights import TOKEN
 from cacheproxy.web.image_file import REQUEST_ID, RESULT
 from cacheproxy.web.passthrough import SENT_BYTES
+from cacheproxy.web.signed import path_for_logs
 
 IDENTITIES = web.RequestKey("identities", Identities)  # of a request: who knows whose it is
 
@@ -38,7 +39,7 @@ class AccessLog(AbstractAccessLogger):
         line = '%s "%s %s%s" %d %d %.3fs %s %s %s' % (  # noqa: UP031  as the logger would
             request.remote or "-",
             request.method,
-            request.raw_path.partition("?")[0],
+            path_for_logs(request.raw_path),
             "?…" if request.query_string else "",
             response.status,
             request.get(SENT_BYTES, 0),

@@ -80,6 +80,14 @@ def is_own(raw_path: str) -> bool:
     return bool(parts) and parts[0].lower() == "cacheproxy"
 
 
+def path_for_logs(raw_path: str) -> str:
+    """Return a request's path without anything that may be a signature, as a log may show it."""
+    path = raw_path.partition("?")[0]
+    if is_own(path) and not _PATH.fullmatch(_ABSOLUTE_FORM.sub("", path, count=1)):
+        return "/cacheproxy/…"  # perhaps a URL that was quoted once too often
+    return path
+
+
 class SignedUrls:
     """The handler; without `grants` it only keeps what is the proxy's own from the upstream."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from harness.http import Answer, ask
 from harness.images import random_bytes
 from harness.node import Node, async_node
 from harness.origin import Origin, OriginImage, origin
-from harness.story import READY, figure
+from harness.story import READY, STARTED, figure
 from harness.waiting import until
 
 DATA = random_bytes(2_500_000, seed=11)
@@ -46,6 +48,10 @@ class Signing:
     async def url(self, image: OriginImage, token: str | None = TOKEN, **body: Any) -> str:
         """Ask for a URL, and get one."""
         return str((await self.sign(image, token, **body)).expect(200, 201).json()["url"])
+
+    def pid(self, name: str) -> int:
+        """Return the latest process of the keeper or `worker N`."""
+        return int(dict(STARTED.findall(self.node.program.log.read_text()))[name])
 
     async def counts(self) -> dict[str, float]:
         """Return the requests with signed URLs, by what became of them."""
@@ -287,6 +293,45 @@ async def test_after_a_restart(tmp_path: Path) -> None:
             new = await at.url(image)
             (await at.ask("GET", new)).expect(200)
             (await at.ask("GET", old)).expect(200)
+
+
+async def test_processes_are_lost(tmp_path: Path) -> None:
+    """Without the keeper it goes on; a worker's successor does not know the token any more."""
+    async with signing(tmp_path) as at:
+        image = at.glance.add(DATA, tokens={TOKEN})
+        url = await at.url(image)
+        assert (await at.ask("GET", url)).expect(200).body == DATA
+        keeper, worker = at.pid("keeper"), at.pid("worker 0")
+        os.kill(keeper, signal.SIGSTOP)
+        try:
+            cold = at.glance.add(DATA[1:], tokens={TOKEN})
+            other = await at.url(cold)
+            assert (await at.ask("GET", other)).expect(200).body == DATA[1:]
+            headers = {"Range": "bytes=7-1000000"}
+            part = await at.ask("GET", url, headers=headers)
+            assert part.expect(206).body == DATA[7:1_000_001]
+        finally:
+            os.kill(keeper, signal.SIGCONT)
+        os.kill(worker, signal.SIGKILL)
+        await asyncio.to_thread(until, "another worker", lambda: at.pid("worker 0") != worker)
+        assert b"renew" in (await at.ask("GET", url)).expect(403).body
+        await at.url(image, url=url)
+        assert (await at.ask("GET", url)).expect(200).body == DATA
+
+
+async def test_a_url_that_was_quoted_is_not_logged(tmp_path: Path) -> None:
+    async with signing(tmp_path) as at:
+        image = at.glance.add(DATA)
+        url = await at.url(image)
+        (await at.ask("GET", url)).expect(200)
+        for mangled in (
+            url.replace("?", "%3F"),
+            url.replace("/file?", "/file/?"),
+            url.replace("?", "&"),
+        ):
+            (await at.ask("GET", mangled)).expect(404)
+        text = at.node.program.log.read_text()
+        assert text.count("GET /cacheproxy/…") == 3
 
 
 async def test_without_the_option_there_is_nothing(tmp_path: Path) -> None:
