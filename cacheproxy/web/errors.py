@@ -12,13 +12,16 @@ from cacheproxy.connections import UpstreamDownError
 from cacheproxy.errors import BusyError, ProofFailedError, ProxyError, UpstreamError
 
 RETRY_AFTER_SECONDS = 1
+SERVER = "cacheproxy"  # in answers of the proxy's own; versions are nobody's business
 
 
 def error_response(
     status: int, text: str, retry_seconds: float = RETRY_AFTER_SECONDS
 ) -> web.Response:
     """Answer with a short plain text, which every Glance client can show."""
-    headers = {"Retry-After": str(max(1, math.ceil(retry_seconds)))} if status == 503 else {}
+    headers = {"Server": SERVER}
+    if status == 503:
+        headers["Retry-After"] = str(max(1, math.ceil(retry_seconds)))
     return web.Response(status=status, text=f"{status} {text}\n", headers=headers)
 
 

@@ -26,10 +26,11 @@ from cacheproxy.headers import Headers
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import FILE_REQUESTS, REQUESTS, SERVED_BYTES, TIME_TO_FIRST_BYTE
 from cacheproxy.serve import Download, Image, Images
-from cacheproxy.web.errors import error_response, reset, response_for
+from cacheproxy.web.errors import SERVER, error_response, reset, response_for
 from cacheproxy.web.passthrough import SENT_BYTES
 
 REQUEST_ID = "x-openstack-request-id"
+REQUEST_ID_LENGTH_MAX = 64  # Glance's own default; what it says to longer ones is for it to say
 RESULT = web.RequestKey("result", str)  # of a request, for the access log
 FIRST_BYTE_SECONDS = web.RequestKey("first_byte_seconds", float)  # how long a request waited for it
 
@@ -121,7 +122,9 @@ class ImageFile:
             return await self._pass(request)
         etag = f'"{image_id}"' if image.proven else None
         if etag is not None and _matches(request.headers.getall("If-None-Match", []), etag):
-            return self._done(request, web.Response(status=304, headers=self._headers(image, etag)))
+            return self._done(
+                request, web.Response(status=304, headers=_headers(request, image, etag))
+            )
         try:
             selection = _select(request, image, etag)
         except MultipleRangesError:
@@ -131,7 +134,7 @@ class ImageFile:
             response.headers["Content-Range"] = f"bytes */{image.facts.size}"
             return self._done(request, response, "hit" if image.proven else "miss")
         if request.method == "HEAD":
-            return self._done(request, self._response(image, selection, etag))
+            return self._done(request, _response(request, image, selection, etag))
         if not len(selection.span):
             return await self._pass(request)  # an empty image: there is nothing to keep
         return await self._download(request, image, selection, headers, started)
@@ -166,7 +169,7 @@ class ImageFile:
                 except ProxyError as error:
                     return self._done(request, response_for(error), "error")
                 etag = f'"{image.facts.image_id}"' if download.proven else None
-                response = self._response(image, selection, etag)
+                response = _response(request, image, selection, etag)
                 await response.prepare(request)
                 request[FIRST_BYTE_SECONDS] = time.monotonic() - started
                 try:
@@ -217,24 +220,36 @@ class ImageFile:
         self, request: web.BaseRequest, response: web.StreamResponse, result: str = "hit"
     ) -> web.StreamResponse:
         request[RESULT] = result
-        response.headers.setdefault(REQUEST_ID, f"req-{uuid4()}")
+        response.headers.setdefault(REQUEST_ID, _request_id(request))
         return response
 
-    def _response(self, image: Image, selection: Selection, etag: str | None) -> web.StreamResponse:
-        headers = self._headers(image, etag)
-        headers["Content-Length"] = str(len(selection.span))
-        headers["Content-Type"] = "application/octet-stream"
-        if selection.status == 206:
-            headers["Content-Range"] = selection.span.content_range(image.facts.size)
-        return web.StreamResponse(status=selection.status, headers=headers)
 
-    def _headers(self, image: Image, etag: str | None) -> dict[str, str]:
-        headers = {"Accept-Ranges": "bytes", REQUEST_ID: f"req-{uuid4()}"}
-        if image.facts.checksum is not None:
-            headers["Content-MD5"] = image.facts.checksum  # in hex, of the whole: Glance's way
-        if etag is not None:
-            headers["ETag"] = etag
-        return headers
+def _response(
+    request: web.BaseRequest, image: Image, selection: Selection, etag: str | None
+) -> web.StreamResponse:
+    headers = _headers(request, image, etag)
+    headers["Content-Length"] = str(len(selection.span))
+    headers["Content-Type"] = "application/octet-stream"
+    if selection.status == 206:
+        headers["Content-Range"] = selection.span.content_range(image.facts.size)
+    return web.StreamResponse(status=selection.status, headers=headers)
+
+
+def _headers(request: web.BaseRequest, image: Image, etag: str | None) -> dict[str, str]:
+    headers = {"Accept-Ranges": "bytes", "Server": SERVER, REQUEST_ID: _request_id(request)}
+    if image.facts.checksum is not None:
+        headers["Content-MD5"] = image.facts.checksum  # in hex, of the whole: Glance's way
+    if etag is not None:
+        headers["ETag"] = etag
+    return headers
+
+
+def _request_id(request: web.BaseRequest) -> str:
+    """Return the id of a request: the one that it brings, as Glance spells it, or a new one."""
+    brought = ",".join(request.headers.getall(REQUEST_ID, []))
+    if not brought:
+        return f"req-{uuid4()}"
+    return brought if brought.startswith("req-") else f"req-{brought}"
 
 
 def _ordinary(request: web.BaseRequest, image_id: str) -> bool:
@@ -242,6 +257,7 @@ def _ordinary(request: web.BaseRequest, image_id: str) -> bool:
     return (
         not request.query_string
         and "Content-Range" not in request.headers  # a range request, of Glance's own kind
+        and len(request.headers.get(REQUEST_ID, "")) <= REQUEST_ID_LENGTH_MAX
         and not request.body_exists
         and _IMAGE_ID.fullmatch(image_id) is not None
     )

@@ -196,3 +196,26 @@ async def test_data_that_is_not_to_be_had_is_told_as_the_upstream_tells_it(tmp_p
         samples = await told.idle()
         assert figure(samples, "requests_total", result="refused") == 2
         assert figure(samples, "requests_total", result="error") == 1
+
+
+async def test_a_request_keeps_its_id(tmp_path: Path) -> None:
+    async with story(tmp_path) as told:
+        image = told.glance.add(DATA)
+        for brought, expected in (
+            ("req-mine", "req-mine"),
+            ("mine", "req-mine"),
+            ("x" * 64, f"req-{'x' * 64}"),
+        ):
+            for wanted, status in ((None, 200), ("bytes=0-0", 206), ("bytes=9-8", 416)):
+                answer = told.ask(image.id, wanted, headers={"X-OpenStack-Request-ID": brought})
+                await answer.body()
+                assert answer.status == status
+                assert answer.headers["x-openstack-request-id"] == expected
+                assert answer.headers["server"] == "cacheproxy"
+        await told.idle()
+        sent = image.sent_bytes
+        # What Glance does about longer ones is its own decision.
+        longer = told.ask(image.id, headers={"X-OpenStack-Request-ID": "x" * 65})
+        assert await longer.body() == DATA
+        assert await told.ended("bypass") == 1
+        assert image.sent_bytes == sent + SIZE
