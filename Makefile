@@ -14,7 +14,8 @@ export IMAGE
 INSTALL = install() { $(PY) -m uv pip install --quiet --compile-bytecode --python "$$@" \
 	|| $(PY) -m pip --python "$$1" install --quiet "$${@:2}"; }; install
 
-.PHONY: help run test test-long bench lint format clean python packages packages-long services
+.PHONY: help run test test-long bench lint format clean python packages packages-long services \
+	services-long
 
 help:
 	@echo 'make run               an image through catalog and proxy, end to end (IMAGE=path: your own)'
@@ -30,8 +31,8 @@ run: $(VENV)/installed-run
 test: packages $(VENV)/installed-test services
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest $(ARGS)
 
-test-long: packages packages-long $(VENV)/installed-test services
-	$(PY) -m pytest -m long $(ARGS)
+test-long: packages packages-long $(VENV)/installed-test services services-long
+	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest -m long $(ARGS)
 
 bench: packages packages-long $(VENV)/installed-bench services
 	$(PY) -m bench run $(or $(SCENARIOS),$$($(PY) -m bench list | cut -d' ' -f1)) $(ARGS)
@@ -78,7 +79,9 @@ $(VENV)/installed-bench: $(VENV)/created pyproject.toml constraints.txt
 	@touch $@
 
 # The real services, each in an environment of its own: their pins contradict one another.
-services: $(SERVICES)/keystone/installed $(SERVICES)/glance/installed
+services: $(foreach name,keystone glance,$(SERVICES)/$(name)/installed)
+
+services-long: $(SERVICES)/tempest/installed
 
 $(SERVICES)/%/installed: tests/services/%.txt | $(VENV)/created
 	$(PYTHON) -m venv --clear --without-pip $(SERVICES)/$*

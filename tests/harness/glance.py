@@ -56,6 +56,16 @@ service_token_roles = service
 service_token_roles_required = true
 """
 
+# Three stores, and all ways of import.
+WIDE = """
+[DEFAULT]
+enabled_backends = fast:file,slow:file,web:http
+enabled_import_methods = [glance-direct,web-download,copy-image,glance-download]
+worker_self_reference_url = {url}
+[slow]
+filesystem_store_datadir = {directory}/slow-images
+"""
+
 WITH_CACHE = """
 [DEFAULT]
 image_cache_dir = {directory}/cache
@@ -91,6 +101,7 @@ class Glance:
 
     url: str
     headers: dict[str, str]
+    directory: Path  # its files: images in `images`, those of the store `slow` in `slow-images`
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +121,25 @@ def _make(directory: Path) -> None:
     (directory / "open-policy.yaml").write_text("".join(f'{rule}: "@"\n' for rule in rules))
 
 
+def load_metadefs(glance: Glance) -> None:
+    """Give Glance the definitions of metadata that operators load."""
+    python = python_of("glance")
+    run_tool(
+        *(python.with_name("glance-manage"), "--config-file", glance.directory / "glance-api.conf"),
+        *("db_load_metadefs", python.parents[1] / "etc/glance/metadefs"),
+    )
+
+
 @contextmanager
 def _glance(directory: Path, more: str, **values: str) -> Iterator[str]:
     python = python_of("glance")
     seed("glance", directory, _make)
     values["paste"] = str(python.parents[1] / "etc/glance/glance-api-paste.ini")
+    url, port = free_url()
     (directory / "glance-api.conf").write_text(
-        (CONFIGURATION + more).format(directory=directory, python=python, **values)
+        (CONFIGURATION + more).format(directory=directory, python=python, url=url, **values)
     )
     (directory / "glance-image-import.conf").write_text(IMPORT)
-    url, port = free_url()
     environment = {"OS_GLANCE_CONFIG_DIR": str(directory)}
     with served("glance", "glance.wsgi.api:application", directory, port, environment):
         yield url
@@ -131,7 +151,23 @@ def glance(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iter
     directory = tmp_path_factory.mktemp("glance")
     with _glance(directory, WITH_KEYSTONE, keystone=keystone.url) as url:
         keystone.add_endpoint("image", url)
-        yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)})
+        yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
+
+
+@pytest.fixture(scope="session")
+def glance_wide(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
+    """Run Glance with Keystone and several stores; nobody finds it in the catalog."""
+    directory = tmp_path_factory.mktemp("glance-wide")
+    with _glance(directory, WITH_KEYSTONE + WIDE, keystone=keystone.url) as url:
+        yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
+
+
+@pytest.fixture(scope="session")
+def glance_widest(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
+    """Run Glance with Keystone and all that it can do; nobody finds it in the catalog."""
+    directory = tmp_path_factory.mktemp("glance-widest")
+    with _glance(directory, WITH_KEYSTONE + WITH_CACHE + WIDE, keystone=keystone.url) as url:
+        yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +177,7 @@ def glance_caching(
     """Run Glance with Keystone, its own image cache and the interface to it."""
     directory = tmp_path_factory.mktemp("glance-caching")
     with _glance(directory, WITH_KEYSTONE + WITH_CACHE, keystone=keystone.url) as url:
-        yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)})
+        yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
 
 
 @pytest.fixture(scope="session")
@@ -155,7 +191,7 @@ def glance_open(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
 def running_open_glance(directory: Path) -> Iterator[Glance]:
     """Run Glance without authentication, everything allowed, with its files in `directory`."""
     with _glance(directory, OPEN) as url:
-        yield Glance(url, {})
+        yield Glance(url, {}, directory)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -139,6 +140,25 @@ class Keystone:
                 "service_id": service,
             }
             self.call("POST", "/endpoints", {"endpoint": document}).expect(201)
+
+    @contextmanager
+    def naming(self, kind: str, url: str) -> Iterator[None]:
+        """Let the catalog name this URL for a service, and then again what it named before."""
+        endpoints = self.call("GET", "/endpoints").json()["endpoints"]
+        services = self.call("GET", f"/services?type={kind}").json()["services"]
+        ids = [service["id"] for service in services]
+        before = {each["id"]: each["url"] for each in endpoints if each["service_id"] in ids}
+        if not before:
+            self.add_endpoint(kind, url)
+        self._move(dict.fromkeys(before, url))
+        try:
+            yield
+        finally:
+            self._move(before)
+
+    def _move(self, urls: dict[str, str]) -> None:
+        for endpoint, url in urls.items():
+            self.call("PATCH", f"/endpoints/{endpoint}", {"endpoint": {"url": url}}).expect(200)
 
 
 @cache
