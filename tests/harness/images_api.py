@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.http import Answer, ask
+from harness.waiting import until
 
 OWNER = "0123456789abcdef0123456789abcdef"  # where nobody logs in, an image needs one nevertheless
 READ_BYTES = 1 << 20
@@ -67,6 +68,16 @@ class ImagesApi:
         """Download an image, or a span of it as a Range header says it (`0-99`, `-5`)."""
         headers = {} if span is None else {"Range": f"bytes={span}"}
         return self.call("GET", f"/{image}/file", headers=headers)
+
+    def settle(self, image: str) -> None:
+        """Wait until what was begun with an image (an import) has ended, well or not."""
+
+        def settled() -> bool:
+            record = self.call("GET", f"/{image}").json()
+            busy = ("importing", "saving")
+            return record["status"] not in busy and not record.get("os_glance_import_task")
+
+        until(f"{image} to be imported", settled)
 
     def delete(self, image: str) -> None:
         """Delete an image."""
