@@ -208,7 +208,7 @@ async def _worker(
     try:
         await worker.run(control_socket, api, metrics)
     finally:
-        images.close()
+        await images.close()
         for asking in (grants, permissions, identities):
             if asking is not None:
                 await asking.close()

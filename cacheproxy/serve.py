@@ -8,10 +8,11 @@ others stopped.  Only bytes that failed their proof end it: those are never pape
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from backends.spans import Span
 from cacheproxy.bypass import Bypass
@@ -33,6 +34,7 @@ from cacheproxy.memory import Memory
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import SERVED_BYTES
 
+LOOK_SECONDS = 3.0  # how long who reads a known image waits for its record; qemu gives up after 5
 REOPENS_MAX = (
     3  # how often the same chunk may be damaged or gone before a reader goes round the cache
 )
@@ -125,10 +127,14 @@ class Images:
         self.bypass = bypass
         self.meter = meter
         self._upstream = upstream
+        self._looks: set[asyncio.Task[ImageFacts | None]] = set()
         self.memory = Memory(keeper.hot.has, settings.hot_files_max)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Read no more; downloads have ended."""
+        for look in self._looks:
+            look.cancel()
+        await asyncio.gather(*self._looks, return_exceptions=True)
         self.chunks.close()
 
     async def find(self, image_id: str, headers: Headers) -> Image | None:
@@ -136,10 +142,10 @@ class Images:
         image = await self._known(image_id)
         if image is not None and not self.memory.look(image_id):
             return image
-        facts = await self._upstream.show(image_id, headers)
+        look = self._look(image_id, headers)
+        facts = await (look if image is None else self._look_briefly(look))
         if facts is None:
             return image  # that nothing is shown says nothing about what it is
-        self.memory.shown(facts)
         if image is not None and same_image(image.facts, facts):
             return image
         proven = False
@@ -148,6 +154,22 @@ class Images:
             with suppress(KeeperError):
                 proven = (await self.keeper.adopt(facts, headers)).proven
         return Image(facts, proven)
+
+    async def _look(self, image_id: str, headers: Headers) -> ImageFacts | None:
+        facts = await self._upstream.show(image_id, headers)
+        if facts is not None:
+            self.memory.shown(facts)
+        return facts
+
+    async def _look_briefly(
+        self, look: Coroutine[Any, Any, ImageFacts | None]
+    ) -> ImageFacts | None:
+        """Wait for a look, but not long; it goes on, and what it shows counts for those who come."""
+        task = asyncio.create_task(look, name="look at a record")
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+        await asyncio.wait([task], timeout=LOOK_SECONDS)
+        return task.result() if task.done() else None
 
     async def _known(self, image_id: str) -> Image | None:
         facts = self.memory.facts(image_id)

@@ -21,6 +21,9 @@ class Forwarder:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._passing: set[asyncio.Task[None]] = set()
+        self._speaking = asyncio.Event()
+        self._speaking.set()
+        self.held = 0  # how often something was not passed on at once
 
     @property
     def url(self) -> str:
@@ -31,6 +34,14 @@ class Forwarder:
         """Take connections, always at the same address."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
+
+    def silence(self) -> None:
+        """Take connections and requests, and pass nothing on, as a process that was stopped does."""
+        self._speaking.clear()
+
+    def speak(self) -> None:
+        """Pass on what was held, and all that comes."""
+        self._speaking.set()
 
     async def down(self) -> None:
         """Reset all connections, and refuse others."""
@@ -51,8 +62,8 @@ class Forwarder:
             self._writers.add(far_writer)
             try:
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(_pump(reader, far_writer))
-                    both.create_task(_pump(far_reader, writer))
+                    both.create_task(self._pump(reader, far_writer))
+                    both.create_task(self._pump(far_reader, writer))
             finally:
                 self._writers.discard(far_writer)
                 far_writer.close()
@@ -61,15 +72,16 @@ class Forwarder:
             self._passing.discard(task)
             writer.close()
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
-        while piece := await reader.read(PIECE_BYTES):
-            writer.write(piece)
-            await writer.drain()
-    if not writer.is_closing():
-        with suppress(OSError):
-            writer.write_eof()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while piece := await reader.read(PIECE_BYTES):
+                self.held += not self._speaking.is_set()
+                await self._speaking.wait()
+                writer.write(piece)
+                await writer.drain()
+        if not writer.is_closing():
+            with suppress(OSError):
+                writer.write_eof()
 
 
 @asynccontextmanager
@@ -80,4 +92,5 @@ async def forwarding(url: str) -> AsyncIterator[Forwarder]:
     try:
         yield forwarder
     finally:
+        forwarder.speak()
         await forwarder.down()

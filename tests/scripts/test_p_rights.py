@@ -153,3 +153,33 @@ async def test_while_the_upstream_is_away(tmp_path: Path) -> None:
         await network.down()
         assert (await answer(whole, None, "member")).status == 503  # he was refused since
         await told.idle()
+
+
+async def test_while_the_upstream_says_nothing(tmp_path: Path) -> None:
+    """Whoever was allowed is served before it has answered, and its answer counts when it comes."""
+    async with (
+        origin() as glance,
+        forwarding(glance.url) as network,
+        async_node(tmp_path, network.url, more=GO_ON) as node,
+        clients(node.url) as ask,
+    ):
+        told = Story(glance, node, ask, LIMIT_BYTES)
+        image = glance.add(DATA, tokens={"member"})
+        assert await ask(image.id, token="member").body() == DATA
+        await told.idle()
+        network.silence()
+        for _ in range(3):
+            assert await ask(image.id, token="member").body() == DATA
+        assert network.held == 1  # one question for all of them, and none besides
+        image.tokens = set()
+        network.speak()
+        while True:  # the question that was held may have been asked before
+            asked = ask(image.id, token="member")
+            await asked.body()
+            if asked.status == 403:
+                break
+        await network.down()
+        asked = ask(image.id, token="member")
+        await asked.body()
+        assert asked.status == 503
+        assert figure(await told.idle(), "recently_allowed_total") == 3

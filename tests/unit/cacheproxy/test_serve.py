@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,8 +138,8 @@ class Case:
         self.bypass = BypassFake()
         self.images = Images(self.keeper, NothingShown(), self.bypass, CacheSettings(), meter)
 
-    def close(self) -> None:
-        self.images.close()
+    async def close(self) -> None:
+        await self.images.close()
         self.keeper.hot.clear()
         for fd in self.keeper.files:
             os.close(fd)
@@ -164,10 +165,10 @@ class Shown:
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Iterator[Case]:
+async def case(tmp_path: Path) -> AsyncIterator[Case]:
     made = Case(tmp_path)
     yield made
-    made.close()
+    await made.close()
 
 
 async def test_a_repeated_hit_asks_nobody(case: Case) -> None:
@@ -273,6 +274,36 @@ async def test_an_id_that_is_used_again_gives_nothing_of_the_former_image(case: 
     # Nor does a keeper that has not heard of it.
     case.keeper.described = former
     assert await images.find("i", []) == Image(records.facts, proven=False)
+
+
+async def test_a_record_that_does_not_come_is_not_waited_for_long(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But it counts when it comes."""
+    monkeypatch.setattr(serve, "LOOK_SECONDS", 0.0)
+    come = asyncio.Event()
+
+    class Slow(Records):
+        async def show(self, image_id: str, headers: Headers) -> ImageFacts | None:
+            shown = await super().show(image_id, headers)
+            await come.wait()
+            return shown
+
+    another = replace(FACTS, created_at="later")
+    images = Images(case.keeper, Slow(another), case.bypass, CacheSettings(), case.board.meter(0))
+    former = replace(FACTS, created_at="then")
+    images.memory.remember(former, GRID, 0, bytes(32))
+    assert await images.find("i", []) == Image(former, proven=True)
+    come.set()
+    await asyncio.gather(*images._looks)
+    assert images.memory.facts("i") is None
+    images.memory.purge("i")
+    case.keeper.described = another
+    come.clear()
+    assert await images.find("i", []) == Image(another, proven=True)
+    assert len(images._looks) == 1
+    await images.close()
+    assert not images._looks
 
 
 async def test_a_record_that_is_not_shown_changes_nothing(case: Case) -> None:
