@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from harness.clients import client
@@ -69,7 +71,7 @@ LOCAL = "\n[DEFAULT]\ncache_api = local\n"
 def node(
     keystone: Keystone, glance: Glance, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Node]:
-    more = f"{LOCAL}[keystone]\nauth_url = {keystone.url}\n"
+    more = f"{LOCAL}hang_seconds = 60\n[keystone]\nauth_url = {keystone.url}\n[cache]\nkeeper_wait_seconds = 2\n"
     with running_node(tmp_path_factory.mktemp("cache-api"), glance.url, more=more) as running:
         yield running
 
@@ -242,6 +244,23 @@ def test_a_pinned_image_stays(managed: Managed, node: Node) -> None:
     asyncio.run(commands.run("unpin", image))
     managed.ask("DELETE", f"/{image}").expect(204)
     assert managed.state() == ([], [])
+
+
+def test_while_the_cache_s_process_hangs(managed: Managed, node: Node) -> None:
+    image = managed.uploaded(12)
+    commands = Commands(node.cache.parent / "cacheproxy.conf")
+    status = json.loads(asyncio.run(commands.run("status", "--json")))
+    keeper = psutil.Process(status["processes"]["keeper_pid"])
+    keeper.suspend()
+    try:
+        for method, path in (("GET", ""), ("PUT", f"/{image}"), ("DELETE", "")):
+            answer = managed.ask(method, path).expect(503)
+            assert answer.headers["retry-after"]
+        assert managed.ask("GET", "", MEMBER).status == 403
+    finally:
+        keeper.resume()
+    until("the cache to be back", lambda: managed.ask("GET", "").status == 200)
+    managed.ask("DELETE", "").expect(204)
 
 
 def test_what_the_upstream_says_of_its_own_cache_counts(
