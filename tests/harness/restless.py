@@ -48,7 +48,7 @@ def whole_only(number: int) -> bool:
 
 
 class Restless:
-    """The upstream as seen from its test; `up` while it runs."""
+    """The upstream as seen from its test."""
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
@@ -57,6 +57,11 @@ class Restless:
         self.journal.touch()
         self._directory = directory
         self._program: Program | None = None
+
+    @property
+    def up(self) -> bool:
+        """Whether it was started and not killed since."""
+        return self._program is not None
 
     def start(self) -> None:
         """Run it, and wait until it listens."""
@@ -99,7 +104,8 @@ def restless(directory: Path) -> Iterator[Restless]:
     try:
         yield upstream
     finally:
-        upstream.kill()
+        if upstream.up:
+            upstream.kill()
 
 
 @dataclass

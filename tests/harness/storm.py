@@ -185,7 +185,7 @@ class Storm:
         name = f"upload-{number}"
         data = random_bytes(self._random.randrange(UPLOAD_BYTES_MAX), seed=number)
         self._uploads[name] = (hashlib.sha256(data).hexdigest(), -1)
-        status = await _put(self._node.url, name, data)
+        status = await put(self._node.url, name, data)
         assert status == 204 or status in REFUSALS, status
         self._uploads[name] = (self._uploads[name][0], status)
         self._ended["uploads finished" if status == 204 else "uploads refused or broken off"] += 1
@@ -274,7 +274,7 @@ def _forget(download: Download) -> None:
     download.data.clear()
 
 
-async def _put(url: str, name: str, data: bytes) -> int:
+async def put(url: str, name: str, data: bytes) -> int:
     """Upload, and return the status; 0: there was no answer."""
     address = urlsplit(url)
     head = f"PUT /v2/images/{name}/file HTTP/1.1\r\nHost: node\r\nConnection: close\r\n"
