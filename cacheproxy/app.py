@@ -11,6 +11,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from cacheproxy.certificate import Certificate
 from cacheproxy.config import Settings
 from cacheproxy.meter import Meter
 from cacheproxy.processes.orders import WorkerLink
@@ -42,11 +43,17 @@ def run_keeper(settings: Settings, past: Past, control: socket.socket, meter: Me
     return child.run(_keeper(settings, past, control, meter))
 
 
-def run_worker(settings: Settings, number: int, control: socket.socket, meter: Meter) -> int:
+def run_worker(
+    settings: Settings,
+    number: int,
+    control: socket.socket,
+    meter: Meter,
+    certificate: Certificate | None,
+) -> int:
     """Be a worker until drained; the exit code."""
     from cacheproxy.processes import child
 
-    return child.run(_worker(settings, number, control, meter))
+    return child.run(_worker(settings, number, control, meter, certificate))
 
 
 async def _keeper(
@@ -163,7 +170,11 @@ async def _admin(  # noqa: PLR0913, PLR0917  everything is a collaborator
 
 
 async def _worker(
-    settings: Settings, number: int, control_socket: socket.socket, meter: Meter
+    settings: Settings,
+    number: int,
+    control_socket: socket.socket,
+    meter: Meter,
+    certificate: Certificate | None,
 ) -> int:
     from cacheproxy.asking import Asking
     from cacheproxy.bypass import Bypass
@@ -188,6 +199,8 @@ async def _worker(
     images = Images(link, upstream, bypass, cache, meter)
     link.on_unusable = images.chunks.break_off
     worker = Worker(number, link, permissions, settings.drain_seconds)
+    if certificate is not None:
+        worker.certify(certificate)
     worker.beliefs.append(images.memory)
     grants = _grants(settings, upstream, permissions, worker, meter)
     identities = Identities(settings.keystone) if settings.keystone.auth_url else None

@@ -137,6 +137,9 @@ class Settings:
     upstream: UpstreamSettings
     host: str = "127.0.0.1"
     port: int = 9292
+    cert_file: Path | None = None  # with it clients talk TLS
+    key_file: Path | None = None  # None: in cert_file
+    ca_file: Path | None = None  # who vouches for clients; None: they show no certificate
     workers: int = 1
     hang_seconds: float = 10.0  # a child without a heartbeat for so long is killed
     drain_seconds: float = 30.0  # how long a stop waits for responses in progress

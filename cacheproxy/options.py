@@ -69,6 +69,8 @@ def load(files: Sequence[str | Path]) -> Settings:
         notifications=NotificationSettings(**filled["notifications"]),
     )
     _check_account(settings.service_user)
+    if settings.cert_file is None and (settings.key_file or settings.ca_file):
+        raise ConfigError("[DEFAULT] key_file and ca_file are of no use without cert_file")
     if settings.signed_urls.enabled and not settings.cache.enabled:
         raise ConfigError(
             "[signed_urls] enabled needs [cache] enabled: it is the cache that answers"

@@ -89,6 +89,21 @@ SECTIONS = (
                 "port",
             ),
             Option(
+                "cert_file",
+                FilePath(),
+                "Answer the Images API over TLS with this certificate and those above it, in PEM; read again on SIGHUP. Unix sockets and the metrics stay without. Empty: no TLS.",
+            ),
+            Option(
+                "key_file",
+                FilePath(),
+                "The key of that certificate, without a passphrase, not readable by others. Empty: it is in the same file.",
+            ),
+            Option(
+                "ca_file",
+                FilePath(),
+                "A file of authorities, in PEM, one of which must vouch for each client's own certificate. Empty: clients need none.",
+            ),
+            Option(
                 "workers",
                 Whole(1, 64),
                 "Processes that answer requests, each on a core of its own at most.",

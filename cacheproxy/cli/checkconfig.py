@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 
+from cacheproxy.certificate import Shown
 from cacheproxy.cli.manual import DEFAULT_FILE
 from cacheproxy.errors import ConfigError
 from cacheproxy.options import load
@@ -15,6 +16,7 @@ def run(arguments: Namespace) -> int:
     files = arguments.config_file or [DEFAULT_FILE]
     try:
         settings = load(files)
+        Shown(settings)
     except ConfigError as error:
         sys.stderr.write(f"cacheproxy: {error}\n")
         return 1

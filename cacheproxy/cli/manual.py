@@ -64,7 +64,8 @@ Try it:
 
 Several files are merged, later ones over earlier ones; without --config-file it is
 {DEFAULT_FILE}.  docs/cacheproxy.conf.sample explains every option.
-SIGHUP reads the files again: the size of the cache and the share of a project change at once.
+SIGHUP reads the files again: the size of the cache, the share of a project and the certificate
+change at once.
 Stop it with Ctrl-C or SIGTERM: responses in progress are finished; a second one breaks them off.
 """
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from cacheproxy import logs, startchecks
+from cacheproxy.certificate import Shown
 from cacheproxy.cli.manual import DEFAULT_FILE
 from cacheproxy.config import Settings
 from cacheproxy.errors import ConfigError
@@ -42,6 +43,7 @@ def serve(files: Sequence[Path]) -> int:
     """Serve until stopped; the exit code.  ConfigError if it cannot start."""
     manager = ServiceManager.from_environment(os.environ)
     settings = load(files)
+    shown = Shown(settings)
     bound = listeners.listen(settings, inherited.take(os.environ))
     try:
         if settings.cache.enabled:
@@ -53,7 +55,7 @@ def serve(files: Sequence[Path]) -> int:
         for listener in bound:
             listener.sock.close()
         raise
-    entries = Entries(_keeper, _worker, partial(reread, files))
+    entries = Entries(_keeper, partial(_worker, shown), partial(reread, files), shown.renew)
     return Supervisor(settings, entries, bound, manager).run()
 
 
@@ -67,7 +69,9 @@ def _keeper(settings: Settings, past: Past, control: socket.socket, meter: Meter
     return app.run_keeper(settings, past, control, meter)
 
 
-def _worker(settings: Settings, number: int, control: socket.socket, meter: Meter) -> int:
+def _worker(
+    shown: Shown, settings: Settings, number: int, control: socket.socket, meter: Meter
+) -> int:
     from cacheproxy import app  # noqa: PLC0415  (see above)
 
-    return app.run_worker(settings, number, control, meter)
+    return app.run_worker(settings, number, control, meter, shown.current)

@@ -16,6 +16,7 @@ from cacheproxy.processes.channel import Channel, ChannelFullError
 from cacheproxy.processes.orders import (
     HEARTBEAT_SECONDS,
     AnyReport,
+    Certify,
     Connection,
     ConnectionClosed,
     ConnectionKind,
@@ -61,6 +62,7 @@ class Control:
         on_connection: Callable[[socket.socket, ConnectionKind], None] | None = None,
         on_purged: Callable[[str | None], None] = _refuse,
         on_let_go: Callable[[], None] = _refuse,
+        on_certify: Callable[[Certify], None] = _refuse,
         on_reload: Callable[[Reload], bool] = lambda _: False,
         on_told: Callable[[str, list[tuple[str, str]], int], None] = _refuse,
     ) -> None:
@@ -71,6 +73,7 @@ class Control:
         self._on_connection = on_connection
         self._on_purged = on_purged
         self._on_let_go = on_let_go
+        self._on_certify = on_certify
         self._on_reload = on_reload
         self._on_told = on_told
         self._connections_closed = 0
@@ -141,7 +144,7 @@ class Control:
         if not self._closing:
             self._on_lost()
 
-    def _receive(self, data: bytes, fds: list[int]) -> None:
+    def _receive(self, data: bytes, fds: list[int]) -> None:  # noqa: PLR0912  (one branch an order)
         try:
             order = decode_order(data)
         except msgspec.DecodeError:
@@ -169,6 +172,8 @@ class Control:
                 self._on_told(name, headers, until)
             case LetGo(), []:
                 self._on_let_go()
+            case Certify() as order, []:
+                self._on_certify(order)
             case Reload() as reload, []:
                 self._send(Reloaded(self._on_reload(reload)))
             case _:

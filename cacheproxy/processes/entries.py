@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cacheproxy.certificate import Certificate
 from cacheproxy.config import Settings
 from cacheproxy.meter import Meter
 from cacheproxy.processes.past import Past
@@ -21,3 +22,4 @@ class Entries:
     keeper: Callable[[Settings, Past, socket.socket, Meter], int]
     worker: Callable[[Settings, int, socket.socket, Meter], int]
     reread: Callable[[Settings], Settings]  # with what the files say now
+    renew: Callable[[], Certificate | None] = lambda: None  # what workers show instead, if they do

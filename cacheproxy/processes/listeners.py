@@ -32,6 +32,7 @@ class Listener:
 
     sock: socket.socket
     kind: ConnectionKind
+    tls: bool = False  # what is spoken on it
 
     @property
     def url(self) -> str:
@@ -40,7 +41,8 @@ class Listener:
         if self.sock.family == socket.AF_UNIX:
             return f"unix:{os.fsdecode(address)}"
         host, port = address[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def listen(settings: Settings, inherited: Sequence[Inherited]) -> list[Listener]:
@@ -52,7 +54,10 @@ def listen(settings: Settings, inherited: Sequence[Inherited]) -> list[Listener]
         ("api", "DEFAULT", settings.host, settings.port),
         ("metrics", "metrics", settings.metrics.host, settings.metrics.port),
     ]
-    listeners = [Listener(each.sock, each.kind) for each in inherited]
+    with_tls = settings.cert_file is not None
+    listeners = [
+        Listener(each.sock, each.kind, tls=with_tls and each.kind == "api") for each in inherited
+    ]
     try:
         for kind, section, host, port in places:
             option = f"[{section}] bind_host = {host}, bind_port = {port}"
@@ -61,7 +66,8 @@ def listen(settings: Settings, inherited: Sequence[Inherited]) -> list[Listener]
                 _compare(given, host, port, option)
                 continue
             for sock in _bind(host, port, option):
-                listeners.append(Listener(sock, kind))  # noqa: PERF401  (closed below on a failure)
+                tls = with_tls and kind == "api"
+                listeners.append(Listener(sock, kind, tls))
     except BaseException:
         for listener in listeners:
             listener.sock.close()

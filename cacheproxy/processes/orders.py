@@ -69,6 +69,18 @@ class Reload(Order, frozen=True, tag="reload"):
     project_share: int
 
 
+class Certify(Order, frozen=True, tag="certify"):
+    """To a worker: show this certificate to clients who come from now on."""
+
+    chain: bytes
+    key: bytes
+    authorities: bytes
+
+    def __repr__(self) -> str:
+        """Keep the key to itself."""
+        return "<Certify>"
+
+
 class Report(msgspec.Struct, frozen=True, array_like=True):
     """Anything that a child says."""
 
@@ -120,7 +132,7 @@ class Reloaded(Report, frozen=True, tag="reloaded"):
     taken: bool
 
 
-AnyOrder = Connection | KeeperLink | WorkerLink | Drain | Purged | LetGo | Told | Reload
+AnyOrder = Connection | KeeperLink | WorkerLink | Drain | Purged | LetGo | Told | Reload | Certify
 AnyReport = Heartbeat | Ready | Waiting | ConnectionClosed | LinkLost | Purge | Tell | Reloaded
 
 encode = msgspec.msgpack.Encoder().encode

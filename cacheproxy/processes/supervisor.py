@@ -29,6 +29,7 @@ from cacheproxy.processes.entries import Entries
 from cacheproxy.processes.listeners import Listener
 from cacheproxy.processes.orders import (
     AnyReport,
+    Certify,
     Connection,
     ConnectionClosed,
     KeeperLink,
@@ -148,6 +149,9 @@ class Supervisor:
         if reread and self._stop is None:
             self._tell(now, "reloading")
             self._config.read(self._keeper)
+            if (shown := self._entries.renew()) is not None:
+                for worker in self._workers:
+                    worker.send(Certify(shown.chain, shown.key, shown.authorities))
         if asked and self._stop is None:
             log.info("stopping")
             self._begin_stop(0, now)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
+from cacheproxy.certificate import Certificate
 from cacheproxy.headers import Headers
 from cacheproxy.processes.control import Control
 from cacheproxy.processes.link import KeeperLink
-from cacheproxy.processes.orders import ConnectionKind
+from cacheproxy.processes.orders import Certify, ConnectionKind
 from cacheproxy.web.front import Door
 
 TOUCH_SECONDS = 1.0  # how often the use of chunks is told to the keeper
+HANDSHAKE_SECONDS = 10.0  # for a client to agree on TLS
+FAREWELL_SECONDS = 5.0  # for the other side to close TLS in order
+ARRIVING_SECONDS = 1.0  # a stop's patience with those who have not agreed yet
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +45,16 @@ class Worker:
         self._link = link
         self.beliefs = [permissions]  # all that is purged when an image changes
         self._drain_seconds = drain_seconds
+        self._tls: ssl.SSLContext | None = None
         self._doors: dict[ConnectionKind, Door] = {}
         self._control: Control | None = None
         self._stop = asyncio.Event()
         self._arriving: set[asyncio.Task[None]] = set()
         self.on_told: Callable[[str, Headers, int], None] = lambda *_: None
+
+    def certify(self, certificate: Certificate) -> None:
+        """Talk TLS with API clients who come from now on, and show this."""
+        self._tls = certificate.context()
 
     def connection_closed(self) -> None:
         """A client has left."""
@@ -77,6 +87,7 @@ class Worker:
             on_purged=self._purge,
             on_told=self._told,
             on_let_go=self._link.hot.clear,
+            on_certify=self._certify,
             on_lost=self._stop.set,
         )
         self._link.on_lost = self._control.link_lost
@@ -85,8 +96,7 @@ class Worker:
             self._control.start()
             self._control.ready()
             await self._stop.wait()
-            for task in tuple(self._arriving):
-                await task
+            await self._let_arrive()
             await asyncio.gather(*(door.drain(self._drain_seconds) for door in (api, metrics)))
         finally:
             touching.cancel()
@@ -100,17 +110,37 @@ class Worker:
         for each in self.beliefs:
             each.purge(image_id)
 
+    def _certify(self, order: Certify) -> None:
+        self.certify(Certificate(order.chain, order.key, order.authorities))
+
+    async def _let_arrive(self) -> None:
+        if self._arriving:
+            await asyncio.wait(self._arriving, timeout=ARRIVING_SECONDS)
+        for task in self._arriving:
+            task.cancel()
+
     def _accepted(self, sock: socket.socket, kind: ConnectionKind) -> None:
-        task = asyncio.create_task(self._serve(sock, self._doors[kind]))
+        # Who may reach a unix socket needs no proof that it is ours.
+        tls = self._tls if kind == "api" and sock.family != socket.AF_UNIX else None
+        task = asyncio.create_task(self._serve(sock, self._doors[kind], tls))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
 
-    async def _serve(self, sock: socket.socket, door: Door) -> None:
+    async def _serve(self, sock: socket.socket, door: Door, tls: ssl.SSLContext | None) -> None:
         try:
             if sock.family in (socket.AF_INET, socket.AF_INET6):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await asyncio.get_running_loop().connect_accepted_socket(door, sock)
-        except OSError as error:  # it left before it was here
+            await asyncio.get_running_loop().connect_accepted_socket(
+                door,
+                sock,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+                ssl_shutdown_timeout=None if tls is None else FAREWELL_SECONDS,
+            )
+        except (
+            OSError,
+            asyncio.CancelledError,
+        ) as error:  # it left, or is left, before it was here
             log.debug("worker %d: a connection was lost on its way in: %s", self._number, error)
             sock.close()
             self.connection_closed()

@@ -33,6 +33,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("cacheproxy.store.verify", "cacheproxy.version"),
     ),
     "cacheproxy.cli.serve": ("cacheproxy",),
+    "cacheproxy.cli.checkconfig": (
+        *("cacheproxy.certificate", "cacheproxy.cli", "cacheproxy.errors", "cacheproxy.options"),
+    ),
     "cacheproxy.core": VOCABULARY,
     "cacheproxy.store": ("cacheproxy.core", *NOUNS, *VOCABULARY),
     "cacheproxy.fill": ("cacheproxy.core", "cacheproxy.store", "backends", *NOUNS),
