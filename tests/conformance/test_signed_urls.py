@@ -240,6 +240,55 @@ def test_its_token_is_revoked_and_nobody_else_can_ask(cloud: Cloud, tmp_path: Pa
             assert ask("GET", url).expect(200).body == DATA
 
 
+class RunningQemu:
+    """A qemu that has an image open and reads of it when told to."""
+
+    def __init__(self, url: str) -> None:
+        self._process = subprocess.Popen(
+            ["qemu-io", "-r", at(url, "raw")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def read(self, position: int) -> str:
+        """Read a sector; the line that says what came of it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"read {position} 512\n")
+        self._process.stdin.flush()
+        for line in self._process.stdout:
+            if "failed" in line or "bytes at offset" in line:
+                return line.removeprefix("qemu-io> ").strip()
+        raise AssertionError("qemu-io ended")
+
+    def end(self) -> None:
+        """Close the image."""
+        self._process.communicate("quit\n", timeout=60)
+
+
+def test_a_running_qemu(cloud: Cloud, here: At) -> None:
+    """Reads fail once the URL has ended, and succeed again when it was renewed, or may be used."""
+    image = cloud.images(MEMBER).add(random_bytes(8 << 20, seed=22))
+    admin = cloud.images(ADMIN)
+    url = here.url(image, cloud.token(MEMBER), lifetime=8)
+    qemu = RunningQemu(url)
+    try:
+        at_once = "read 512/512 bytes at offset {}".format
+        assert qemu.read(0) == at_once(0)
+        until("the URL to expire", lambda: ask("HEAD", url).status == 403)
+        assert qemu.read(4 << 20) == "read failed: Input/output error"
+        here.url(image, cloud.token(MEMBER), url=url)
+        assert qemu.read(4 << 20) == at_once(4 << 20)
+        admin.call("POST", f"/{image}/actions/deactivate").expect(204)
+        assert qemu.read(6 << 20) == "read failed: Input/output error"
+        admin.call("POST", f"/{image}/actions/reactivate").expect(204)
+        assert qemu.read(6 << 20) == at_once(6 << 20)
+    finally:
+        qemu.end()
+
+
 @pytest.mark.parametrize("alive", [True, False], ids=["token", "project"])
 def test_the_image_changes(cloud: Cloud, here: At, *, alive: bool) -> None:
     """Deactivated, reactivated, deleted: at once here, as each request asks."""
