@@ -6,7 +6,8 @@ Every request is decided by the upstream's own policy for the caller's own crede
    but for those in `HARMLESS`.  The headers themselves are not kept, only their HMAC.
 2. Only a plain yes is believed, counted from the moment of asking.  An upstream that ignores ranges
    says yes to those who wait for it.  Anything else, silence too, is a no that is not remembered:
-   the client's own request then gets the upstream's own answer.  A refusal erases what was believed.
+   the client's own request then gets the upstream's own answer.  A refusal erases what was believed
+   of these tokens and this image, whatever else was sent with them.
 3. Equal questions at the same time are asked once.  The question belongs to this object, not to
    the request that caused it, and ends within the upstream client's timeouts.
 4. After a purge nothing that was asked before it is believed, or joined.
@@ -22,7 +23,7 @@ import asyncio
 import hmac
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,8 @@ from cacheproxy.metrics import RECENTLY_ALLOWED
 SECRET_BYTES = 32
 # How long who was allowed recently waits for an upstream that says nothing.  qemu gives up after 5 s.
 PATIENCE_SECONDS = 3.0
+
+TOKENS = frozenset({"x-auth-token", "x-service-token"})  # who somebody is
 
 # Names that differ from request to request of one caller and that no Glance decides by: request
 # ids and tracing (OpenStack, W3C, OSProfiler).  Closed: whatever is not here makes another key.
@@ -136,6 +139,14 @@ class Permissions:
         for name, value in asked:
             if name not in HARMLESS:
                 parts += (name, value)
+        return self._digest(parts)
+
+    def _caller(self, headers: Headers) -> bytes:
+        """Return what is the same for all requests with the same tokens, likewise."""
+        named = ((name.lower(), value) for name, value in headers)
+        return self._digest([part for field in named if field[0] in TOKENS for part in field])
+
+    def _digest(self, parts: Sequence[str]) -> bytes:
         # Each part with its length: no two lists make the same text.
         encoded = [part.encode("utf-8", "surrogateescape") for part in parts]
         text = b"".join(b"%d:%b" % (len(part), part) for part in encoded)
@@ -167,12 +178,13 @@ class Permissions:
                 purged = False
                 del self._questions[key]
                 if verdict is Verdict.ALLOWED:
-                    self._beliefs.allowed(key, image_id, question.asked_at)
+                    caller = self._caller(headers)
+                    self._beliefs.allowed(key, image_id, caller, question.asked_at)
         match verdict:
             case Verdict.ALLOWED | Verdict.ALLOWED_ONCE:
                 return True
             case Verdict.REFUSED:
-                self._beliefs.forget(key)
+                self._beliefs.refused(image_id, self._caller(headers))
                 return False
             case Verdict.SILENT:
                 return not purged and self._goes_on(key)

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 @dataclass(slots=True)
 class _Belief:
     image_id: str
+    caller: bytes
     asked_at: float
     until: float
 
 
 class Beliefs:
-    """Callers that were allowed to download an image, by a key for caller and image."""
+    """Who was allowed to download an image, by a key for all that was asked with.
+
+    One caller (the same tokens) may have several keys: a refusal counts for all of them.
+    """
 
     def __init__(self, seconds: float, recent_seconds: float, entries_max: int) -> None:
         """Remember at most so many; those that were not used for longest make room."""
@@ -26,7 +30,7 @@ class Beliefs:
         self._recent_seconds = recent_seconds
         self._entries_max = entries_max
         self._beliefs: OrderedDict[bytes, _Belief] = OrderedDict()  # the longest unused first
-        self._images: dict[str, set[bytes]] = {}  # the keys of each image's beliefs
+        self._images: dict[str, dict[bytes, set[bytes]]] = {}  # keys by image and caller
 
     def __len__(self) -> int:
         return len(self._beliefs)
@@ -48,11 +52,11 @@ class Beliefs:
         belief = self._beliefs.get(key)
         return belief is not None and now < belief.asked_at + self._recent_seconds
 
-    def allowed(self, key: bytes, image_id: str, asked_at: float) -> None:
+    def allowed(self, key: bytes, image_id: str, caller: bytes, asked_at: float) -> None:
         """Note a yes to what was asked then."""
-        self._beliefs[key] = _Belief(image_id, asked_at, asked_at + self._seconds)
+        self._beliefs[key] = _Belief(image_id, caller, asked_at, asked_at + self._seconds)
         self._beliefs.move_to_end(key)
-        self._images.setdefault(image_id, set()).add(key)
+        self._images.setdefault(image_id, {}).setdefault(caller, set()).add(key)
         while len(self._beliefs) > self._entries_max:
             self.forget(next(iter(self._beliefs)))
 
@@ -67,15 +71,23 @@ class Beliefs:
         belief = self._beliefs.pop(key, None)
         if belief is None:
             return
-        keys = self._images[belief.image_id]
-        keys.remove(key)
-        if not keys:
+        callers = self._images[belief.image_id]
+        callers[belief.caller].remove(key)
+        if not callers[belief.caller]:
+            del callers[belief.caller]
+        if not callers:
             del self._images[belief.image_id]
+
+    def refused(self, image_id: str, caller: bytes) -> None:
+        """Forget all that was believed of a caller and an image."""
+        for key in tuple(self._images.get(image_id, {}).get(caller, ())):
+            self.forget(key)
 
     def forget_image(self, image_id: str) -> None:
         """Forget all of an image."""
-        for key in self._images.pop(image_id, ()):
-            del self._beliefs[key]
+        for keys in self._images.pop(image_id, {}).values():
+            for key in keys:
+                del self._beliefs[key]
 
     def clear(self) -> None:
         """Forget all."""

@@ -378,6 +378,20 @@ async def test_a_refusal_ends_it_at_once(
     assert not await lenient.allowed("i", ALICE)
 
 
+async def test_a_refusal_counts_for_a_token_whatever_was_sent_with_it(
+    lenient: Permissions, glance: Glance, clock: Clock
+) -> None:
+    other = [*ALICE, ("User-Agent", "another")]
+    assert await lenient.allowed("i", other)
+    assert await lenient.allowed("i", BOB)
+    await recently(lenient, glance, clock)
+    glance.verdict = Verdict.REFUSED
+    assert not await lenient.allowed("i", ALICE)
+    glance.verdict = Verdict.SILENT
+    assert not await lenient.allowed("i", other)
+    assert await lenient.allowed("i", BOB)
+
+
 @pytest.mark.parametrize("verdict", [Verdict.UNCLEAR, Verdict.FOREIGN])
 async def test_an_unclear_answer_is_no_silence(
     lenient: Permissions, glance: Glance, clock: Clock, verdict: Verdict

@@ -7,6 +7,7 @@ import pytest
 from cacheproxy.core.beliefs import Beliefs
 
 A, B = b"a", b"b"
+CALLER, OTHER = b"caller", b"other"
 
 
 @pytest.fixture
@@ -15,7 +16,7 @@ def beliefs() -> Beliefs:
 
 
 def test_fresh_then_recent_then_nothing(beliefs: Beliefs) -> None:
-    beliefs.allowed(A, "i", 100)
+    beliefs.allowed(A, "i", CALLER, 100)
     assert [beliefs.fresh(A, now) for now in (100, 109.9, 110, 159.9)] == [True, True, False, False]
     assert [beliefs.recent(A, now) for now in (100, 159.9, 160)] == [True, True, False]
     assert len(beliefs) == 1
@@ -25,14 +26,14 @@ def test_fresh_then_recent_then_nothing(beliefs: Beliefs) -> None:
 
 def test_without_a_window_what_is_not_fresh_is_forgotten() -> None:
     beliefs = Beliefs(seconds=10, recent_seconds=0, entries_max=3)
-    beliefs.allowed(A, "i", 100)
+    beliefs.allowed(A, "i", CALLER, 100)
     assert not beliefs.recent(A, 100)
     assert not beliefs.fresh(A, 110)
     assert len(beliefs) == 0
 
 
 def test_prolonged_within_the_window_only(beliefs: Beliefs) -> None:
-    beliefs.allowed(A, "i", 100)
+    beliefs.allowed(A, "i", CALLER, 100)
     beliefs.prolong(A, 145)
     assert [beliefs.fresh(A, now) for now in (154.9, 155)] == [True, False]
     beliefs.prolong(A, 155)
@@ -41,17 +42,17 @@ def test_prolonged_within_the_window_only(beliefs: Beliefs) -> None:
 
 def test_the_longest_unused_makes_room(beliefs: Beliefs) -> None:
     for key in (A, B, b"c"):
-        beliefs.allowed(key, "i", 100)
+        beliefs.allowed(key, "i", CALLER, 100)
     assert beliefs.fresh(A, 100)
-    beliefs.allowed(b"d", "j", 100)
+    beliefs.allowed(b"d", "j", CALLER, 100)
     assert [beliefs.fresh(key, 100) for key in (A, B, b"c", b"d")] == [True, False, True, True]
     assert len(beliefs) == 3
 
 
 def test_forgotten_by_key_by_image_and_all(beliefs: Beliefs) -> None:
-    beliefs.allowed(A, "i", 100)
-    beliefs.allowed(B, "i", 100)
-    beliefs.allowed(b"c", "j", 100)
+    beliefs.allowed(A, "i", CALLER, 100)
+    beliefs.allowed(B, "i", CALLER, 100)
+    beliefs.allowed(b"c", "j", CALLER, 100)
     beliefs.forget(A)
     beliefs.forget(A)
     assert [beliefs.fresh(key, 100) for key in (A, B)] == [False, True]
@@ -61,4 +62,16 @@ def test_forgotten_by_key_by_image_and_all(beliefs: Beliefs) -> None:
     assert beliefs.fresh(b"c", 100)
     beliefs.clear()
     assert len(beliefs) == 0
+    assert not beliefs._images
+
+
+def test_a_refusal_counts_for_all_that_a_caller_asks_with(beliefs: Beliefs) -> None:
+    beliefs.allowed(A, "i", CALLER, 100)
+    beliefs.allowed(B, "i", CALLER, 100)
+    beliefs.allowed(b"c", "i", OTHER, 100)
+    beliefs.refused("j", CALLER)
+    assert beliefs.fresh(A, 100)
+    beliefs.refused("i", CALLER)
+    assert [beliefs.fresh(key, 100) for key in (A, B, b"c")] == [False, False, True]
+    beliefs.refused("i", OTHER)
     assert not beliefs._images
