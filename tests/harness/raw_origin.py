@@ -84,7 +84,9 @@ class Peer:
         return bytes(body)
 
     async def send(self, data: bytes) -> None:
-        """Send these bytes as they are."""
+        """Send these bytes as they are; ConnectionError if the other side is gone."""
+        if self.writer.transport.is_closing():
+            raise ConnectionResetError("the other side has reset the connection")
         self.writer.write(data)
         await self.writer.drain()
 
