@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from backends.manifest import PAGE_DIGESTS, ManifestName, ManifestRoot
+from cacheproxy.core.arrivals import Ticks
 from cacheproxy.core.facts import ImageFacts, same_image
 from cacheproxy.core.geometry import Grid
 from cacheproxy.core.manifest import Manifest, content_id, content_key, private_id, private_image
@@ -43,7 +44,7 @@ class Content:
         self.proven = proven
         self.about = about
         self.ranged: bool | None = None
-        self.landed: dict[int, int] = {}
+        self.landed = Ticks()
         self.arrived_bytes = 0
         self._store = store
         self._pages = pages

@@ -164,5 +164,5 @@ class Delivery:
                 opened = await self._store.open_proven(digest, size)
         except TimeoutError as error:
             raise StorageError("the disk gives no chunk") from error
-        fetched = self.content.landed.get(index, 0) > self._opened
+        fetched = self.content.landed.after(index, self._opened)
         self._deliver(index, digest, opened, fetched)

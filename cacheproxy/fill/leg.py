@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from backends.spans import Span
+from cacheproxy.core.arrivals import Arrived
 from cacheproxy.core.geometry import Grid
 from cacheproxy.errors import UpstreamLiesError, UpstreamUnreachableError
 from cacheproxy.fill.demand import Credential
@@ -26,12 +27,19 @@ class Leg:
 
     first: int
     stop: int
-    landed: set[int] = field(default_factory=set)
+    landed: Arrived = field(init=False)
     torn: tuple[int, Torn] | None = None  # left behind by a read that was cut
     wrong: int = 0  # chunks that were not what a proven manifest names
     claims: set[bytes] = field(default_factory=set)  # what other fills leave to this leg
     credential: Credential | None = None  # with which it reads
     ranged: bool = False  # whether it asked for a range
+
+    def __post_init__(self) -> None:
+        self.landed = Arrived(self.first)
+
+    def widen(self, stop: int) -> None:
+        """The source sends everything from its first byte, whatever it was asked for."""
+        self.first, self.stop, self.landed = 0, stop, Arrived()
 
     def expects(self, index: int) -> bool:
         """Whether this leg will still bring a chunk."""

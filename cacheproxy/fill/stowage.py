@@ -145,7 +145,7 @@ class Stowage:
         else:
             self._ports.shared(self, stored.digest)
         if not was_there:
-            content.landed[index] = self._ports.tick()
+            content.landed.note(index, self._ports.tick())
             content.arrived_bytes += len(buffer)
         leg.landed.add(index)
         if stored.digest in leg.claims:

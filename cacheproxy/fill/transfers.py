@@ -82,7 +82,7 @@ class Transfers:
                     raise UpstreamLiesError(f"size {body.size}, expected {grid.size}")
                 if span is not None and not body.ranged:
                     content.ranged, torn = False, None
-                    leg.first, leg.stop = 0, self._wanted.stop(leg.stop)
+                    leg.widen(self._wanted.stop(leg.stop))
                     if not borrowed:
                         reservation.close()
                         reservation, borrowed = await self._stowage.room_for(leg)

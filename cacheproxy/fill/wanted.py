@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
+from cacheproxy.core.arrivals import Arrived
 from cacheproxy.core.plan import longest_fetch
 from cacheproxy.fill.content import Content
 from cacheproxy.fill.demand import Demand
@@ -33,8 +34,7 @@ class Wanted:
         self._inflight = inflight
         self._look = look
         self._learning = not content.proven
-        self._there: set[int] = set()  # while learning
-        self._complete_to = 0  # every chunk below this is there
+        self._there = Arrived()  # while learning
         self._wrong: Counter[int] = Counter()  # how often each came with other bytes than named
 
     def __repr__(self) -> str:
@@ -74,8 +74,10 @@ class Wanted:
 
     def look_again(self) -> None:
         """A chunk that was there was found damaged or gone: what is there has to be asked anew."""
-        self._there = {index for index in self._there if self._content.present(index)}
-        self._complete_to = 0
+        were_there, self._there = self._there, Arrived()
+        for index in were_there:
+            if self._content.present(index):
+                self._there.add(index)
         for demand in self.demands:
             demand.served = 0
 
@@ -153,21 +155,15 @@ class Wanted:
             stop = min(demand.stop, demand.cursor + READ_AHEAD_CHUNKS)
             return self._first_absent(demand.cursor, stop), stop
         # What is learnt stays, so nobody looks at it twice.
-        self._advance()
         start = max(demand.served, demand.cursor)
-        if demand.cursor <= self._complete_to:
-            start = max(start, self._complete_to)
+        if demand.cursor <= self._there.complete_to:
+            start = max(start, self._there.complete_to)
         demand.served = self._first_absent(min(start, demand.stop), demand.stop)
         return demand.served, demand.stop
 
     def _first_of_all(self) -> int:
         """Return the first absent chunk of the whole, while learning; the count if there is none."""
-        self._advance()
-        return self._first_absent(self._complete_to, self._content.grid.count)
-
-    def _advance(self) -> None:
-        while self._complete_to in self._there:
-            self._complete_to += 1
+        return self._first_absent(self._there.complete_to, self._content.grid.count)
 
     def _first_absent(self, start: int, stop: int) -> int:
         there, wrong = self._there, self._wrong
