@@ -19,9 +19,7 @@ def error_response(
     status: int, text: str, retry_seconds: float = RETRY_AFTER_SECONDS
 ) -> web.Response:
     """Answer with a short plain text, which every Glance client can show."""
-    headers = {"Server": SERVER}
-    if status == 503:
-        headers["Retry-After"] = str(max(1, math.ceil(retry_seconds)))
+    headers = {"Retry-After": str(max(1, math.ceil(retry_seconds)))} if status == 503 else {}
     return web.Response(status=status, text=f"{status} {text}\n", headers=headers)
 
 

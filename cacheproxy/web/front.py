@@ -20,7 +20,7 @@ from cacheproxy.meter import Meter
 from cacheproxy.metrics import CONNECTIONS
 from cacheproxy.web.access_log import IDENTITIES, AccessLog, access_log
 from cacheproxy.web.cache_api import CacheApi
-from cacheproxy.web.errors import reset
+from cacheproxy.web.errors import SERVER, reset
 from cacheproxy.web.image_file import Handler, ImageFile
 from cacheproxy.web.signed import is_own
 
@@ -166,6 +166,8 @@ class Door(web.Server):
             request[IDENTITIES] = self._identities
         try:
             response = await self._handler(request)
+            if not response.prepared:
+                response.headers.setdefault("Server", SERVER)
             if self._draining:
                 response.force_close()
             return response

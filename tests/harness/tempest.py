@@ -59,7 +59,8 @@ http_store_enabled = true
 
 # `{0} tempest.api.image….test_x [0.123s] ... ok`; a class that is skipped has no time.
 _LINE = re.compile(
-    r"^\{\d+\} (?P<test>.+?)(?: \[[0-9.]+s\])? \.\.\. (?P<result>ok|SKIPPED|FAILED)", re.MULTILINE
+    r"^\{\d+\} (?P<test>.+?)(?: \[[0-9.]+s\])? \.\.\. (?P<result>ok|FAILED|SKIPPED.*)$",
+    re.MULTILINE,
 )
 
 
@@ -67,12 +68,12 @@ _LINE = re.compile(
 class Outcome:
     """What became of each test, and all that was printed."""
 
-    results: dict[str, str]  # "ok", "SKIPPED", "FAILED" by the test's name
+    results: dict[str, str]  # "ok", "FAILED", or "SKIPPED" and why, by the test's name
     text: str
 
     def number(self, result: str) -> int:
         """Return how many ended so."""
-        return list(self.results.values()).count(result)
+        return sum(each.startswith(result) for each in self.results.values())
 
 
 def run_tempest(directory: Path, keystone: Keystone, file_server: FileServer) -> Outcome:
