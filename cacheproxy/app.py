@@ -102,7 +102,7 @@ async def _keeper(
         store,
         gone,
         poll_seconds=settings.upstream.gone_poll_seconds,
-        read_timeout_seconds=settings.upstream.read_timeout_seconds,
+        read_timeout_seconds=settings.upstream.head_seconds,
         on_change=control.purge,
         meter=meter,
     )
@@ -160,7 +160,9 @@ async def _admin(  # noqa: PLR0913, PLR0917  everything is a collaborator
         )
 
     cache = settings.cache
-    daemon = Daemon(await asyncio.to_thread(version), str(cache.directory), processes)
+    daemon = Daemon(
+        *(await asyncio.to_thread(version), str(cache.directory), settings.upstream.urls, processes)
+    )
     inspection = Inspection(keeper.flights, keeper.store, meter, daemon)
     operations = Operations(
         inspection, keeper.flights, keeper.store, upstream, account, cache, control.purge

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from backends.manifest import PAGE_DIGESTS
@@ -27,6 +27,7 @@ from cacheproxy.admin.results import (
     ShowResult,
     Space,
     StatusResult,
+    UpstreamUrl,
 )
 from cacheproxy.core.chunkmap import ChunkMap
 from cacheproxy.core.geometry import Grid
@@ -37,7 +38,7 @@ from cacheproxy.fill.fill import Fill
 from cacheproxy.fill.flights import Flights
 from cacheproxy.fill.forgetting import digests_of
 from cacheproxy.meter import Meter
-from cacheproxy.metrics import REQUESTS, RESULTS, SERVED_BYTES, START_TIME
+from cacheproxy.metrics import REQUESTS, RESULTS, SERVED_BYTES, START_TIME, UPSTREAM_UNUSED
 from cacheproxy.store.chunkstore import ChunkStore
 
 FILLS_TOLD_MAX = 50
@@ -83,6 +84,7 @@ class Daemon:
 
     version: str
     directory: str  # of the cache
+    upstreams: Sequence[str]  # its URLs, the preferred one first
     processes: Callable[[], Processes]
 
 
@@ -115,6 +117,10 @@ class Inspection:
             directory=self._daemon.directory,
             uptime_seconds=max(0.0, time.time() - self._meter.total(START_TIME)),
             processes=self._daemon.processes(),
+            upstreams=[
+                UpstreamUrl(url=url, unused_by=int(self._meter.total(UPSTREAM_UNUSED, str(place))))
+                for place, url in enumerate(self._daemon.upstreams, 1)
+            ],
             disk=Disk(state=disk.state.value, trouble=disk.trouble),
             scrub=Scrub(
                 state=scrub.state,

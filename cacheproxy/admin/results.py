@@ -107,6 +107,13 @@ class FillInProgress(Told, frozen=True, kw_only=True):
     seconds: float
 
 
+class UpstreamUrl(Told, frozen=True, kw_only=True):
+    """One URL of the upstream."""
+
+    url: str
+    unused_by: int  # of our processes: they found that it does not work; 0: all is well
+
+
 class StatusResult(Told, frozen=True, kw_only=True):
     """`cacheproxy status`."""
 
@@ -114,6 +121,7 @@ class StatusResult(Told, frozen=True, kw_only=True):
     directory: str
     uptime_seconds: float
     processes: Processes
+    upstreams: list[UpstreamUrl]
     disk: Disk
     space: Space
     scrub: Scrub

@@ -111,6 +111,7 @@ itself, and whether anything is wrong.  Exits with 3 if no daemon answers.
         """\
 cacheproxy 0.1.0, up 3 d 4 h, cache in /var/lib/cacheproxy
 
+upstream   http://glance.example:9292
 disk       normal
 space      [##############------]  70.8 % of 10.0 GiB
            chunks 7.0 GiB, index and directories 85.0 MiB, quarantine 2.0 MiB, reserved 685.0 MiB

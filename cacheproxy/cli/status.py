@@ -15,6 +15,7 @@ from cacheproxy.admin.results import (
     Scrub,
     Space,
     StatusResult,
+    UpstreamUrl,
 )
 from cacheproxy.cli import client, figures, output
 
@@ -34,6 +35,7 @@ def render(status: StatusResult) -> str:
     up = figures.duration(status.uptime_seconds)
     told = figures.titled(
         {
+            "upstream": [_upstream(each) for each in status.upstreams],
             "disk": _disk(status.disk),
             "space": _space(status.space),
             "known": [_known(status)],
@@ -44,6 +46,13 @@ def render(status: StatusResult) -> str:
         }
     )
     return f"cacheproxy {status.version}, up {up}, cache in {status.directory}\n\n{told}"
+
+
+def _upstream(upstream: UpstreamUrl) -> str:
+    if not upstream.unused_by:
+        return upstream.url
+    processes = "one process" if upstream.unused_by == 1 else f"{upstream.unused_by} processes"
+    return f"{upstream.url}: does not work, {processes} found"
 
 
 def _disk(disk: Disk) -> list[str]:

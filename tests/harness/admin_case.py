@@ -91,7 +91,7 @@ class AdminCase(Case):
 async def administered(directory: Path, **options: Any) -> AsyncIterator[AdminCase]:
     """Run everything but the processes."""
     async with origin() as glance, started(glance, directory, **options) as case:
-        daemon = Daemon("1.2.3", str(directory), lambda: PROCESSES)
+        daemon = Daemon("1.2.3", str(directory), [glance.url], lambda: PROCESSES)
         account, workers = OwnAccount(), Workers()
         inspection = Inspection(case.flights, case.store, case.board.meter(0), daemon)
         operations = Operations(

@@ -36,6 +36,7 @@ STATUS = results.StatusResult(
         worker_count=2,
         worker_starts=2,
     ),
+    upstreams=[results.UpstreamUrl(url="http://glance.example:9292", unused_by=0)],
     disk=results.Disk(state="normal", trouble=None),
     space=results.Space(
         limit_bytes=10 * GIB,
@@ -170,6 +171,10 @@ def test_a_status_that_is_not_all_well() -> None:
             pinned_bytes=0,
         ),
         processes=replaced(STATUS.processes, workers=[], keeper_starts=3),
+        upstreams=[
+            results.UpstreamUrl(url="http://glance1.example:9292", unused_by=2),
+            results.UpstreamUrl(url="http://glance2.example:9292", unused_by=1),
+        ],
         scrub=replaced(STATUS.scrub, damaged_chunks=4),
         counts=replaced(STATUS.counts, pinned=0),
         requests=replaced(STATUS.requests, hit_ratio=None, cached_byte_ratio=None),
@@ -178,6 +183,8 @@ def test_a_status_that_is_not_all_well() -> None:
     )
     assert status.render(ill) == (
         "cacheproxy 0.1.0, up 3 d 4 h, cache in /var/lib/cacheproxy\n\n"
+        "upstream   http://glance1.example:9292: does not work, 2 processes found\n"
+        "           http://glance2.example:9292: does not work, one process found\n"
         "disk       bypass: the cache is not used, everything comes from the upstream\n"
         "           it does not answer\n"
         "space      [##############------]  70.8 % of 10.0 GiB\n"
