@@ -97,37 +97,99 @@ class _Commented(types.ConfigType):
         return str(value)
 
 
-def _integer(name: str, default: int, least: int = -1, most: int = (1 << 63) - 1) -> cfg.Opt:
-    return cfg.Opt(name, type=_Commented(types.Integer(least, most)), default=default)
+def _integer(
+    name: str, default: int, help_text: str, least: int = -1, most: int = (1 << 63) - 1
+) -> cfg.Opt:
+    return cfg.Opt(
+        name, type=_Commented(types.Integer(least, most)), default=default, help=help_text
+    )
 
 
 _LIMITS = LimitSettings()
 _FORMATS = FormatSettings()
-_OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
+OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
     "DEFAULT": (
-        cfg.StrOpt("bind_host", default="127.0.0.1"),
-        _integer("bind_port", 9292, 0, 65535),
-        cfg.StrOpt("public_endpoint"),
-        cfg.StrOpt("hashing_algorithm", default="sha512"),
-        _integer("image_property_quota", _LIMITS.image_property_quota),
-        _integer("image_tag_quota", _LIMITS.image_tag_quota),
-        _integer("image_size_cap", _LIMITS.image_size_cap, 1),
-        _integer("limit_param_default", _LIMITS.limit_param_default, 1),
-        _integer("api_limit_max", _LIMITS.api_limit_max, 1),
-        cfg.StrOpt("enabled_backends"),
+        cfg.StrOpt(
+            "bind_host",
+            default="127.0.0.1",
+            help="Address on which the catalog answers. Glance's default is 0.0.0.0; here others must be let in by hand, as there may be no authentication.",
+        ),
+        _integer("bind_port", 9292, "Port on which the catalog answers.", 0, 65535),
+        cfg.StrOpt(
+            "public_endpoint",
+            help="The base URL that the list of versions names. Not set: the one that was asked.",
+        ),
+        cfg.StrOpt(
+            "hashing_algorithm",
+            default="sha512",
+            help="What os_hash_value of images to come is computed with.",
+        ),
+        _integer(
+            "image_property_quota",
+            _LIMITS.image_property_quota,
+            "Properties that an image may have; -1 for any number.",
+        ),
+        _integer(
+            "image_tag_quota",
+            _LIMITS.image_tag_quota,
+            "Tags that an image may have; -1 for any number.",
+        ),
+        _integer("image_size_cap", _LIMITS.image_size_cap, "Bytes that an image may have.", 1),
+        _integer(
+            "limit_param_default",
+            _LIMITS.limit_param_default,
+            "Images on a page of a list, where the request does not say.",
+            1,
+        ),
+        _integer(
+            "api_limit_max",
+            _LIMITS.api_limit_max,
+            "Images on a page of a list, whatever the request says.",
+            1,
+        ),
+        cfg.StrOpt("enabled_backends", help="Not available yet: several stores, by name."),
     ),
-    "database": (cfg.StrOpt("connection", default=DEFAULT_DATABASE, secret=True),),
+    "database": (
+        cfg.StrOpt(
+            "connection",
+            default=DEFAULT_DATABASE,
+            secret=True,
+            help="SQLAlchemy's URL of the database: sqlite:// and an absolute path.",
+        ),
+    ),
     "glance_store": (
-        cfg.ListOpt("stores", default=["file", "http"]),
-        cfg.StrOpt("default_store", default="file"),
-        cfg.StrOpt("filesystem_store_datadir"),
-        cfg.MultiStrOpt("filesystem_store_datadirs"),
+        cfg.ListOpt("stores", default=["file", "http"], help="Kinds of stores: file, http."),
+        cfg.StrOpt("default_store", default="file", help="Where uploads go; one of them."),
+        cfg.StrOpt(
+            "filesystem_store_datadir",
+            help="Directory of the file store; /var/lib/glance/images where neither this nor filesystem_store_datadirs is set.",
+        ),
+        cfg.MultiStrOpt(
+            "filesystem_store_datadirs",
+            help="Instead, several directories, one a line: path or path:priority; new images go to the highest priority that has room.",
+        ),
     ),
-    "cacheproxy": (_integer("manifest_chunk_bytes", 1 << 20),),
-    "paste_deploy": (cfg.StrOpt("flavor", default=""),),
+    "cacheproxy": (
+        _integer(
+            "manifest_chunk_bytes",
+            1 << 20,
+            "Chunk size of the manifests of images to come: 262144, 1048576 or 4194304.",
+        ),
+    ),
+    "paste_deploy": (
+        cfg.StrOpt(
+            "flavor",
+            default="",
+            help="Left out, or caching, or cachemanagement: there is no authentication yet.",
+        ),
+    ),
     "image_format": (
-        cfg.ListOpt("container_formats", default=list(_FORMATS.container)),
-        cfg.ListOpt("disk_formats", default=list(_FORMATS.disk)),
+        cfg.ListOpt(
+            "container_formats",
+            default=list(_FORMATS.container),
+            help="What container_format may be.",
+        ),
+        cfg.ListOpt("disk_formats", default=list(_FORMATS.disk), help="What disk_format may be."),
     ),
 }
 
@@ -135,7 +197,7 @@ _OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
 def load_settings(files: Sequence[Path]) -> Settings:
     """Read configuration files, the later over the earlier; `ConfigError` says what to change."""
     conf = cfg.ConfigOpts()
-    for group, options in _OPTIONS.items():
+    for group, options in OPTIONS.items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
     try:
         conf(
@@ -247,7 +309,7 @@ def _name_unknown(files: Sequence[Path]) -> None:
         sections: dict[str, dict[str, list[str]]] = {}
         cfg.ConfigParser(str(file), sections).parse()
         for section, values in sections.items():
-            known = {option.name for option in _OPTIONS.get(section, ())}
+            known = {option.name for option in OPTIONS.get(section, ())}
             unknown.setdefault(section, set()).update(values.keys() - known)
     shown = [f"[{group}] {', '.join(sorted(names))}" for group, names in unknown.items() if names]
     if shown:
