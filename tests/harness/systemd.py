@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -94,7 +94,11 @@ class Machine:
 
     def _init(self) -> int:
         """Return its process id, as seen from here."""
-        found = [each.pid for each in self.program.children() if each.name() == "systemd"]
+        found = []
+        for each in self.program.children():
+            with suppress(psutil.NoSuchProcess):  # one that prepares it, and has ended
+                if each.name() == "systemd":
+                    found.append(each.pid)
         if not found:
             raise LookupError("systemd is not there yet")
         return min(found)
@@ -142,6 +146,8 @@ def _cgroup2() -> Path:
     """Return where cgroups can be made; skips where systemd cannot be run."""
     if os.geteuid() != 0 or not SYSTEMD.exists() or shutil.which("script") is None:
         pytest.skip("only root may, with Debian's packages systemd and bsdutils, run a systemd")
+    if REPOSITORY.is_relative_to("/tmp"):
+        pytest.skip("a service with PrivateTmp= does not find a program below /tmp")
     probe = subprocess.run(
         ["unshare", "--mount", "--pid", "--cgroup", "--fork", "mount", "-t", "tmpfs", "x", "/run"],
         capture_output=True,
