@@ -389,7 +389,7 @@ SECTIONS = (
             Option(
                 "base_url",
                 OptionalUrl(),
-                "How URLs begin, where their users do not reach the proxy under the name by which it was asked for them. Not set: http:// and the Host of that request.",
+                "How URLs begin, where their users do not reach the proxy under the name by which it was asked for them. Not set: http:// (https:// with [DEFAULT] cert_file) and the Host of that request.",
             ),
             Option(
                 "lifetime_seconds",

@@ -122,4 +122,5 @@ def _endpoint(arguments: Namespace) -> str:
     """Return where the configuration has the proxy listen."""
     settings = client.settings(arguments)
     host = _EVERYWHERE.get(settings.host, settings.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    scheme = "http" if settings.cert_file is None else "https"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"

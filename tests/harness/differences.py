@@ -159,6 +159,13 @@ DIFFERENCES = (
         "nobody need be asked",
         lambda c: _sent(c, "Range") and _data(c, 400) and _own(c) and c.direct.status == 400,
     ),
+    Difference(
+        "whatever is below `/cacheproxy/`",
+        "the list of its versions, as for any path that it does not know",
+        "signed URLs (`docs/signed-urls.md`), else 404; with `[signed_urls] enabled = false` only the latter",
+        "it is the proxy's own, and a signature must not go on to Glance",
+        lambda c: c.asked.target.startswith("/cacheproxy/") and _own(c) and c.reply.status == 404,
+    ),
 )
 
 

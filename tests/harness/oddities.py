@@ -126,6 +126,7 @@ def _paths() -> Iterator[Asked]:
         "/v2/schemas/nothing",
         "/v2/cache",
         "/v2/images/<new-1>/file#x",
+        "/cacheproxy/v1/images/<new-1>/file?grant=1",
     ):
         yield ask("GET", target)
     for method, target in (
