@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -31,14 +31,21 @@ from harness.machine import (
     drive_of,
     running_machine,
 )
-from harness.node import Node, running_node
+from harness.node import SIGNED_URLS, Node, running_node
 from harness.waiting import until
 
 MIB = 1 << 20
 FILL_SECONDS = 300.0
 EVICT_SECONDS = 60.0
-ALONE = "complete_in_background = false"
+COLD, WARM, EVICTED = "cold", "warm", "chunks evicted"
+NOT_COMPLETED = "complete_in_background = false"
 
+NOTES = (
+    "all but `fetched at last` is as it was at the login prompt; the guest shares the machine",
+    "not completed: `complete_in_background = false`",
+    "chunks evicted: as after an eviction; what the proxy had learned of the image stayed",
+    "Glance itself cannot be what the machine reads from: it refuses HEAD (405)",
+)
 COLUMNS = (
     *("image from", "start", "s to prompt", "reads", "sent MiB", "fetched MiB", "of image %"),
     *("fetches", "fetched at last MiB", "CPU s", "memory MiB"),
@@ -52,6 +59,7 @@ class Source:
     name: str
     upstream: str
     image: str
+    starts: Sequence[str]  # one after the other
     cache: str = ""  # more for the section of that name
 
 
@@ -90,9 +98,9 @@ class Stage:
             return Start(time.monotonic() - began)
 
     def proxied(self, node: Node, image: str) -> Start:
-        """Start the machine from an image behind a proxy."""
+        """Start the machine from an image behind a proxy, at a signed URL."""
         before, used = _figures(node), _cpu_seconds(node)
-        drive = drive_at(f"{node.url}/v2/images/{image}/file", "qcow2")
+        drive = drive_at(node.signed_url(image), "qcow2")
         began = time.monotonic()
         with running_machine(self.directory, drive, self.accelerator) as machine:
             machine.expect(PROMPT, PROMPT_SECONDS)
@@ -131,9 +139,7 @@ def run(options: Options) -> Report:
         table.add(name, what, *_row(seen, stage.size))
     return Report(
         [table],
-        [
-            "all but the last fetched figure are those at the login prompt; the guest shares the machine"
-        ],
+        list(NOTES),
     )
 
 
@@ -155,17 +161,22 @@ def _starts(options: Options, stage: Stage) -> dict[tuple[str, str], list[Start]
     with ExitStack() as stack:
         catalog = stack.enter_context(running_catalog(_made(stage, "catalog")))
         published = ImagesApi(catalog.url).add(stage.guest.qcow2, disk_format="qcow2")
-        sources = [Source("proxy, catalog", catalog.url, published)]
+        sources = [Source("proxy, catalog", catalog.url, published, (COLD, WARM))]
         if not options.quick:
             sources += _glances(stage, stack)
+
+        def note(name: str, what: str, start: Start) -> None:
+            print(f"{name} {what}: {start}", file=sys.stderr, flush=True)
+            seen[name, what].append(start)
+
         for _ in range(options.rounds):
             drive = drive_of(stage.guest.qcow2, "qcow2")
-            seen["a local file", ""].append(stage.unproxied(drive))
+            note("a local file", "", stage.unproxied(drive))
             drive = drive_at(f"{catalog.url}/v2/images/{published}/file", "qcow2")
-            seen["catalog", ""].append(stage.unproxied(drive))
+            note("catalog", "", stage.unproxied(drive))
             for source in sources:
-                for what, start in _rounds(stage, source):
-                    seen[source.name, what].append(start)
+                for what, start in zip(source.starts, _proxied(stage, source), strict=True):
+                    note(source.name, what, start)
     return seen
 
 
@@ -179,9 +190,9 @@ def _glances(stage: Stage, stack: ExitStack) -> Iterator[Source]:
     stored = images.add(image, disk_format="qcow2")
     data = image.read_bytes()
     located = images.add_located(f"{files.url}/{image.name}", data, disk_format="qcow2")
-    yield Source("proxy, Glance", glance.url, stored)
-    yield Source("same, not completed", glance.url, stored, ALONE)
-    yield Source("proxy, Glance, no ranges", glance.url, located)
+    yield Source("proxy, Glance", glance.url, stored, (COLD, WARM, EVICTED))
+    yield Source("same, not completed", glance.url, stored, (COLD,), NOT_COMPLETED)
+    yield Source("proxy, Glance, no ranges", glance.url, located, (COLD, EVICTED))
 
 
 def _made(stage: Stage, name: str) -> Path:
@@ -190,22 +201,32 @@ def _made(stage: Stage, name: str) -> Path:
     return directory
 
 
-def _rounds(stage: Stage, source: Source) -> Iterator[tuple[str, Start]]:
+def _proxied(stage: Stage, source: Source) -> Iterator[Start]:
     home = _made(stage, "node")
-    with running_node(home, source.upstream, more=f"[cache]\n{source.cache}\n") as node:
-        yield "cold", stage.proxied(node, source.image)
-        yield "warm", stage.proxied(node, source.image)
-        if source.cache != ALONE:
-            command = [sys.executable, "-m", "cacheproxy", "evict"]
-            configuration = ["--config-file", str(home / "cacheproxy.conf")]
-            subprocess.run(
-                [*command, *configuration, source.image],
-                check=True,
-                stdout=subprocess.DEVNULL,
-                timeout=EVICT_SECONDS,
-            )
-            yield "chunks evicted", stage.proxied(node, source.image)
+    settings = f"{SIGNED_URLS}[cache]\n{source.cache}\n"
+    with running_node(home, source.upstream, more=settings) as node:
+        for start in source.starts:
+            if start == EVICTED:
+                _evict(home, source.image)
+            yield stage.proxied(node, source.image)
     shutil.rmtree(home)
+
+
+def _evict(home: Path, image: str) -> None:
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "cacheproxy",
+            "evict",
+            "--config-file",
+            home / "cacheproxy.conf",
+            image,
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=EVICT_SECONDS,
+    )
 
 
 def _figures(node: Node) -> dict[str, float]:
