@@ -44,6 +44,7 @@ NOTES = (
     "all but `fetched at last` is as it was at the login prompt; the guest shares the machine",
     "not completed: `complete_in_background = false`",
     "chunks evicted: as after an eviction; what the proxy had learned of the image stayed",
+    "processor time and memory are those of the proxy's keeper and its one worker",
     "Glance itself cannot be what the machine reads from: it refuses HEAD (405)",
 )
 COLUMNS = (
