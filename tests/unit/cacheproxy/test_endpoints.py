@@ -17,6 +17,7 @@ from cacheproxy.connections import (
     UpstreamNotReachedError,
     UpstreamSilentError,
 )
+from cacheproxy.core import circuit
 from cacheproxy.core.circuit import FAILURES_MAX
 from cacheproxy.endpoint import QUESTION
 from cacheproxy.errors import UpstreamUnreachableError
@@ -267,6 +268,29 @@ async def test_an_upstream_that_is_back_costs_nobody_an_error(
             assert await told.ask() == (200, b"well")
             assert told.unused == [0]
     assert any("is used again" in text for text in caplog.messages)
+
+
+async def test_who_has_nobody_else_to_ask_does_not_wait_for_the_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(circuit, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(circuit, "PAUSE_SECONDS_MAX", 3600.0)
+    well = False
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        if well:
+            await peer.send(WELL)
+
+    async with asking(script) as told:
+        told.client._endpoints._all[0].circuit._pause = 3600.0  # as after many questions in vain
+        for _ in range(FAILURES_MAX):
+            with pytest.raises(UpstreamUnreachableError):
+                await told.ask()
+        with pytest.raises(UpstreamDownError):
+            await told.ask()
+        well = True
+        assert await told.ask() == (200, b"well")
 
 
 async def test_silence_is_settled_by_one_question() -> None:
