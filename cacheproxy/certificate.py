@@ -7,6 +7,7 @@ that is started again while somebody replaces the files does not get a key witho
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import ssl
 import stat
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 class Certificate:
     """Contents of PEM files that fit each other."""
 
-    chain: bytes
+    chain: bytes = field(repr=False)  # the key may be in the same file
     key: bytes = field(repr=False)
     authorities: bytes = b""  # who vouches for clients; empty: clients show nothing
 
@@ -96,7 +97,10 @@ def _file(content: bytes) -> Iterator[str]:
     """Give the path of a file in memory: OpenSSL's interface here takes nothing else."""
     fd = os.memfd_create("certificate", os.MFD_CLOEXEC)
     try:
-        os.write(fd, content)
+        if content:
+            os.truncate(fd, len(content))
+            with mmap.mmap(fd, len(content)) as memory:  # workers do this on their loop
+                memory[:] = content
         yield f"/proc/self/fd/{fd}"
     finally:
         os.close(fd)

@@ -39,7 +39,7 @@ def test_a_certificate_with_its_key_is_taken(authority: Authority) -> None:
 def test_no_key_shows(authority: Authority) -> None:
     made = Certificate.read(private(authority.together()), None, None)
     assert "PRIVATE" in made.key.decode()
-    assert made.key.decode() not in f"{made!r} {Certify(made.chain, made.key, b'')!r}"
+    assert "PRIVATE" not in f"{made!r} {Certify(made.chain, made.key, b'')!r}"
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o602, 0o601])
