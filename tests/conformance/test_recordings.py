@@ -304,7 +304,7 @@ def test_openstacksdk(
 ) -> None:
     source = ImagesApi(glance_wide.url, glance_wide.headers)
     with recorded("openstacksdk", keystone, glance_wide, file_server) as (url, _):
-        images: list[Any] = [
+        connections: list[Any] = [
             openstack.connect(
                 load_yaml_config=False,
                 load_envvars=False,
@@ -312,10 +312,10 @@ def test_openstacksdk(
                 auth={"endpoint": url, "token": keystone.token(user)},
                 image_endpoint_override=url,
                 image_api_version="2",
-            ).image
+            )
             for user in (MEMBER, STRANGER, ADMIN)
         ]
-        member, stranger, admin = images
+        member, stranger, admin = (each.image for each in connections)
         image = member.create_image("sdk-one", data=data.read_bytes(), wait=True, **RAW)
         assert member.download_image(image).content == data.read_bytes()
         with (tmp_path / "downloaded").open("wb") as output:
@@ -375,6 +375,8 @@ def test_openstacksdk(
         attempt(admin.delete_metadef_namespace, NAMESPACE)
         attempt(member.delete_image, image.id)
         attempt(member.delete_image, image.id)
+        for each in connections:
+            each.close()
 
 
 def test_openstack_command(
