@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,10 +16,13 @@ from typing import Any
 
 import pytest
 
+from harness.authority import Authority
+from harness.clients import client
 from harness.http import Answer, ask
 from harness.images import random_bytes
 from harness.node import Node, async_node
 from harness.origin import Origin, OriginImage, origin
+from harness.program import REPOSITORY
 from harness.story import READY, STARTED, figure
 from harness.waiting import until
 
@@ -343,3 +348,30 @@ async def test_without_the_option_there_is_nothing(tmp_path: Path) -> None:
         (await at.ask("GET", f"/cacheproxy/v1/images/{image.id}/file?grant=x")).expect(404)
         assert not [head for head in glance.raw.heads if "cacheproxy/v1" in head.target]
         assert not (node.cache / "signed-urls").exists()
+
+
+async def test_over_tls(tmp_path: Path) -> None:
+    """The URL begins with https, for the program that asks for it, and for qemu."""
+    authority = Authority(tmp_path)
+    certificate = authority.together()
+    certificate.chmod(0o600)
+    more = f"[DEFAULT]\ncert_file = {certificate}\n"
+    async with signing(tmp_path, more=more) as at:
+        image = at.glance.add(DATA, tokens={TOKEN})
+        environment = {"OS_TOKEN": TOKEN, "PYTHONPATH": str(REPOSITORY)}
+        command = (sys.executable, "-m", "cacheproxy", "url", "--config-file")
+        command += (str(tmp_path / "cacheproxy.conf"), image.id)
+        told = await asyncio.to_thread(
+            client, *command, environment={**environment, "SSL_CERT_FILE": str(authority.cafile)}
+        )
+        url = told.split()[0]
+        secure = at.node.url.replace("http:", "https:")
+        assert url.startswith(f"{secure}/cacheproxy/v1/images/{image.id}/file?grant=")
+        file = {"driver": "https", "url": url, "timeout": 300, "sslverify": False}
+        name = "json:" + json.dumps({"driver": "raw", "file": file})
+        copy = tmp_path / "copy"
+        await asyncio.to_thread(client, "qemu-img", "convert", "-m", "1", "-O", "raw", name, copy)
+        assert copy.read_bytes()[: len(DATA)] == DATA
+        with pytest.raises(AssertionError, match="ended with 3") as untrusting:
+            await asyncio.to_thread(client, *command, environment=environment)
+        assert TOKEN not in str(untrusting.value)
