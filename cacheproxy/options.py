@@ -30,7 +30,8 @@ from cacheproxy.config import (
     UpstreamSettings,
 )
 from cacheproxy.errors import ConfigError
-from cacheproxy.sections import SECTIONS, Section
+from cacheproxy.option import Section
+from cacheproxy.sections import SECTIONS
 
 _HELP_WIDTH = 96
 _VALUE_SHOWN_MAX = 100  # of a bad value, in its error

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cacheproxy.config import Settings
+from cacheproxy.option import Section
 from cacheproxy.options import load
-from cacheproxy.sections import SECTIONS, Section
+from cacheproxy.sections import SECTIONS
 
 LIVE = frozenset({("cache", "image_cache_size"), ("cache", "project_share")})
 
