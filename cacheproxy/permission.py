@@ -131,20 +131,15 @@ class Permissions:
 
     def _key(self, image_id: str, headers: Headers) -> bytes:
         """Return what a belief is found under: it tells nothing without this process's secret."""
-        asked = sorted(
-            ((name.lower(), value) for name, value in end_to_end(headers)),
-            key=lambda field: field[0],  # repeated fields keep their order
-        )
         parts = [self._url, image_id]
-        for name, value in asked:
+        for name, value in _asked(headers):
             if name not in HARMLESS:
                 parts += (name, value)
         return self._digest(parts)
 
     def _caller(self, headers: Headers) -> bytes:
-        """Return what is the same for all requests with the same tokens, likewise."""
-        named = ((name.lower(), value) for name, value in headers)
-        return self._digest([part for field in named if field[0] in TOKENS for part in field])
+        """Return what is the same for all questions with the same tokens, likewise."""
+        return self._digest([part for f in _asked(headers) if f[0] in TOKENS for part in f])
 
     def _digest(self, parts: Sequence[str]) -> bytes:
         # Each part with its length: no two lists make the same text.
@@ -190,3 +185,11 @@ class Permissions:
                 return not purged and self._goes_on(key)
             case _:
                 return False
+
+
+def _asked(headers: Headers) -> Headers:
+    """Return the fields that a question carries, whatever the order of their names."""
+    return sorted(
+        ((name.lower(), value) for name, value in end_to_end(headers)),
+        key=lambda field: field[0],  # repeated fields keep their order
+    )

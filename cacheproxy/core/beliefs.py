@@ -53,9 +53,9 @@ class Beliefs:
         return belief is not None and now < belief.asked_at + self._recent_seconds
 
     def allowed(self, key: bytes, image_id: str, caller: bytes, asked_at: float) -> None:
-        """Note a yes to what was asked then."""
+        """Note a yes to what was asked then; it replaces what was believed of the key."""
+        self.forget(key)  # it may have been another caller's
         self._beliefs[key] = _Belief(image_id, caller, asked_at, asked_at + self._seconds)
-        self._beliefs.move_to_end(key)
         self._images.setdefault(image_id, {}).setdefault(caller, set()).add(key)
         while len(self._beliefs) > self._entries_max:
             self.forget(next(iter(self._beliefs)))

@@ -451,3 +451,46 @@ async def test_the_answer_that_was_not_waited_for_counts(
     await turns()
     glance.verdict = Verdict.SILENT
     assert not await lenient.allowed("i", ALICE)
+
+
+BOTH = [*ALICE, ("X-Service-Token", "s")]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (BOTH, BOTH[::-1]),
+        *(
+            [
+                [*ALICE, ("Connection", "X-Service-Token"), ("X-Service-Token", value)]
+                for value in ("one", "two")
+            ],
+        ),
+    ],
+)
+async def test_a_change_is_not_outlived_by_who_sends_the_same_tokens_differently(
+    lenient: Permissions,
+    glance: Glance,
+    clock: Clock,
+    first: list[tuple[str, str]],
+    second: list[tuple[str, str]],
+) -> None:
+    assert await lenient.allowed("i", BOB)
+    assert await lenient.allowed("i", first)
+    clock.now += SECONDS
+    assert await lenient.allowed("i", second)
+    assert len(glance.asked) == 3
+    lenient.purge("i")
+    assert "0 believed" in repr(lenient)
+    glance.verdict = Verdict.SILENT
+    for headers in (BOB, first, second):
+        assert not await lenient.allowed("i", headers)
+
+
+async def test_a_refusal_ends_what_the_same_tokens_were_allowed_in_another_order(
+    permissions: Permissions, glance: Glance
+) -> None:
+    assert await permissions.allowed("i", BOTH)
+    glance.verdict = Verdict.REFUSED
+    assert not await permissions.allowed("i", [*BOTH[::-1], ("User-Agent", "another")])
+    assert "0 believed" in repr(permissions)

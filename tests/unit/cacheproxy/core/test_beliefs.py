@@ -75,3 +75,13 @@ def test_a_refusal_counts_for_all_that_a_caller_asks_with(beliefs: Beliefs) -> N
     assert [beliefs.fresh(key, 100) for key in (A, B, b"c")] == [False, False, True]
     beliefs.refused("i", OTHER)
     assert not beliefs._images
+
+
+def test_a_key_has_one_caller_at_a_time(beliefs: Beliefs) -> None:
+    beliefs.allowed(A, "i", CALLER, 100)
+    beliefs.allowed(A, "i", OTHER, 120)
+    beliefs.allowed(B, "i", CALLER, 120)
+    beliefs.refused("i", CALLER)
+    assert [beliefs.recent(key, 121) for key in (A, B)] == [True, False]
+    beliefs.forget_image("i")
+    assert len(beliefs) == 0
