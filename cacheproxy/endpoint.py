@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 import aiohttp
@@ -19,6 +19,7 @@ from cacheproxy.connections import (
     READING_METHODS,
     Connections,
     Upload,
+    UpstreamNotReachedError,
     UpstreamSilentError,
     translated,
 )
@@ -116,11 +117,11 @@ class Endpoint:
             response = await self._ask(question, head_seconds)
         except UpstreamUnreachableError as error:
             if question.upload is None or not question.upload.broken:
-                self._failed(began, str(error), silent=isinstance(error, UpstreamSilentError))
+                self._failed(began, error)
             raise
         except asyncio.CancelledError:
             if question.upload is None and self._loop.time() - began > DOUBT_SECONDS:
-                self._failed(began, "a client did not wait for its answer any longer")
+                self._doubt("a client did not wait for its answer any longer")
             raise
         if response.status not in GATEWAY_STATUSES:
             self._answered()
@@ -128,7 +129,8 @@ class Endpoint:
 
     def outdone(self, began: float) -> None:
         """Another URL had an answer for what this one, asked then, refused as a gateway."""
-        self._failed(began, "it has no image service behind it")
+        self._meter.inc(UPSTREAM_FAILURES, 1, self._label)
+        self._fault(began, "it has no image service behind it")
 
     async def _ask(self, question: Question, head_seconds: float | None) -> aiohttp.ClientResponse:
         with translated():
@@ -150,21 +152,46 @@ class Endpoint:
         if not was_used:
             self._back()
 
-    def _failed(self, began: float, reason: str, *, silent: bool = False) -> None:
+    def _failed(self, began: float, error: UpstreamUnreachableError) -> None:
+        if isinstance(error, UpstreamNotReachedError | UpstreamSilentError):
+            self._meter.inc(UPSTREAM_FAILURES, 1, self._label)
+            self._fault(began, str(error), silent=isinstance(error, UpstreamSilentError))
+        else:
+            self._doubt(str(error))
+
+    def _doubt(self, reason: str) -> None:
+        """A request went wrong by the upstream's fault or its own: the question tells which."""
         self._meter.inc(UPSTREAM_FAILURES, 1, self._label)
+        if self.circuit.usable:
+            self._question(self._settle(reason))
+
+    def _fault(self, began: float, reason: str, *, silent: bool = False) -> None:
         was_used = self.circuit.usable
         self.circuit.failed(began, self._loop.time(), silent=silent)
         if was_used and not self.circuit.usable:
             log.warning("%s is not used for now: %s", self._url, reason)
             self._meter.inc(UPSTREAM_OPENINGS, 1, self._label)
             self._meter.set(UPSTREAM_UNUSED, 1, self._label)
-            if not self._closed and (self._questioning is None or self._questioning.done()):
-                self._questioning = asyncio.create_task(self._look(), name=f"look at {self._url}")
+            self._question(self._look())
+
+    def _question(self, work: Coroutine[None, None, None]) -> None:
+        """Begin to ask; who asks already goes on as long as the URL is not used."""
+        if self._closed or (self._questioning is not None and not self._questioning.done()):
+            work.close()
+        else:
+            self._questioning = asyncio.create_task(work, name=f"look at {self._url}")
 
     def _back(self) -> None:
         log.info("%s is used again", self._url)
         self._meter.set(UPSTREAM_UNUSED, 0, self._label)
         self._on_news()
+
+    async def _settle(self, reason: str) -> None:
+        """Ask once; who does not answer that either does not work."""
+        began = self._loop.time()
+        if not await self._works():
+            self._fault(began, reason, silent=True)
+        await self._look()
 
     async def _look(self) -> None:
         """Ask the question when it is due, until the URL is used again."""

@@ -249,21 +249,23 @@ async def test_while_all_are_down_a_request_fails_at_once_and_says_when_to_ask_a
 async def test_an_upstream_that_is_back_costs_nobody_an_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    answers = False
-    asked = asyncio.Event()
+    back = asyncio.Event()
 
     async def script(peer: Peer) -> None:
-        await peer.request()
-        asked.set()
-        if answers:
+        while True:
+            request = await peer.head()
+            if request.target == IMAGE and not back.is_set():
+                await peer.closed_by_peer()
+                return
+            await back.wait()
             await peer.send(WELL)
 
     with caplog.at_level(logging.INFO, "cacheproxy.endpoint"):
-        async with asking(script) as told:
-            for _ in range(FAILURES_MAX):
-                with pytest.raises(UpstreamUnreachableError):
-                    await told.ask()
-            answers = True
+        async with asking(script, seconds=0.1) as told:
+            with pytest.raises(UpstreamSilentError):
+                await told.ask()
+            assert told.unused == [1]
+            back.set()
             # Its first question is asked at once, and whoever comes meanwhile waits for it.
             assert await told.ask() == (200, b"well")
             assert told.unused == [0]
@@ -328,6 +330,29 @@ async def test_an_upstream_that_is_frozen_fails_at_once_after_its_first_silence(
                 await told.ask("PUT", pieces(b"never asked for"))
         assert len(told.asked(0)) == 1
         assert told.unused == [1]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_who_sends_what_the_upstream_hangs_up_on_cuts_off_nobody_else(method: str) -> None:
+    """As uWSGI does, without an answer, where the head is longer than its buffer."""
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            if request.method == method and request.target == IMAGE:
+                peer.reset()
+                return
+            await peer.send(WELL)
+
+    async with asking(script) as told:
+        for _ in range(10):
+            for _ in range(2 * FAILURES_MAX):
+                with pytest.raises(UpstreamUnreachableError) as caught:
+                    await told.ask(method)
+                assert not isinstance(caught.value, UpstreamNotReachedError)
+            assert await told.ask("OPTIONS") == (200, b"well")
+        assert told.unused == [0]
+        assert told.board.total(UPSTREAM_OPENINGS, ("1",)) == 0
 
 
 async def test_a_head_that_trickles_has_a_deadline() -> None:
