@@ -42,6 +42,7 @@ READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 READING_CONNECTIONS_MAX = 512  # per process; more wait `connect_timeout_seconds` for their turn
 CHANGING_CONNECTIONS_MAX = 256
+QUESTIONS_MAX = 2  # connections for whether it works; one, and one that is being closed
 IDLE_CONNECTION_SECONDS = 4.0  # shorter than gunicorn's and uWSGI's own, which are 2 to 75
 READ_BUFFER_BYTES = 512 << 10  # per answer; reading pauses at twice as much
 FIELD_BYTES_MAX = 64 << 10  # one header field or the status line, either way
@@ -235,7 +236,7 @@ async def _lost(writer: StreamWriter) -> None:
 
 
 class Connections:
-    """The two sessions to one URL.  Build it on the loop that will use it; `close` it."""
+    """The sessions to one URL.  Build it on the loop that will use it; `close` it."""
 
     def __init__(self, settings: UpstreamSettings, tls: ssl.SSLContext | None = None) -> None:
         self._read_seconds = settings.read_timeout_seconds
@@ -253,6 +254,9 @@ class Connections:
         )
         # aiohttp would send a PUT or DELETE again whose connection ended without an answer.
         self._changing._retry_connection = False  # noqa: SLF001  it has no public name
+        self._asking = self._session(
+            aiohttp.TCPConnector(limit=QUESTIONS_MAX, force_close=True, ssl=tls or True)
+        )
 
     def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
@@ -274,10 +278,15 @@ class Connections:
         """Return the session for this method."""
         return self._reading if method in READING_METHODS else self._changing
 
+    def taken(self, method: str) -> bool:
+        """Whether all connections for this method are in use: who asks now waits for his turn."""
+        connector = self.session(method).connector
+        return connector is None or len(connector._acquired) >= connector.limit  # noqa: SLF001  as above
+
     @property
     def unshared(self) -> aiohttp.ClientSession:
-        """The session whose requests each make a connection of their own."""
-        return self._changing
+        """The session for the proxy's own questions: no request of a client takes its place there."""
+        return self._asking
 
     def timeout(self, method: str) -> aiohttp.ClientTimeout:
         """Return the bounds for this method; none for a whole transfer, which may take hours."""
@@ -292,6 +301,7 @@ class Connections:
         """End all connections, used or idle."""
         await self._reading.close()
         await self._changing.close()
+        await self._asking.close()
 
 
 @contextmanager

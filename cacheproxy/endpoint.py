@@ -117,7 +117,7 @@ class Endpoint:
             response = await self._ask(question, head_seconds)
         except UpstreamUnreachableError as error:
             if question.upload is None or not question.upload.broken:
-                self._failed(began, error)
+                self._failed(began, error, question.method)
             raise
         except asyncio.CancelledError:
             if question.upload is None and self._loop.time() - began > DOUBT_SECONDS:
@@ -152,15 +152,16 @@ class Endpoint:
         if not was_used:
             self._back()
 
-    def _failed(self, began: float, error: UpstreamUnreachableError) -> None:
-        if isinstance(error, UpstreamNotReachedError | UpstreamSilentError):
+    def _failed(self, began: float, error: UpstreamUnreachableError, method: str) -> None:
+        told = isinstance(error, UpstreamNotReachedError | UpstreamSilentError)
+        if told and not self._connections.taken(method):
             self._meter.inc(UPSTREAM_FAILURES, 1, self._label)
             self._fault(began, str(error), silent=isinstance(error, UpstreamSilentError))
         else:
             self._doubt(str(error))
 
     def _doubt(self, reason: str) -> None:
-        """A request went wrong by the upstream's fault or its own: the question tells which."""
+        """A request went wrong by the upstream's fault or by ours: the question tells which."""
         self._meter.inc(UPSTREAM_FAILURES, 1, self._label)
         if self.circuit.usable:
             self._question(self._settle(reason))

@@ -11,14 +11,15 @@
     open             the question was answered                              trial
     any              a request was answered                                 closed
 
-All else leads nowhere.  A failure is that no connection came about; where one was lost before the
+All else leads nowhere. A failure is that no connection came about; where one was lost before the
 head of an answer, the request may be to blame (a server hangs up on a head that is too long), so
 the question is asked first, and only its silence counts: nobody cuts off the others by what he
-sends.  What counts is whether the head of an answer comes, whatever its status:
-a refusal proves life as well as an image does, and a body that is cut proves less than the next
-request will.  What began before the last sign of life says nothing about now: one slow image
-among others that are answered is no failure.  Silence takes a request's whole patience, so it is
-not waited for twice: the question tells within one round trip a slow image from a dead upstream.
+sends. So it is where all our connections are in use, and a request waited for its turn in vain.
+What counts is whether the head of an answer comes, whatever its status: a refusal proves life as
+well as an image does, and a body that is cut proves less than the next request will. What began
+before the last sign of life says nothing about now: one slow image among others that are answered
+is no failure. Silence takes a request's whole patience, so it is not waited for twice: the question
+tells within one round trip a slow image from a dead upstream.
 
 The pause before the question doubles from PAUSE_SECONDS to PAUSE_SECONDS_MAX until a *request* is
 answered, so that an upstream that answers nothing but the question is tried ever less often.  Who

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from cacheproxy import connections
 from cacheproxy import endpoints as module
 from cacheproxy.config import UpstreamSettings
 from cacheproxy.connections import (
@@ -73,7 +74,9 @@ class Several:
 
 
 @asynccontextmanager
-async def asking(*scripts: Script | None, seconds: float = 60.0) -> AsyncIterator[Several]:
+async def asking(
+    *scripts: Script | None, seconds: float = 60.0, connect_seconds: float = 5.0
+) -> AsyncIterator[Several]:
     """Ask scripts, the first one preferred; None: nobody is there.  Without a leak at the end."""
     board = Board.create(1)
     async with AsyncExitStack() as stack:
@@ -88,6 +91,7 @@ async def asking(*scripts: Script | None, seconds: float = 60.0) -> AsyncIterato
             ", ".join(origin.url for origin in origins),
             read_timeout_seconds=seconds,
             failover_seconds=seconds,
+            connect_timeout_seconds=connect_seconds,
             change_timeout_seconds=seconds,
         )
         client = Upstream(settings, board.meter(0))
@@ -353,6 +357,69 @@ async def test_who_sends_what_the_upstream_hangs_up_on_cuts_off_nobody_else(meth
             assert await told.ask("OPTIONS") == (200, b"well")
         assert told.unused == [0]
         assert told.board.total(UPSTREAM_OPENINGS, ("1",)) == 0
+
+
+async def test_uploads_in_progress_do_not_keep_the_question_from_being_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "CHANGING_CONNECTIONS_MAX", 1)
+    taken, finish = asyncio.Event(), asyncio.Event()
+    slow = False
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.head()
+            if request.method == "PUT":
+                taken.set()
+                await finish.wait()
+                await peer.send(WELL)
+                return
+            if request.target == IMAGE and slow:
+                return
+            await peer.send(WELL)
+
+    async with asking(script) as told:
+        upload = asyncio.create_task(told.ask("PUT", pieces(b"x")))
+        await taken.wait()
+        slow = True
+        with pytest.raises(UpstreamUnreachableError):
+            await told.ask()
+        slow = False
+        assert await told.ask() == (200, b"well")
+        await asyncio.gather(*(t for t in asyncio.all_tasks() if "look at" in t.get_name()))
+        assert told.unused == [0]
+        finish.set()
+        assert (await upload)[0] == 200
+
+
+async def test_downloads_in_progress_are_not_held_against_the_upstream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who waits for his turn in vain has found no connection; there are none left, not no upstream."""
+    monkeypatch.setattr(connections, "READING_CONNECTIONS_MAX", 1)
+    begun = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        while True:
+            request = await peer.request()
+            if request.target == IMAGE and request.method == "GET":
+                await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwe")
+                begun.set()
+                await peer.closed_by_peer()
+                return
+            await peer.send(WELL)
+
+    async with asking(script, connect_seconds=0.1) as told:
+        download = asyncio.create_task(told.ask())
+        await begun.wait()
+        for _ in range(2 * FAILURES_MAX):
+            with pytest.raises(UpstreamNotReachedError) as caught:
+                await told.ask("HEAD")
+            assert not isinstance(caught.value, UpstreamDownError)
+        assert await told.ask("PUT", pieces(b"x")) == (200, b"well")
+        assert told.board.total(UPSTREAM_OPENINGS, ("1",)) == 0
+        download.cancel()
+        await asyncio.wait([download])
 
 
 async def test_a_head_that_trickles_has_a_deadline() -> None:
