@@ -264,8 +264,11 @@ def _fields(passage: _Passage) -> Headers:
 
 
 def _target(request: web.BaseRequest) -> str | None:
-    """Return path and query as the client wrote them; None: the target is neither (`*`, a host)."""
-    raw = request.raw_path
+    """Return path and query as the client wrote them; None: the target is neither (`*`, a host).
+
+    A fragment is not sent on, so nothing is concluded from it.
+    """
+    raw = request.raw_path.partition("#")[0]
     if request.method != "CONNECT" and (absolute := _ABSOLUTE_FORM.match(raw)):
         raw = raw[absolute.end() :]
         raw = raw if raw.startswith("/") else f"/{raw}"
