@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from os import environ
 from pathlib import Path
@@ -23,16 +24,22 @@ BOUND_TO_US = ("setpriv", "--pdeathsig", "TERM")  # a pytest that is killed leav
 PORTS = range(10_240, 32_768)  # below the ports that the kernel gives to outgoing connections
 
 
+_given: deque[int] = deque(maxlen=256)  # lately, and not used yet, perhaps
+
+
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on now."""
+    """Return a port of the loopback address that nobody listens on now, another one each time."""
     while True:
         port = random.choice(PORTS)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given.append(port)
+        return port
 
 
 class Program:

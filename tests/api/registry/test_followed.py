@@ -13,6 +13,7 @@ import pytest
 from cacheproxy import follower as module
 from cacheproxy.account import Account
 from cacheproxy.config import ServiceUserSettings
+from cacheproxy.core.facts import image_facts
 from cacheproxy.core.records import FeedPosition, ImageRecord
 from cacheproxy.fill.gone import GoneImages
 from cacheproxy.follower import Follower
@@ -24,9 +25,9 @@ from registry.app import renew_changes
 class Node:
     """What a follower uses of its node: an upstream, records, and something that forgets images."""
 
-    def __init__(self, client: Any, held: Collection[str]) -> None:
+    def __init__(self, client: Any, held: dict[str, ImageRecord]) -> None:
         self.client = client
-        self.held = {each: ImageRecord(1, None, None, None, "x", seen=True) for each in held}
+        self.held = held
         self.position: FeedPosition | None = None
         self.moved = asyncio.Event()
 
@@ -62,13 +63,25 @@ class Node:
         self.moved.clear()
 
 
+async def record(client: Any, image_id: str) -> ImageRecord:
+    """Return what a node notes of an image that the catalog shows."""
+    answer = await client.call("GET", f"/{image_id}")
+    facts = image_facts(image_id, answer.json())
+    assert facts is not None
+    return ImageRecord(
+        *(facts.size, facts.checksum, facts.hash_algo, facts.hash_value, "x"),
+        seen=True,
+        created_at=facts.created_at,
+    )
+
+
 async def test_a_node_follows_through_deletions_and_a_restored_database(
     client: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "QUESTION_PAUSE_SECONDS", 0.0)
     first, second, third, kept = [await client.add(b"data") for _ in range(4)]
+    node = Node(client, {each: await record(client, each) for each in (first, second, third, kept)})
     assert (await client.call("DELETE", f"/{first}")).status == 204
-    node = Node(client, [first, second, third, kept])
     follower = Follower(
         node,
         Account(ServiceUserSettings()),
