@@ -35,7 +35,7 @@ from cacheproxy.errors import (
     ProxyError,
 )
 from cacheproxy.evicting import Eviction
-from cacheproxy.fill.delivery import Delivery
+from cacheproxy.fill.delivery import bring
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
 from cacheproxy.inspection import Inspection, OperationError
@@ -216,19 +216,8 @@ class Operations:
             )
 
         watch.look = look
-        delivery = Delivery(
-            self._flights,
-            self._store,
-            self._settings,
-            facts=facts,
-            content=content,
-            span=content.grid.whole,
-            credential=credential,
-            deliver=None,
-        )
-        delivery.grant(content.grid.count)
         try:
-            await delivery.run()
+            await bring(self._flights, self._store, self._settings, facts, content, credential)
         except FillFailedError as error:
             raise OperationError("upstream", f"{error} (asked {right.told})") from error
         return Prefetched(

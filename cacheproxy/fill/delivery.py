@@ -166,3 +166,26 @@ class Delivery:
             raise StorageError("the disk gives no chunk") from error
         fetched = self.content.landed.after(index, self._opened)
         self._deliver(index, digest, opened, fetched)
+
+
+async def bring(  # noqa: PLR0913, PLR0917  (as above)
+    flights: Flights,
+    store: ChunkStore,
+    settings: CacheSettings,
+    facts: ImageFacts,
+    content: Content,
+    credential: Credential,
+) -> None:
+    """Bring the whole of a content in, for nobody who reads it; errors are those of `run`."""
+    delivery = Delivery(
+        flights,
+        store,
+        settings,
+        facts=facts,
+        content=content,
+        span=content.grid.whole,
+        credential=credential,
+        deliver=None,
+    )
+    delivery.grant(content.grid.count)
+    await delivery.run()

@@ -14,7 +14,7 @@ from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.manifest import private_image
 from cacheproxy.errors import AccountError, ProxyError, StorageError
-from cacheproxy.fill.delivery import Delivery
+from cacheproxy.fill.delivery import bring
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
 from cacheproxy.fill.source import Headers, OwnAccount
@@ -81,18 +81,7 @@ class Unfinished:
         credential = Credential(image_id, tuple(headers), own=True)
         try:
             content = await flights.admit(facts, credential)
-            delivery = Delivery(
-                flights,
-                self._store,
-                self._settings,
-                facts=facts,
-                content=content,
-                span=content.grid.whole,
-                credential=credential,
-                deliver=None,
-            )
-            delivery.grant(content.grid.count)
-            await delivery.run()
+            await bring(flights, self._store, self._settings, facts, content, credential)
         except StorageError:
             raise
         except ProxyError as error:
