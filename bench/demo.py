@@ -17,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from bench.daemons import Service, catalog, proxy
+from bench.daemons import catalog, proxy
 from bench.images import MIB, Reading, ask, download, part, sha512, upload
+from bench.server import Server
 
 HERE = Path(".run")
 IMAGE_FILES = Path("/usr/share")  # real files for the image, where nobody names one
@@ -108,7 +109,7 @@ def copy_some(source: Path, target: Path, bytes_max: int) -> int:
 class Metrics:
     """The proxy's own counters, and what changed in them."""
 
-    def __init__(self, node: Service) -> None:
+    def __init__(self, node: Server) -> None:
         self._node = node
         self._before = node.metrics()
 
@@ -125,7 +126,7 @@ class Metrics:
         return f"{'+'.join(results):<8}{fetched:>11} from upstream"
 
 
-def story(image: Path, upstream: Service, node: Service) -> None:
+def story(image: Path, upstream: Server, node: Server) -> None:
     """Upload, download cold and warm, by range, and as another image twice at once."""
     total = image.stat().st_size
     print(f"\n  image    {image}, {size(total)}")
@@ -161,7 +162,7 @@ def story(image: Path, upstream: Service, node: Service) -> None:
     )
 
 
-def send(node: Service, image: Path, name: str) -> tuple[str, str]:
+def send(node: Server, image: Path, name: str) -> tuple[str, str]:
     """Upload the image; its id and its SHA-512."""
     with image.open("rb") as file:
         disk_format = "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
@@ -171,7 +172,7 @@ def send(node: Service, image: Path, name: str) -> tuple[str, str]:
     return image_id, sha512(node, image_id)
 
 
-def random_ranges(node: Service, image_id: str, image: Path) -> int:
+def random_ranges(node: Server, image_id: str, image: Path) -> int:
     """Compare some ranges with the file; how many bytes that were."""
     chosen, total, taken = random.Random(1), image.stat().st_size, 0
     with image.open("rb") as file:
@@ -235,7 +236,7 @@ def size(count: float) -> str:
     return f"{count:.1f} GiB"
 
 
-def farewell(upstream: Service, node: Service) -> None:
+def farewell(upstream: Server, node: Server) -> None:
     """Say what to try next."""
     images = json.loads(ask(node, "GET", "/v2/images?name=demo"))["images"]
     path = f"{node.url}/v2/images/{images[0]['id']}/file"
@@ -260,11 +261,11 @@ def farewell(upstream: Service, node: Service) -> None:
     )
 
 
-def wait_for_interrupt(*services: Service) -> None:
+def wait_for_interrupt(*services: Server) -> None:
     """Wait for Ctrl-C, or for the end of a daemon."""
     while True:
         for service in services:
-            if service.process.poll() is not None:
+            if service.ended():
                 raise RuntimeError(f"the {service.name} ended; see {service.log}")
         time.sleep(0.5)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from bench.daemons import Service
+from bench.server import Server
 
 MIB = 1 << 20
 
@@ -19,7 +19,7 @@ Reading = Callable[[int], bytes]
 
 @contextmanager
 def answer_of(
-    service: Service,
+    service: Server,
     method: str,
     path: str,
     body: object = None,
@@ -39,7 +39,7 @@ def answer_of(
 
 
 def ask(
-    service: Service, method: str, path: str, body: object = None, kind: str | None = None
+    service: Server, method: str, path: str, body: object = None, kind: str | None = None
 ) -> bytes:
     """Ask, and return the whole answer; a callable body is read until it is empty."""
     fields = {"Content-Type": kind} if kind else {}
@@ -57,7 +57,7 @@ def _chunked(pieces: Iterator[bytes]) -> Iterator[bytes]:
     yield b"0\r\n\r\n"
 
 
-def upload(service: Service, data: BinaryIO | Reading, name: str, disk_format: str = "raw") -> str:
+def upload(service: Server, data: BinaryIO | Reading, name: str, disk_format: str = "raw") -> str:
     """Create an image and send its data; its id."""
     record = {"name": name, "disk_format": disk_format, "container_format": "bare"}
     answer = ask(service, "POST", "/v2/images", json.dumps(record).encode(), "application/json")
@@ -67,7 +67,7 @@ def upload(service: Service, data: BinaryIO | Reading, name: str, disk_format: s
     return image_id
 
 
-def sha512(service: Service, image_id: str) -> str:
+def sha512(service: Server, image_id: str) -> str:
     """Return the hash that the catalog shows of an image."""
     shown = json.loads(ask(service, "GET", f"/v2/images/{image_id}"))
     value: str = shown["os_hash_value"]
@@ -75,7 +75,7 @@ def sha512(service: Service, image_id: str) -> str:
 
 
 def download(
-    service: Service, image_id: str, watch: Callable[[Reading, int], Reading] | None = None
+    service: Server, image_id: str, watch: Callable[[Reading, int], Reading] | None = None
 ) -> str:
     """Read all of an image; its SHA-512.  `watch` may wrap the reading, given the total size."""
     whole = hashlib.sha512()
@@ -88,7 +88,7 @@ def download(
     return whole.hexdigest()
 
 
-def part(service: Service, image_id: str, start: int, stop: int) -> bytes:
+def part(service: Server, image_id: str, start: int, stop: int) -> bytes:
     """Read the bytes `start <= position < stop`."""
     fields = {"Range": f"bytes={start}-{stop - 1}"}
     with answer_of(service, "GET", f"/v2/images/{image_id}/file", fields=fields) as answer:

@@ -18,9 +18,10 @@ from statistics import median
 
 import psutil
 
-from bench.daemons import Service, catalog, proxy
+from bench.daemons import catalog, proxy
 from bench.images import MIB, download, part, upload
 from bench.scenario import Options, Report, Scenario, Table
+from bench.server import Server
 from cacheproxy.config import CacheSettings
 from cacheproxy.meter import Board
 from cacheproxy.metrics import CACHE_BYTES
@@ -95,7 +96,7 @@ def _make_share(chunks: Path, first: int, count: int) -> None:
         os.close(fd)
 
 
-def _starts(home: Path, upstream: Service, image: str, rounds: int) -> Iterator[float]:
+def _starts(home: Path, upstream: Server, image: str, rounds: int) -> Iterator[float]:
     """Start the program some times; the row of the table."""
     seconds, memory = [], (0.0, 0.0, 0.0)
     chunks = 0.0
@@ -110,7 +111,7 @@ def _starts(home: Path, upstream: Service, image: str, rounds: int) -> Iterator[
             if figures['cacheproxy_requests_total{result="hit"}'] != 2:
                 told = {k: v for k, v in figures.items() if "requests_total" in k and v}
                 raise RuntimeError(f"the first requests after a start were no hits: {told}")
-            memory = _anonymous_mib(node.process.pid)
+            memory = _anonymous_mib(node.pid)
             chunks = figures["cacheproxy_cache_bytes"] // FILE_BYTES
     yield from (int(chunks), round(median(seconds), 3), round(min(seconds), 3))
     yield from (round(each, 1) for each in (*memory, sum(memory)))

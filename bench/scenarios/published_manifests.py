@@ -11,9 +11,10 @@ from contextlib import closing
 from pathlib import Path
 from statistics import median
 
-from bench.daemons import Service, catalog, proxy
+from bench.daemons import catalog, proxy
 from bench.images import MIB, Reading, ask, download, part, sha512, upload
 from bench.scenario import Options, Report, Scenario, Table
+from bench.server import Server
 
 IMAGE_BYTES = 1 << 30
 IMAGE_BYTES_QUICK = 64 * MIB
@@ -78,7 +79,7 @@ def _unpublish(database: Path, images: list[str]) -> None:
 
 
 def _range(
-    options: Options, upstream: Service, image: str, size: int, rest: str
+    options: Options, upstream: Server, image: str, size: int, rest: str
 ) -> tuple[float, ...]:
     """Read a range through a new node; the row of the table."""
     shutil.rmtree(options.directory / "cache", ignore_errors=True)
@@ -99,7 +100,7 @@ def _range(
     )
 
 
-def _both(options: Options, upstream: Service, images: list[str]) -> tuple[float, float]:
+def _both(options: Options, upstream: Server, images: list[str]) -> tuple[float, float]:
     """Read two images through a new node."""
     shutil.rmtree(options.directory / "cache", ignore_errors=True)
     with proxy(options.directory, upstream.url) as node:
@@ -112,14 +113,14 @@ def _both(options: Options, upstream: Service, images: list[str]) -> tuple[float
     return round(fetched / MIB, 1), round(seconds, 2)
 
 
-def _settled(node: Service) -> dict[str, float]:
+def _settled(node: Server) -> dict[str, float]:
     """Wait until nothing is fetched any more."""
     while (figures := node.metrics())["cacheproxy_flights"]:
         time.sleep(POLL_SECONDS)
     return figures
 
 
-def _documents(upstream: Service, image: str) -> Table:
+def _documents(upstream: Server, image: str) -> Table:
     """Ask the catalog for the documents alone."""
     table = Table("The documents, asked of the catalog alone", ("what", "bytes", "median ms"))
     record = json.loads(ask(upstream, "GET", f"/v2/images/{image}"))

@@ -17,9 +17,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median, quantiles
 from urllib.parse import urlsplit
 
-from bench.daemons import Service, proxy
+from bench.daemons import proxy
 from bench.images import MIB
 from bench.scenario import Options, Report, Scenario, Table
+from bench.server import Server
 
 DELAY_SECONDS = 0.005  # of every answer of the upstream
 TURNS = 200  # in each round
@@ -99,7 +100,7 @@ def _upstream(images: frozenset[str]) -> Iterator[str]:
         server.server_close()
 
 
-def _ask(node: Service, image: str, token: str) -> tuple[int, float]:
+def _ask(node: Server, image: str, token: str) -> tuple[int, float]:
     """Ask for an image's data; the status, and the seconds that it took."""
     address = urlsplit(node.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)

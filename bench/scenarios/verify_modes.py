@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from bench.daemons import Service, catalog, proxy
+from bench.daemons import catalog, proxy
 from bench.images import MIB, download, upload
 from bench.scenario import Options, Report, Scenario, Table
+from bench.server import Server
 
 MODES = ("never", "disk-read", "always")
 IMAGE_BYTES = 512 * MIB
@@ -98,7 +99,7 @@ def run(options: Options) -> Report:
     )
 
 
-def _readings(node: Service, home: Path, image: str, size: int, ranges: int) -> dict[str, Figure]:
+def _readings(node: Server, home: Path, image: str, size: int, ranges: int) -> dict[str, Figure]:
     choice = random.Random(2)
     starts = [choice.randrange(size - RANGE_BYTES) for _ in range(ranges)]
 
@@ -120,8 +121,8 @@ def _readings(node: Service, home: Path, image: str, size: int, ranges: int) -> 
     return found
 
 
-def _measured(node: Service, read: Callable[[], int]) -> Figure:
-    processes = psutil.Process(node.process.pid).children()
+def _measured(node: Server, read: Callable[[], int]) -> Figure:
+    processes = psutil.Process(node.pid).children()
     before = [process.cpu_times() for process in processes]
     began = time.monotonic()
     sent = read()
@@ -133,7 +134,7 @@ def _measured(node: Service, read: Callable[[], int]) -> Figure:
     return Figure(seconds, used, sent)
 
 
-def _read(node: Service, image: str, starts: Sequence[int | None]) -> int:
+def _read(node: Server, image: str, starts: Sequence[int | None]) -> int:
     """Read the whole (None) or ranges, over one connection; the bytes that came."""
     address = urlsplit(node.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=600)

@@ -1,0 +1,31 @@
+"""What asks servers for images, all on one core that no server uses; any wrong answer ends it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# As every compute service sends one; of the length of Keystone's.
+TOKEN = "gAAAAAB" + "m8Zr4Uq0Xw" * 17
+
+CONNECTIONS = 16
+
+
+class WrongAnswerError(Exception):
+    """A server refused, hung up, or sent too little or something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An image that is asked for."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """How long answers took, in seconds: the median, and what one in 100 or 1,000 exceeds."""
+
+    p50: float
+    p99: float
+    p999: float
