@@ -1,0 +1,9 @@
+"""Who is measured: cacheproxy, and the best caching proxies that Debian has."""
+
+from __future__ import annotations
+
+from bench.peers.nginx import NGINX, NGINX_WHOLE
+from bench.peers.own import CACHEPROXY
+from bench.peers.peer import Peer
+
+PEERS: dict[str, Peer] = {peer.name: peer for peer in (CACHEPROXY, NGINX, NGINX_WHOLE)}
