@@ -1,0 +1,81 @@
+"""Images that nobody has asked for yet, read through a server that was just started."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.images import MIB
+from bench.load.whole import read_whole
+from bench.origin import Image, Origin, image
+from bench.peers.peer import Peer
+from bench.rounds import Figures
+from bench.server import Server
+
+SETTLE_SECONDS = 60.0
+POLL_SECONDS = 0.01
+GB = 1e9
+
+RATE, CPU, FETCHED, READS, MEMORY = "MB/s", "CPU s/GB", "fetched", "reads", "peak MiB"
+LAST, SPREAD = "last s", "first s"
+
+
+@dataclass(frozen=True, slots=True)
+class Cold:
+    """Starts peers before an origin, each time with an empty cache."""
+
+    home: Path
+    source: Origin
+    opener: Image  # small: opens connections, and loads code that is loaded when first needed
+
+    @contextmanager
+    def started(self, peer: Peer, *, workers: int = 1) -> Iterator[Server]:
+        """Start one that has nothing cached but the opener; its files go with the block."""
+        home = self.home / "peer"
+        shutil.rmtree(home, ignore_errors=True)  # of a block that was left by an exception
+        with peer.start(home, self.source.url, workers=workers) as server:
+            read_whole(server, [self.opener.target])
+            settle(server)
+            yield server
+        # Before the kernel writes what is dirty of it, while the next one is measured.
+        shutil.rmtree(home)
+
+    def read(self, peer: Peer, wanted: Image, *, connections: int = 1) -> Figures:
+        """Have so many clients read an image at once.
+
+        The processor's time is that until nothing is left to do: what was put off counts.
+        """
+        with self.started(peer) as server:
+            bytes_before, answers_before = self.source.sent()
+            cpu = server.cpu_seconds()
+            read = read_whole(server, [wanted.target], connections=connections)
+            settle(server)
+            used = server.cpu_seconds() - cpu
+            fetched, answers = self.source.sent()
+            return {
+                RATE: read.rate / 1e6,
+                CPU: used / (wanted.size / GB),
+                FETCHED: (fetched - bytes_before) / wanted.size,
+                READS: answers - answers_before,
+                MEMORY: server.peak_bytes() / MIB,
+                SPREAD: read.done[0],
+                LAST: read.done[-1],
+            }
+
+
+def opener(home: Path) -> Image:
+    """Make the image that is read before anything is measured."""
+    return image(home, MIB, seed=1)
+
+
+def settle(server: Server) -> None:
+    """Wait until a server has no fill in progress; one without metrics has nothing put off."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while server.metrics_url and server.metrics()["cacheproxy_flights"]:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{server.name} fills for {SETTLE_SECONDS:.0f} s after its reader")
+        time.sleep(POLL_SECONDS)
