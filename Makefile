@@ -14,14 +14,15 @@ export IMAGE
 INSTALL = install() { $(PY) -m uv pip install --quiet --compile-bytecode --python "$$@" \
 	|| $(PY) -m pip --python "$$1" install --quiet "$${@:2}"; }; install
 
-.PHONY: help run test test-long bench lint format clean python packages packages-long services \
-	services-long
+.PHONY: help run test test-long bench bench-deps lint format clean python packages packages-long \
+	services services-long
 
 help:
 	@echo 'make run               an image through catalog and proxy, end to end (IMAGE=path: your own)'
 	@echo 'make test              every gate: rules, lint, types, unit and conformance tests'
 	@echo 'make test-long         the tests that take many minutes: kills at every step, power cuts'
 	@echo 'make bench             every measurement of `python -m bench list` (SCENARIOS=...: some)'
+	@echo 'make bench-deps        the Debian packages of others that are measured beside us'
 	@echo 'make lint              ruff and mypy only; make format lets ruff rewrite the files'
 	@echo 'make clean             remove what the other targets made'
 
@@ -34,7 +35,7 @@ test: packages $(VENV)/installed-test services
 test-long: packages packages-long $(VENV)/installed-test services services-long
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest -m long $(ARGS)
 
-bench: packages packages-long $(VENV)/installed-bench services
+bench: packages packages-long bench-deps $(VENV)/installed-bench services
 	$(PY) -m bench run $(or $(SCENARIOS),$$($(PY) -m bench list | cut -d' ' -f1)) $(ARGS)
 
 lint: $(VENV)/installed-test
@@ -57,6 +58,10 @@ packages:
 # What makes and starts a small Debian in a virtual machine.
 packages-long:
 	@tests/services/packages.sh debootstrap mtools qemu-system-x86 syslinux
+
+# Whom `python -m bench` compares with, and what makes the load; Glance comes with `make services`.
+bench-deps:
+	@tests/services/packages.sh nginx-light varnish squid trafficserver wrk
 
 python:
 	@PYTHON=$(PYTHON) tests/services/packages.sh python3-venv

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.scenario import MissingError, Options, Report, Scenario, machine, scenarios
 
@@ -20,7 +21,9 @@ Examples:
   python -m bench list
   python -m bench run eviction --quick
   python -m bench run million-chunks --json bench/results/million-chunks.json
+  python -m bench run hit-whole --peers nginx,varnish --rounds 9
 
+Others' servers are Debian's: `make bench-deps` installs them; Glance comes with `make services`.
 A quick run shows that a scenario works; its figures mean nothing.  Nothing is installed: what is
 missing is told, with the command that brings it.
 """
@@ -40,17 +43,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         print(f"no scenario {unknown[0]!r}; known: {', '.join(known)}", file=sys.stderr)
         return 2
-    reports: dict[str, Report] = {}
+    found: dict[str, Any] = {"machine": machine(), "quick": arguments.quick}
     for name in arguments.scenario:
         try:
-            reports[name] = _run(known[name], arguments)
+            found[name] = _run(known[name], arguments).plain()
         except MissingError as error:
             print(f"{name}: {error}", file=sys.stderr)
             return 1
-    if arguments.json is not None:
-        plain = {name: report.plain() for name, report in reports.items()}
-        text = json.dumps({"machine": machine(), "quick": arguments.quick, **plain}, indent=1)
-        arguments.json.write_text(text + "\n")
+        if arguments.json is not None:  # after each: a later one may fail
+            arguments.json.write_text(json.dumps(found, indent=1) + "\n")
     return 0
 
 
@@ -58,7 +59,14 @@ def _run(scenario: Scenario, arguments: argparse.Namespace) -> Report:
     print(f"## {scenario.name}: {scenario.help}\n", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.directory) as directory:
-        report = scenario.run(Options(Path(directory), arguments.rounds, arguments.quick))
+        report = scenario.run(
+            Options(
+                Path(directory),
+                arguments.rounds or scenario.rounds,
+                arguments.quick,
+                arguments.peers,
+            )
+        )
     print(report.text())
     print(f"({time.monotonic() - began:.0f} s)\n", flush=True)
     if arguments.plot is not None:
@@ -81,7 +89,17 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run scenarios and print what they found")
     run.add_argument("scenario", nargs="+", metavar="SCENARIO")
     run.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="times each side is measured (5)"
+        "--rounds",
+        type=int,
+        metavar="N",
+        help="times each side is measured (5, or 9 where it counts)",
+    )
+    run.add_argument(
+        "--peers",
+        type=lambda text: tuple(text.split(",")),
+        metavar="PEER,…",
+        help="whom to compare with: nginx, varnish, squid, trafficserver, glance"
+        " (default: whom the scenario's bars name)",
     )
     run.add_argument("--quick", action="store_true", help="a small sample, to see that it works")
     run.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")

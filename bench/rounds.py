@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import comb
 from pathlib import Path
 from statistics import median
@@ -63,9 +63,9 @@ def outer(count: int) -> int:
 class Rounds:
     """What all sides showed, by side and round."""
 
-    sides: tuple[list[Figures], ...]
+    sides: Sequence[Sequence[Figures]]
     thrown_away: int = 0  # rounds that were repeated
-    stolen: list[float] = field(default_factory=list)  # largest share, by round that was kept
+    stolen: Sequence[float] = ()  # largest share, by round that was kept
 
     def values(self, side: int, name: str) -> list[float]:
         """Return a figure of a side, by round."""

@@ -12,10 +12,13 @@ import os
 import pkgutil
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from bench.bars import Verdict
+from bench.rounds import Figures
 
 Cell = str | int | float
 
@@ -31,6 +34,7 @@ class Options:
     directory: Path  # empty, for whatever the scenario writes; removed afterwards
     rounds: int
     quick: bool  # a small sample that shows that the scenario works
+    peers: tuple[str, ...] | None = None  # whom to compare with; None: whom the scenario chooses
 
 
 @dataclass(slots=True)
@@ -73,13 +77,16 @@ class Report:
 
     tables: list[Table]
     notes: list[str] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)  # on the bars of `bench.bars`
+    # What was measured in each round, by what it was of, and by side.
+    rounds: dict[str, dict[str, list[Figures]]] = field(default_factory=dict)
     plot: Callable[[Path], None] | None = None  # draws into a file; needs the extra `bench`
 
     def text(self) -> str:
         """Return it as Markdown."""
         parts = [f"{table.title}\n\n" + "\n".join(table.lines()) for table in self.tables]
-        if self.notes:
-            parts.append("\n".join(f"- {note}" for note in self.notes))
+        lists = [each for each in (self.verdicts, self.notes) if each]
+        parts += ["\n".join(f"- {line}" for line in lines) for lines in lists]
         return "\n\n".join(parts) + "\n"
 
     def plain(self) -> dict[str, Any]:
@@ -89,7 +96,9 @@ class Report:
                 {"title": t.title, "columns": list(t.columns), "rows": [list(r) for r in t.rows]}
                 for t in self.tables
             ],
+            "verdicts": [asdict(verdict) for verdict in self.verdicts],
             "notes": self.notes,
+            "rounds": self.rounds,
         }
 
 
@@ -100,6 +109,7 @@ class Scenario:
     name: str
     help: str  # one line: what it measures, against what
     run: Callable[[Options], Report]
+    rounds: int = 5  # unless the command line says another number
 
 
 def scenarios() -> dict[str, Scenario]:

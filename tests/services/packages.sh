@@ -17,6 +17,10 @@ for package in "$@"; do
         qemu-utils) command -v qemu-img ;;
         syslinux) command -v syslinux ;;
         openssl) command -v openssl ;;
+        squid) PATH=$PATH:/usr/sbin:/sbin command -v squid ;;
+        trafficserver) command -v traffic_server ;;
+        varnish) PATH=$PATH:/usr/sbin:/sbin command -v varnishd ;;
+        wrk) command -v wrk ;;
         systemd) command -v systemd-analyze && ls /lib/systemd/systemd ;;
         xfsprogs) PATH=$PATH:/usr/sbin:/sbin command -v mkfs.xfs ;;
     esac >/dev/null 2>&1 || missing+=("$package")
