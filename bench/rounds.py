@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from math import comb
 from pathlib import Path
 from statistics import median
@@ -17,6 +18,7 @@ Figures = Mapping[str, float]  # what one side showed in one round, by name with
 
 STEAL_MAX = 0.05  # share of a core's time
 COVERAGE = 0.9
+SHOWN = 3  # figures of each side, while it runs
 _STEAL = 7  # the place in a line of /proc/stat (proc(5)); what follows is counted in what is before
 
 
@@ -143,5 +145,5 @@ def stolen_ticks() -> list[tuple[int, int]]:
 
 
 def shown(figures: Figures) -> str:
-    """Return figures in a line."""
-    return " ".join(f"{name} {value:.4g}" for name, value in figures.items())
+    """Return the first figures, those that matter most, in a line."""
+    return " ".join(f"{name} {value:.4g}" for name, value in islice(figures.items(), SHOWN))

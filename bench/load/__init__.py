@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # As every compute service sends one; of the length of Keystone's.
@@ -29,3 +30,12 @@ class Latencies:
     p50: float
     p99: float
     p999: float
+
+
+def percentiles(ordered: Sequence[float]) -> Latencies:
+    """Return the nearest ranks of ordered latencies."""
+
+    def rank(share: float) -> float:
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+    return Latencies(rank(0.5), rank(0.99), rank(0.999))

@@ -1,0 +1,89 @@
+"""How long hits take at one constant rate: half of what the slower one of all bears."""
+
+from __future__ import annotations
+
+from functools import partial
+from statistics import median
+
+from bench.bars import BARS
+from bench.hits import (
+    FETCHED,
+    P50,
+    P99,
+    P999,
+    ROUNDS,
+    SERVER_BUSY,
+    Warm,
+    compared,
+    costed,
+    milliseconds,
+    warm,
+)
+from bench.load import CONNECTIONS
+from bench.load.ranges import random_ranges
+from bench.load.steady import steady_ranges
+from bench.rounds import Figures
+from bench.scenario import Options, Report, Scenario, Table
+from bench.server import Server
+
+SIZES = {"4k": 4 << 10, "64k": 64 << 10}
+NAMES = {"4k": "4 KiB", "64k": "64 KiB"}
+SECONDS = 4.0
+SATURATION_SECONDS = 2.0
+SATURATIONS = 3  # of which the median counts
+RATE_MAX = (
+    15_000  # requests/s: what the client bears, which is one thread, with half of its time to spare
+)
+RATE, CPU = "requests/s", "CPU µs/request"
+COLUMNS = (P99, P50, P999, RATE, CPU, SERVER_BUSY, FETCHED)
+
+
+def run(options: Options) -> Report:
+    """Find the rate that all bear twice, and measure all of them at it, in turn."""
+    table = Table(
+        f"Random ranges of a cached image at a constant rate, {CONNECTIONS} connections, time"
+        f" from when each was due, medians of {options.rounds} rounds; ratio: p99, ours / theirs",
+        ("range", "server", "ratio [90 %]", *COLUMNS),
+    )
+    report = Report([table])
+    with warm(options, ("nginx",)) as ready:
+        peers = [server.name for server in ready.servers]
+        for size, range_bytes in SIZES.items():
+            borne = {each.name: _saturation(ready, range_bytes, each) for each in ready.servers}
+            rate = min(RATE_MAX, *(each / 2 for each in borne.values()))
+            told = ", ".join(f"{name} {each:,.0f}" for name, each in borne.items())
+            report.notes.append(f"{NAMES[size]}: saturated at {told} requests/s")
+            turn = partial(_turn, ready, range_bytes, rate, 1.0 if options.quick else SECONDS)
+            found = ready.rounds(turn, options, f"hit-latency {size} at {rate:.0f}/s")
+            compared(table, ready, found, NAMES[size], COLUMNS)
+            report.rounds[NAMES[size]] = ready.kept(found)
+            report.notes += ready.notes(found, NAMES[size])
+            if "nginx" in peers:
+                ratio = found.ratio(P99, 0, peers.index("nginx"))
+                report.verdicts.append(BARS[f"hit-latency-{size}"].judge(ratio))
+    return report
+
+
+def _saturation(ready: Warm, range_bytes: int, server: Server) -> float:
+    """Return how many requests a second it answers when all connections always wait."""
+    return median(
+        random_ranges(server, ready.targets, range_bytes, seconds=SATURATION_SECONDS).rate
+        for _ in range(SATURATIONS)
+    )
+
+
+def _turn(ready: Warm, range_bytes: int, rate: float, seconds: float, server: Server) -> Figures:
+    found, cost, busy = costed(
+        server, lambda: steady_ranges(server, ready.targets, range_bytes, rate, seconds=seconds)
+    )
+    return {
+        **milliseconds(found.latencies),
+        RATE: found.rate,
+        CPU: cost.cpu_seconds / found.requests * 1e6,
+        SERVER_BUSY: busy[SERVER_BUSY],
+    }
+
+
+SCENARIO = Scenario(
+    "hit-latency", "p99 of hits at half of the slower one's saturation, against nginx", run, ROUNDS
+)

@@ -1,0 +1,82 @@
+"""Random ranges of a cached image, of three sizes: requests per second, and what each costs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bench.bars import BARS
+from bench.hits import (
+    ANONYMOUS,
+    FETCHED,
+    LOAD_BUSY,
+    P50,
+    P99,
+    P999,
+    PEAK,
+    ROUNDS,
+    SERVER_BUSY,
+    Warm,
+    compared,
+    costed,
+    milliseconds,
+    warm,
+)
+from bench.images import MIB
+from bench.load import CONNECTIONS
+from bench.load.ranges import random_ranges
+from bench.load.whole import read_ranges
+from bench.rounds import Figures
+from bench.scenario import Options, Report, Scenario, Table
+from bench.server import Server
+
+SIZES = {"4k": 4 << 10, "64k": 64 << 10, "1m": MIB}
+NAMES = {"4k": "4 KiB", "64k": "64 KiB", "1m": "1 MiB"}
+SECONDS = 3.0
+LARGE_BYTES = MIB  # from here on wrk would be slower than the servers
+LARGE_TIMES = 400  # for each connection
+RATE, CPU = "requests/s", "CPU µs/request"
+COLUMNS = (RATE, CPU, P50, P99, P999, SERVER_BUSY, LOAD_BUSY, PEAK, ANONYMOUS, FETCHED)
+
+
+def run(options: Options) -> Report:
+    """Measure each size, all servers in turn."""
+    table = Table(
+        f"Random ranges of a cached image, {CONNECTIONS} connections,"
+        f" medians of {options.rounds} rounds; ratio: requests/s, ours / theirs",
+        ("range", "server", "ratio [90 %]", *COLUMNS),
+    )
+    report = Report([table])
+    with warm(options, ("nginx",)) as ready:
+        peers = [server.name for server in ready.servers]
+        for size, range_bytes in SIZES.items():
+            turn = partial(_turn, ready, range_bytes, quick=options.quick)
+            found = ready.rounds(turn, options, f"hit-range {size}")
+            compared(table, ready, found, NAMES[size], COLUMNS)
+            report.rounds[NAMES[size]] = ready.kept(found)
+            report.notes += ready.notes(found, NAMES[size])
+            if "nginx" in peers:
+                ratio = found.ratio(RATE, 0, peers.index("nginx"))
+                report.verdicts.append(BARS[f"hit-range-{size}"].judge(ratio))
+    return report
+
+
+def _turn(ready: Warm, range_bytes: int, server: Server, *, quick: bool) -> Figures:
+    def load() -> tuple[int, float, dict[str, float]]:
+        if range_bytes < LARGE_BYTES:
+            seconds = 1.0 if quick else SECONDS
+            some = random_ranges(server, ready.targets, range_bytes, seconds=seconds)
+            return some.requests, some.rate, milliseconds(some.latencies)
+        times = LARGE_TIMES // 10 if quick else LARGE_TIMES
+        large = read_ranges(server, ready.targets, range_bytes, times=times)
+        return large.requests, large.rate, milliseconds(large.latencies)
+
+    (requests, rate, latencies), cost, busy = costed(server, load)
+    return {RATE: rate, CPU: cost.cpu_seconds / requests * 1e6, **latencies, **busy}
+
+
+SCENARIO = Scenario(
+    "hit-range",
+    "random ranges of 4 KiB, 64 KiB and 1 MiB of a cached image, against nginx",
+    run,
+    ROUNDS,
+)

@@ -1,0 +1,66 @@
+"""A cached image as a whole, read by one client and by 16: bytes per second, and what they cost."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from bench.hits import (
+    ANONYMOUS,
+    FETCHED,
+    LOAD_BUSY,
+    OURS,
+    PEAK,
+    ROUNDS,
+    SERVER_BUSY,
+    Warm,
+    against_best,
+    compared,
+    costed,
+    warm,
+)
+from bench.load.whole import read_whole
+from bench.peers import PEERS
+from bench.rounds import Figures
+from bench.scenario import Options, Report, Scenario, Table
+from bench.server import Server
+
+TIMES = {1: 16, 16: 2}  # that each client reads it, by how many there are
+RATE, CPU = "GB/s", "CPU s/GB"
+COLUMNS = (RATE, CPU, SERVER_BUSY, LOAD_BUSY, PEAK, ANONYMOUS, FETCHED)
+# Glance is another story: scenarios of its own compare with its cache.
+DEFAULT_PEERS = [name for name in PEERS if name not in {OURS, "glance"}]
+
+
+def run(options: Options) -> Report:
+    """Measure with few and many clients, all servers in turn."""
+    report = Report([])
+    with warm(options, DEFAULT_PEERS) as ready:
+        table = Table(
+            f"A cached image of {ready.image.size >> 20} MiB, read as a whole,"
+            f" medians of {options.rounds} rounds; ratio: GB/s, ours / theirs",
+            ("clients", "server", "ratio [90 %]", *COLUMNS),
+        )
+        report.tables.append(table)
+        for clients, times in TIMES.items():
+            what = f"{clients} client{'s' if clients > 1 else ''}"
+            turn = partial(_turn, ready, clients, 1 if options.quick else times)
+            found = ready.rounds(turn, options, f"hit-whole, {what}")
+            compared(table, ready, found, str(clients), COLUMNS)
+            report.rounds[what] = ready.kept(found)
+            report.notes += ready.notes(found, what)
+            for figure, suffix in ((RATE, ""), (CPU, "-cpu")):
+                bar = f"hit-whole-{clients}{suffix}"
+                report.verdicts.append(against_best(bar, ready, found, figure))
+    return report
+
+
+def _turn(ready: Warm, clients: int, times: int, server: Server) -> Figures:
+    found, cost, busy = costed(
+        server, lambda: read_whole(server, ready.targets, connections=clients, times=times)
+    )
+    return {RATE: found.rate / 1e9, CPU: cost.cpu_seconds / (found.bytes / 1e9), **busy}
+
+
+SCENARIO = Scenario(
+    "hit-whole", "a whole cached image, 1 client and 16, against the best of others", run, ROUNDS
+)
