@@ -7,6 +7,8 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 SERVICES := .venv-services
+# Processes of a test run: many tests wait for programs that they start.
+JOBS ?= $(shell cores=$$(nproc); echo $$((cores < 8 ? cores + 1 : 8)))
 export IMAGE
 
 # uv is much faster than pip; pip knows the mirrors that an operator may have configured for it.
@@ -30,7 +32,8 @@ run: $(VENV)/installed-run
 	@exec $(PY) -m bench.demo
 
 test: packages $(VENV)/installed-test services
-	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest $(ARGS)
+	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 test-long: packages packages-long $(VENV)/installed-test services services-long
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest -m long $(ARGS)

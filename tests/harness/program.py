@@ -21,9 +21,19 @@ STOP_SECONDS = 30.0
 CHILDREN_SECONDS = 2.0  # after the program's own end
 LOG_TAIL_BYTES = 8192
 BOUND_TO_US = ("setpriv", "--pdeathsig", "TERM")  # a pytest that is killed leaves nothing running
-PORTS = range(10_240, 32_768)  # below the ports that the kernel gives to outgoing connections
 
 
+def _ports() -> range:
+    """Return the ports of this process of the run: no other looks for a free one among them.
+
+    They are below the ports that the kernel gives to outgoing connections.
+    """
+    number = int(environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    processes = int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return range(10_240 + number % processes, 32_768, processes)
+
+
+PORTS = _ports()
 _given: deque[int] = deque(maxlen=256)  # lately, and not used yet, perhaps
 
 

@@ -6,6 +6,7 @@ A service's empty database is made once and kept beside its environment.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -65,11 +66,13 @@ def run_tool(*command: str | Path) -> str:
 def seed(service: str, directory: Path, make: Callable[[Path], None]) -> None:
     """Fill `directory` with a service's empty database and what else is made only once."""
     kept = python_of(service).parents[1] / "seed"
-    if not kept.exists():
-        with tempfile.TemporaryDirectory(dir=kept.parent) as made:
-            (Path(made) / "seed").mkdir()
-            make(Path(made) / "seed")
-            (Path(made) / "seed").rename(kept)
+    with kept.with_name("seed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a run has several processes
+        if not kept.exists():
+            with tempfile.TemporaryDirectory(dir=kept.parent) as made:
+                (Path(made) / "seed").mkdir()
+                make(Path(made) / "seed")
+                (Path(made) / "seed").rename(kept)
     shutil.copytree(kept, directory, dirs_exist_ok=True)
 
 

@@ -30,7 +30,7 @@ DEFAULTS = UpstreamSettings("http://glance")
         ", ".join(map(str, REFUSALS)),
         f"`{REQUEST_ID}`",
         f"`{RECENTLY_ALLOWED.name}`",
-        *(f"`{name.title()}`" for name in MARKS_OF_CACHES),
+        *(f"`{name.title()}`" for name in sorted(MARKS_OF_CACHES)),
     ],
 )
 def test_it_names_what_holds(told: str) -> None:

@@ -115,7 +115,7 @@ ALL = [("limit", "1000"), ("visibility", "all")]
         ([("created_at", "lte:2026-01-01T00:00:01Z")], lambda i: i.created_at.second <= 1),
         ([("updated_at", "lte:9999-12-31T23:59:59Z")], lambda _: True),
     ],
-    ids=str,
+    ids=lambda value: None if callable(value) else str(value),
 )
 async def test_filters(ask: Lister, pairs: list[tuple[str, str]], fits: Any) -> None:
     found = await ask(*ALL, *pairs)

@@ -40,7 +40,7 @@ def progress(done: int, total: int = 100, image: str = "image", phase: Phase = "
 
 @pytest.fixture(autouse=True)
 def _width(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((100, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda **_: os.terminal_size((100, 24)))
 
 
 def test_a_bar_moves_on_a_terminal() -> None:
