@@ -21,7 +21,7 @@ POLL_SECONDS = 0.01
 GB = 1e9
 
 RATE, CPU, FETCHED, READS, MEMORY = "MB/s", "CPU s/GB", "fetched", "reads", "peak MiB"
-LAST, SPREAD = "last s", "first s"
+FIRST, LAST = "first s", "last s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +44,26 @@ class Cold:
         # Before the kernel writes what is dirty of it, while the next one is measured.
         shutil.rmtree(home)
 
-    def read(self, peer: Peer, wanted: Image, *, connections: int = 1) -> Figures:
+    def read(self, server: Server, wanted: Image, *, connections: int = 1) -> Figures:
         """Have so many clients read an image at once.
 
         The processor's time is that until nothing is left to do: what was put off counts.
         """
-        with self.started(peer) as server:
-            bytes_before, answers_before = self.source.sent()
-            cpu = server.cpu_seconds()
-            read = read_whole(server, [wanted.target], connections=connections)
-            settle(server)
-            used = server.cpu_seconds() - cpu
-            fetched, answers = self.source.sent()
-            return {
-                RATE: read.rate / 1e6,
-                CPU: used / (wanted.size / GB),
-                FETCHED: (fetched - bytes_before) / wanted.size,
-                READS: answers - answers_before,
-                MEMORY: server.peak_bytes() / MIB,
-                SPREAD: read.done[0],
-                LAST: read.done[-1],
-            }
+        bytes_before, answers_before = self.source.sent()
+        cpu = server.cpu_seconds()
+        read = read_whole(server, [wanted.target], connections=connections)
+        settle(server)
+        used = server.cpu_seconds() - cpu
+        fetched, answers = self.source.sent()
+        return {
+            RATE: read.rate / 1e6,
+            CPU: used / (read.bytes / GB),
+            FETCHED: (fetched - bytes_before) / wanted.size,
+            READS: answers - answers_before,
+            MEMORY: server.peak_bytes() / MIB,
+            FIRST: read.done[0],
+            LAST: read.done[-1],
+        }
 
 
 def opener(home: Path) -> Image:

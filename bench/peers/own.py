@@ -50,7 +50,7 @@ def _start(
     # As installed: byte code is there, whatever this environment does with it.
     environment = {
         "PYTHONDONTWRITEBYTECODE": "",
-        "PYTHONPYCACHEPREFIX": str(home.resolve() / "pycache"),
+        "PYTHONPYCACHEPREFIX": str(home.resolve().parent / "pycache"),
     }
     with (
         pinned(*CORES[:workers]),

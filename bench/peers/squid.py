@@ -45,7 +45,7 @@ cache_mem {cache_mib} MB
 maximum_object_size_in_memory {cache_mib} MB
 maximum_object_size {cache_mib} MB
 memory_cache_mode always
-cache_dir aufs {home}/cache {cache_mib} 16 256
+cache_dir aufs {home}/cache {cache_mib} 1 16
 max_open_disk_fds 0
 range_offset_limit none
 collapsed_forwarding on
@@ -88,9 +88,8 @@ def _start(
             descriptors=16384,
         )
     )
-    base = [*_AS_NOBODY, binary, "-N", "-f", str(configuration)]
-    if os.geteuid():
-        base = base[len(_AS_NOBODY) :]
+    nobody = () if os.geteuid() else _AS_NOBODY
+    base = [*nobody, binary, "-N", "-f", str(configuration)]
     if not (home / "cache").exists():
         subprocess.run([*base, "-z"], check=True, capture_output=True, timeout=_TOOL_SECONDS)
     with (

@@ -6,14 +6,17 @@ import hashlib
 import time
 from functools import partial
 
-from bench.cold import CPU, FETCHED, MEMORY, RATE, Cold, opener
+from bench.bars import BARS
+from bench.cold import CPU, FETCHED, MEMORY, RATE, READS, Cold, opener
 from bench.images import MIB
 from bench.load.whole import sha512_of
 from bench.origin import Image, image, origin
 from bench.peers import PEERS
-from bench.rounds import Figures, Ratio, alternated
-from bench.scenario import Options, Report, Scenario, Table
+from bench.peers.peer import Peer
+from bench.rounds import Figures, Ratio
+from bench.scenario import Options, Report, Scenario
 from bench.server import SERVER_CORE, pinned
+from bench.sides import OURS, Sides, chosen
 
 IMAGE_BYTES = 512 * MIB
 IMAGE_BYTES_QUICK = 32 * MIB
@@ -31,51 +34,50 @@ def run(options: Options) -> Report:
         _check(cold, published)
         _check(cold, learned)
         sides = {
-            "cacheproxy, published": partial(cold.read, PEERS["cacheproxy"], published),
-            "cacheproxy, learned": partial(cold.read, PEERS["cacheproxy"], learned),
-            "nginx": partial(cold.read, PEERS["nginx"], learned),
-            "nginx-whole": partial(cold.read, PEERS["nginx-whole"], learned),
+            f"{OURS}, published": partial(_one, cold, PEERS[OURS], published),
+            f"{OURS}, learned": partial(_one, cold, PEERS[OURS], learned),
             "SHA-512 alone": partial(_hash, learned),
         }
-        names = list(sides)
-        found = alternated(list(sides.values()), options.rounds, what="cold-one")
-    table = Table(
+        for peer in chosen(options, ("nginx", "nginx-whole"))[1:]:
+            sides[peer.name] = partial(_one, cold, peer, learned)
+        found = Sides.measured("cold-one", sides, options)
+    table = found.table(
         f"One client, one cold image of {size // MIB} MiB, medians of {options.rounds} rounds",
-        ("server", RATE, CPU, "data fetched / image", MEMORY),
+        (RATE, CPU, FETCHED, READS, MEMORY),
+        ratio=RATE,
     )
-    for side, name in enumerate(names):
-        table.add(name, *(round(found.median(side, f), 3) for f in (RATE, CPU, FETCHED, MEMORY)))
-    ratios = Table(
-        "Bytes per second, ours / theirs",
-        ("ours", "theirs", "median", "90 % interval", "least", "most", "bar", "aim"),
-    )
-    rates = {name: found.values(side, RATE) for side, name in enumerate(names)}
-    hashing = rates.pop("SHA-512 alone")
-    for peer in ("nginx", "nginx-whole"):
-        one = f"SHA-512, then {peer}"
-        rates[one] = [1 / (1 / a + 1 / b) for a, b in zip(hashing, rates[peer], strict=True)]
-        for kind, theirs, bar, aim in (("published", peer, 0.9, 1.1), ("learned", one, 0.9, 1.0)):
-            ours = f"cacheproxy, {kind}"
-            pairs = zip(rates[ours], rates[theirs], strict=True)
-            ratio = Ratio.of([above / below for above, below in pairs])
-            interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
-            row = (ratio.median, interval, ratio.least, ratio.most)
-            ratios.add(
-                ours, theirs, *(x if isinstance(x, str) else round(x, 3) for x in row), bar, aim
-            )
+    verdicts = []
+    for name in found.names[3:]:
+        published_ratio = found.ratio(RATE, f"{OURS}, published", name)
+        verdicts.append(BARS["cold-one-published"].judge(published_ratio, name))
+        learned_ratio = _in_turn(found, f"{OURS}, learned", "SHA-512 alone", name)
+        verdicts.append(BARS["cold-one-learned"].judge(learned_ratio, name))
     return Report(
-        [ratios, table],
+        [table],
         [
-            found.note(),
-            "CPU seconds of a server are those until its fill has ended, SHA-512 included; others verify nothing",
-            "'SHA-512, then nginx' is 1 / (1/SHA-512 + 1/nginx): what one core allows that does both in turn",
+            found.rounds.note(),
+            "CPU seconds are those until the server's fill has ended, SHA-512 included; others verify nothing",
+            "fetched: bytes that the origin sent / image; reads: its answers",
         ],
+        verdicts,
+        {"cold-one": found.plain()},
     )
+
+
+def _in_turn(found: Sides, ours: str, one: str, other: str) -> Ratio:
+    """Compare ours with what a core gives that does first the one and then the other."""
+    rates = (found.values(side, RATE) for side in (ours, one, other))
+    return Ratio.of([rate * (1 / a + 1 / b) for rate, a, b in zip(*rates, strict=True)])
+
+
+def _one(cold: Cold, peer: Peer, wanted: Image) -> Figures:
+    with cold.started(peer) as server:
+        return cold.read(server, wanted)
 
 
 def _check(cold: Cold, wanted: Image) -> None:
     """Compare what comes cold with what the origin has."""
-    with cold.started(PEERS["cacheproxy"]) as server:
+    with cold.started(PEERS[OURS]) as server:
         if sha512_of(server, wanted.target) != wanted.sha512:
             raise RuntimeError("a cold image does not match its hash")
 
@@ -96,10 +98,14 @@ def _hash(wanted: Image) -> Figures:
         RATE: wanted.size / 1e6 / seconds,
         CPU: used / (wanted.size / 1e9),
         FETCHED: 0.0,
+        READS: 0.0,
         MEMORY: 0.0,
     }
 
 
 SCENARIO = Scenario(
-    "cold-one", "one client reads a cold image, verified by us, against nginx's cold fill", run
+    "cold-one",
+    "one client reads a cold image, verified by us, against nginx's cold fill",
+    run,
+    rounds=9,
 )
