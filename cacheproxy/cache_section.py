@@ -77,6 +77,16 @@ CACHE = Section(
             "Longest range that is read from the upstream in one request.",
         ),
         Option(
+            "fill_memory_bytes",
+            Size(0),
+            "Memory for the chunks of one image that are on their way from the upstream to the disk; reading pauses when the disk is so far behind. Each read in progress has room for one chunk, whatever this says.",
+        ),
+        Option(
+            "fills_memory_bytes",
+            Size(0),
+            "The same, for all images together.",
+        ),
+        Option(
             "fills_max",
             Whole(1, 4096),
             "Images fetched at once; more wait their turn.",

@@ -63,6 +63,8 @@ class CacheSettings:
     complete_in_background: bool = True
     fill_streams_max: int = 4  # upstream reads at once, per fill
     fill_read_bytes_max: int = 256 * MIB  # the longest single upstream range
+    fill_memory_bytes: int = 8 * MIB  # chunks of one fill on their way to the disk
+    fills_memory_bytes: int = 32 * MIB  # the same, of all fills together
     fills_max: int = 64  # fills at once; more wait their turn
     window_chunks: int = 16  # chunks leased ahead of a reader
     keeper_wait_seconds: float = 5.0  # a worker's longest wait for a sign of life of the keeper

@@ -5,7 +5,7 @@ Statuses pass through here as facts; what they mean to a client is decided in `w
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from cacheproxy.errors import (
     UpstreamLiesError,
     UpstreamUnreachableError,
 )
+from cacheproxy.fill.source import Sink
 from cacheproxy.headers import Headers, end_to_end, relayed
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import (
@@ -34,6 +35,7 @@ from cacheproxy.metrics import (
     UPSTREAM_BYTES,
     UPSTREAM_REQUESTS,
 )
+from cacheproxy.rawbody import RawBody
 
 # Past the end of every image, so that no size is needed: stock Glance checks token, visibility,
 # status and policy, and then answers 416 without touching its store.
@@ -60,6 +62,20 @@ class Answer:
         with translated():
             return await self.response.content.readany()
 
+    async def into(self, sink: Sink, length: int, count: Callable[[int], None]) -> bool:
+        """Have a plain body of `length` bytes received into a sink; False: `piece` has to give it.
+
+        `count` is told how many come.  Raises what `piece` does, and what the sink does.
+        """
+        if self.response.headers.get("Transfer-Encoding") is not None:
+            return False
+        body = RawBody.take_over(self.response, length, count)
+        if body is None:
+            return False
+        with translated():
+            await body.into(sink)
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class UpstreamBody:
@@ -70,6 +86,7 @@ class UpstreamBody:
     size: int | None  # of the whole image, where it is told
     ranged: bool  # whether it is the span asked for (206), not the whole image (200)
     bounded: bool  # whether its end can be told from a cut
+    length: int | None  # of what is sent, where it is told before
     answer: Answer
     meter: Meter
 
@@ -77,6 +94,19 @@ class UpstreamBody:
     def span(self) -> Span | None:
         """What the body carries, if its end is told."""
         return None if self.stop is None else Span(self.start, self.stop)
+
+    async def into(self, sink: Sink) -> bool:
+        """Receive the bytes into a sink, without a copy in between, or until it has enough.
+
+        False, and nothing has happened, where only `pieces` can give them.  UpstreamUnreachableError
+        if they stop early or stall; and what the sink raises.
+        """
+        if self.length is None:
+            return False
+        return await self.answer.into(sink, self.length, self._count)
+
+    def _count(self, count: int) -> None:
+        self.meter.inc(UPSTREAM_BYTES, count)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Give the bytes as they arrive, exactly as many as promised.
@@ -242,7 +272,7 @@ def _body(answer: Answer, span: Span | None, meter: Meter) -> UpstreamBody:
     length = _length(answer.headers)
     bounded = length is not None or answer.response.headers.get("Transfer-Encoding") is not None
     if answer.status == 200:
-        return UpstreamBody(0, length, length, False, bounded, answer, meter)
+        return UpstreamBody(0, length, length, False, bounded, length, answer, meter)
     told = _field(answer.headers, "content-range")
     if span is None or told is None:
         raise UpstreamLiesError("a part of the image that was not asked for, or not named")
@@ -256,7 +286,7 @@ def _body(answer: Answer, span: Span | None, meter: Meter) -> UpstreamBody:
     if length is not None and length != len(carried.span):
         raise UpstreamLiesError(f"{length} bytes called {told}")
     start, stop = carried.span.start, carried.span.stop
-    return UpstreamBody(start, stop, carried.size, True, bounded, answer, meter)
+    return UpstreamBody(start, stop, carried.size, True, bounded, length, answer, meter)
 
 
 def _image(image_id: str) -> str:

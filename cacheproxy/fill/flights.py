@@ -20,6 +20,7 @@ from cacheproxy.errors import (
     ProxyError,
 )
 from cacheproxy.fill.ageing import Ageing
+from cacheproxy.fill.buffers import Buffers
 from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.demand import Credential, Demand
 from cacheproxy.fill.fill import Fill
@@ -98,6 +99,7 @@ class Flights:
             account=account,
             manifests=self.manifests,
             inflight=InFlight(),
+            buffers=Buffers(settings.fills_memory_bytes),
             settings=settings,
             meter=meter,
             provers=self._executor,

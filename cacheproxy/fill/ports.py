@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
+from cacheproxy.fill.buffers import Buffers
 from cacheproxy.fill.content import Content
 from cacheproxy.fill.inflight import InFlight
 from cacheproxy.fill.published import PublishedManifests
@@ -25,6 +26,7 @@ class FillPorts:
     account: OwnAccount
     manifests: PublishedManifests
     inflight: InFlight
+    buffers: Buffers
     settings: CacheSettings
     meter: Meter
     provers: Executor

@@ -6,13 +6,33 @@ Errors: `UpstreamUnreachableError` (cut, stalled), `UpstreamAnswerError` (no dat
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from backends.spans import Span
 
 Headers = Sequence[tuple[str, str]]
+
+
+class Sink(Protocol):
+    """Where a body goes, piece after piece."""
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether it takes nothing more."""
+
+    def room(self) -> memoryview | None:
+        """Return where the next bytes go, never empty; None: nowhere at present.
+
+        Raises what is to end the transfer.
+        """
+
+    def advance(self, count: int) -> None:
+        """So many bytes were put there; raises what is to end the transfer."""
+
+    def listen(self, on_news: Callable[[], None] | None) -> None:
+        """Have this called when `room` may say something else; None: nobody."""
 
 
 class Body(Protocol):
@@ -32,6 +52,12 @@ class Body(Protocol):
 
     def pieces(self) -> AsyncIterator[bytes]:
         """Give the bytes, to the end that was promised, or raise."""
+
+    async def into(self, sink: Sink) -> bool:
+        """Put the bytes into a sink, without a copy in between, to their end or until it has enough.
+
+        False, and nothing has happened, where only `pieces` can give them.  Instead of `pieces`.
+        """
 
 
 class Source(Protocol):

@@ -115,7 +115,7 @@ class Stowage:
 
     # --- chunks -----------------------------------------------------------------------------------
 
-    async def land(self, leg: Leg, index: int, buffer: bytearray, reservation: Reservation) -> None:
+    async def land(self, leg: Leg, index: int, chunk: memoryview, reservation: Reservation) -> None:
         """Hash, store and announce a chunk."""
         content = self._content
         known = content.manifest.digest(index)
@@ -124,7 +124,7 @@ class Stowage:
             known = content.manifest.digest(index)
         was_there = content.present(index)
         try:
-            stored = await self._put(memoryview(buffer), reservation, known)
+            stored = await self._put(chunk, reservation, known)
             if self._learning:
                 content.manifest.learn(index, stored.digest)
         except (InvalidChunkError, ValueError) as error:
@@ -146,7 +146,7 @@ class Stowage:
             self._ports.shared(self, stored.digest)
         if not was_there:
             content.landed.note(index, self._ports.tick())
-            content.arrived_bytes += len(buffer)
+            content.arrived_bytes += len(chunk)
         leg.landed.add(index)
         if stored.digest in leg.claims:
             leg.claims.remove(stored.digest)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cacheproxy.errors import UpstreamAnswerError, UpstreamError, UpstreamLiesError
+from cacheproxy.fill.assembly import Assembly
 from cacheproxy.fill.content import Content
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.landings import Landings
-from cacheproxy.fill.leg import Leg, Torn
+from cacheproxy.fill.leg import Leg
 from cacheproxy.fill.ports import FillPorts
 from cacheproxy.fill.rights import Rights
+from cacheproxy.fill.source import Body
 from cacheproxy.fill.stowage import Stowage
 from cacheproxy.fill.wanted import Wanted
+from cacheproxy.store.chunkstore import Reservation
 
 REFUSALS = (401, 403, 404)  # the upstream's word about one reader's right
 
@@ -35,7 +38,8 @@ class Transfers:
         self._rights = rights
         self._stowage = stowage
         self._on_head = on_head
-        self._torn: dict[int, Torn] = {}
+        self._torn: dict[int, bytes] = {}  # beginnings of chunks, by index
+        self._share = ports.buffers.share(ports.settings.fill_memory_bytes)
 
     def __repr__(self) -> str:
         return f"<Transfers of {self._content.key}, {len(self._torn)} torn>"
@@ -43,6 +47,7 @@ class Transfers:
     def clear(self) -> None:
         """The fill has ended."""
         self._torn.clear()
+        self._share.close()
 
     async def fly(self, leg: Leg) -> None:
         """Bring a leg in; raises what stopped it.
@@ -71,7 +76,7 @@ class Transfers:
 
     async def _read(self, leg: Leg, credential: Credential) -> None:
         content, grid = self._content, self._content.grid
-        torn = self._torn.get(leg.first) if content.ranged else None
+        torn = self._torn.get(leg.first, b"") if content.ranged else b""
         leg.ranged = content.ranged is not False
         span = leg.span(grid, torn) if leg.ranged else None
         reading = self._ports.source.read(credential.image_id, credential.headers, span)
@@ -81,7 +86,7 @@ class Transfers:
                 if body.size is not None and body.size != grid.size:
                     raise UpstreamLiesError(f"size {body.size}, expected {grid.size}")
                 if span is not None and not body.ranged:
-                    content.ranged, torn = False, None
+                    content.ranged, torn = False, b""
                     leg.widen(self._wanted.stop(leg.stop))
                     if not borrowed:
                         reservation.close()
@@ -90,12 +95,27 @@ class Transfers:
                 self._torn.pop(leg.first, None)
                 self._rights.accept(credential)
                 self._on_head()
-                async with Landings() as landings:
-
-                    async def land(index: int, buffer: bytearray) -> None:
-                        await landings.add(self._stowage.land(leg, index, buffer, reservation))
-
-                    await leg.assemble(body, grid, torn, land)
+                await self._receive(leg, body, torn, reservation)
         finally:
             if not borrowed:
                 reservation.close()
+
+    async def _receive(self, leg: Leg, body: Body, torn: bytes, reservation: Reservation) -> None:
+        """Take a body in and have its chunks stored, those that came before it failed too."""
+        async with Landings() as landings:
+
+            def land(index: int, chunk: memoryview, on_end: Callable[[], None]) -> None:
+                landings.add(self._stowage.land(leg, index, chunk, reservation), on_end)
+
+            assembly = Assembly(
+                range(leg.first, leg.stop),
+                self._content.grid,
+                torn,
+                self._share,
+                land,
+                landings.check,
+            )
+            try:
+                await assembly.receive(body)
+            finally:
+                leg.torn = assembly.close()

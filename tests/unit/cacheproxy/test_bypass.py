@@ -18,7 +18,7 @@ from cacheproxy.errors import (
     UpstreamLiesError,
     UpstreamUnreachableError,
 )
-from cacheproxy.fill.source import Headers
+from cacheproxy.fill.source import Headers, Sink
 
 DATA = bytes(range(200))
 FACTS = ImageFacts(image_id="i", size=len(DATA), checksum=None, hash_algo=None, hash_value=None)
@@ -31,6 +31,9 @@ class ScriptedBody:
     ranged: bool
     size: int | None
     bounded: bool = True
+
+    async def into(self, sink: Sink) -> bool:
+        raise AssertionError(f"whoever passes bytes through wants pieces, not {sink}")
 
     async def pieces(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self.data), 7):

@@ -266,3 +266,15 @@ async def test_an_image_that_never_fits_is_refused(glance: Origin, tmp_path: Pat
             await case.read(image).task
         await case.idle()
         assert image.sent_bytes == 0
+
+
+@pytest.mark.parametrize("memory", [0, 2 * CHUNK])
+async def test_a_fill_in_little_memory(glance: Origin, tmp_path: Path, memory: int) -> None:
+    """One chunk of memory for each read is enough, and all of it is given back."""
+    options: dict[str, Any] = {"fill_memory_bytes": memory, "fills_memory_bytes": memory}
+    async with started(glance, tmp_path / "cache", **options) as case:
+        images = [glance.add(DATA), glance.add(DATA[::-1])]
+        readings = [case.read(image) for image in images]
+        assert [await reading.task for reading in readings] == [DATA, DATA[::-1]]
+        await case.idle()
+        assert repr(case.flights._ports.buffers) == f"<Buffers 0 lent, 0 kept of {memory}>"
