@@ -55,6 +55,7 @@ http {{
     tcp_nodelay on;
     tcp_nopush off;
     keepalive_requests 1000000000;
+    limit_rate {rate};
     open_file_cache max=4096 inactive=1h;
     open_file_cache_valid 1h;
     etag off;
@@ -176,8 +177,11 @@ def _publish(directory: Path, size: int, digests: bytes) -> str:
 
 
 @contextmanager
-def origin(home: Path, images: Sequence[Image]) -> Iterator[Origin]:
-    """Serve these images on the load's core, with what it writes in `home`; MissingError without nginx."""
+def origin(home: Path, images: Sequence[Image], *, rate: int = 0) -> Iterator[Origin]:
+    """Serve these images on the load's core, with what it writes in `home`; MissingError without nginx.
+
+    `rate` is how many bytes each answer has in a second; 0: as many as go.
+    """
     binary = program("nginx", "nginx-light")
     home.mkdir(parents=True, exist_ok=True)
     (root,) = {each.directory.parent for each in images}
@@ -188,6 +192,7 @@ def origin(home: Path, images: Sequence[Image]) -> Iterator[Origin]:
             home=home.resolve(),
             images=root.resolve(),
             port=port,
+            rate=rate,
             user="user root;" if os.geteuid() == 0 else "",
         )
     )

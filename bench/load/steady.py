@@ -7,17 +7,20 @@ nothing that a slow server holds up is left out ("coordinated omission").
 from __future__ import annotations
 
 import gc
+import os
 import random
 import select
 import socket
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from bench.load import CONNECTIONS, TOKEN, Latencies, Target, WrongAnswerError, percentiles
+from bench.scenario import MissingError
 from bench.server import LOAD_CORE, Server, pinned
 
 HEAD_BYTES_MAX = 8192
@@ -47,25 +50,41 @@ def steady_ranges(  # noqa: PLR0913  a load is all of these
     seconds: float,
     connections: int = CONNECTIONS,
     seed: int = 1,
+    alone: bool = True,
 ) -> Steady:
     """Ask for random ranges, one each 1/rate seconds, over connections that are kept.
 
+    Not `alone`, it leaves its core to others between two requests, and goes before them when one is
+    due or an answer is there; MissingError if it may not.
     WrongAnswerError for an answer that is not that range, and if the server falls behind.
     """
-    with pinned(LOAD_CORE):
+    with pinned(LOAD_CORE), nullcontext() if alone else _before_others():
         client = _Client(server, connections, range_bytes)
         try:
             requests = _requests(server, targets, range_bytes, int(rate * seconds), seed)
             gc.collect()
             gc.disable()
             began = time.perf_counter()
-            client.run(requests, 1 / rate)
+            client.run(requests, 1 / rate, alone=alone)
             took = time.perf_counter() - began
         finally:
             gc.enable()
             client.close()
     ordered = sorted(client.latencies)
     return Steady(len(ordered), took, percentiles(ordered))
+
+
+@contextmanager
+def _before_others() -> Iterator[None]:
+    """Run whenever there is something to do, whoever else wants this core (sched(7))."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        raise MissingError("no right to run before other processes (CAP_SYS_NICE)") from None
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _requests(
@@ -115,7 +134,7 @@ class _Client:
             sock.close()
         self._poll.close()
 
-    def run(self, requests: Sequence[bytes], interval: float) -> None:
+    def run(self, requests: Sequence[bytes], interval: float, *, alone: bool) -> None:
         """Send each when it is due, or as soon after as a connection is free; until all are answered."""
         clock, poll, idle = time.perf_counter, self._poll.poll, self._idle
         began, sent, count = clock(), 0, len(requests)
@@ -125,7 +144,10 @@ class _Client:
                 sock.send(requests[sent])
                 self._due[sock.fileno()] = due
                 sent += 1
-            # Never asleep while something may soon be due: waking up takes longer than a hit.
+            if not alone:  # epoll counts in milliseconds, this in microseconds
+                asleep = max(0.0, began + sent * interval - clock())
+                select.select(self._socks, (), (), asleep if sent < count and idle else None)
+            # Alone never asleep while something may soon be due: waking up takes longer than a hit.
             for fd, _ in poll(0):
                 self._read(fd, clock)
             if clock() - began > count * interval + LATE_MAX:
