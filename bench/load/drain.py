@@ -6,7 +6,7 @@ server that is measured; wrk, which takes 8 KiB at a time, would not.
 
 from __future__ import annotations
 
-import selectors
+import select
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +18,7 @@ from bench.server import LOAD_CORE, Server, pinned
 
 READ_BYTES = 4 << 20
 HEAD_BYTES_MAX = 8192
+HEAD_READ_BYTES = 1024  # at once: hardly any of the body is copied
 SECONDS_MAX = 300.0  # without a byte
 
 
@@ -63,21 +64,22 @@ def drained(server: Server, wanted: Sequence[Iterable[Wanted]]) -> Drained:
 
     WrongAnswerError for an answer with another status or length, and one that ends early.
     """
-    with pinned(LOAD_CORE), selectors.EpollSelector() as selector:
+    with pinned(LOAD_CORE), select.epoll() as poll:
         readers = [Reader(server, iter(each)) for each in wanted]
         try:
             began = time.perf_counter()
             for reader in readers:
                 reader.ask()
-                selector.register(reader.sock, selectors.EVENT_READ, reader)
+                poll.register(reader.sock, select.EPOLLIN)
+            reading = {reader.sock.fileno(): reader.read for reader in readers}
             done = list[float]()
             while len(done) < len(readers):
-                ready = selector.select(SECONDS_MAX)
+                ready = poll.poll(SECONDS_MAX)
                 if not ready:
                     raise WrongAnswerError(f"{server.name}: nothing came for {SECONDS_MAX:.0f} s")
-                for key, _ in ready:
-                    if key.data.read():
-                        selector.unregister(key.data.sock)
+                for fd, _ in ready:
+                    if reading[fd]():
+                        poll.unregister(fd)
                         done.append(time.perf_counter() - began)
         finally:
             for reader in readers:
@@ -114,40 +116,42 @@ class Reader:
 
     def read(self) -> bool:
         """Take what has come; True when that was the end of the last answer."""
-        if self.left:
-            self._drop()
-        else:
+        if not self.left:
             body = self.head()
             if body is None:
                 return False
             self.received += len(body)
         if self.left:
-            return False
+            self._drop()
+            if self.left:
+                return False
         self.latencies.append(time.perf_counter() - self._asked)
         following = next(self._left_over, None)
-        if following is not None:
-            self._wanted = following
-            self.ask()
-        return following is None
+        if following is None:
+            return True
+        self._wanted = following
+        self.ask()
+        return False
 
     def head(self) -> bytes | None:
         """Read the answer's head, and return what came of the body with it; None until all of it is there."""
-        while b"\r\n\r\n" not in self._head:
+        head = self._head
+        while (end := head.find(b"\r\n\r\n")) < 0:
             try:
-                data = self.sock.recv(HEAD_BYTES_MAX)
+                data = self.sock.recv(HEAD_READ_BYTES)
             except BlockingIOError:
+                self._head = head
                 return None
-            if not data or len(self._head) > HEAD_BYTES_MAX:
-                raise self.wrong(f"no answer: {self._head!r}")
-            self._head += data
-        head, _, body = self._head.partition(b"\r\n\r\n")
+            if not data or len(head) > HEAD_BYTES_MAX:
+                raise self.wrong(f"no answer: {head!r}")
+            head += data
         if not head.startswith(b"HTTP/1.1 %d " % self._wanted.status):
-            raise self.wrong(repr(self._head[:500]))
-        if b"\r\ncontent-length: %d\r\n" % self._wanted.length not in head.lower() + b"\r\n":
-            raise self.wrong(f"another length than {self._wanted.length}: {head!r}")
+            raise self.wrong(repr(head[:500]))
+        if b"\r\ncontent-length: %d\r\n" % self._wanted.length not in head[: end + 2].lower():
+            raise self.wrong(f"another length than {self._wanted.length}: {head[:end]!r}")
         self._head = b""
-        self.left = self._wanted.length - len(body)
-        return body
+        self.left = self._wanted.length - (len(head) - end - 4)
+        return head[end + 4 :]
 
     def wrong(self, what: str) -> WrongAnswerError:
         """Return what to raise for a wrong answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -28,14 +29,26 @@ class Wholes:
 
 
 def read_whole(
-    server: Server, targets: Sequence[Target], *, connections: int = 1, times: int = 1
+    server: Server,
+    targets: Sequence[Target],
+    *,
+    connections: int = 1,
+    times: int = 1,
+    seconds: float = 0,
 ) -> Wholes:
-    """Have each connection read its image `times` times; targets are dealt out in turn.
+    """Have each connection read its image `times` times, and again until `seconds` have passed.
 
-    WrongAnswerError for any answer that is not 200, or ends early.
+    Targets are dealt out in turn.  WrongAnswerError for any answer that is not 200, or ends early.
     """
     wanted = [Wanted.whole(server, target) for target in targets]
-    found = drained(server, [repeat(wanted[n % len(wanted)], times) for n in range(connections)])
+    deadline = time.monotonic() + seconds
+
+    def images(one: Wanted) -> Iterator[Wanted]:
+        yield from repeat(one, times)
+        while time.monotonic() < deadline:
+            yield one
+
+    found = drained(server, [images(wanted[n % len(wanted)]) for n in range(connections)])
     return Wholes(found.bytes, found.seconds, found.done)
 
 
@@ -58,17 +71,18 @@ def read_ranges(
     targets: Sequence[Target],
     range_bytes: int,
     *,
-    times: int,
+    seconds: float,
     connections: int = CONNECTIONS,
 ) -> LargeRanges:
-    """Have each connection read `times` ranges at random places of random images.
+    """Have each connection read ranges at random places of random images until `seconds` have passed.
 
     WrongAnswerError for any answer that is not that range.
     """
+    deadline = time.monotonic() + seconds
 
     def chosen(seed: int) -> Iterator[Wanted]:
         choice = random.Random(seed)
-        for _ in range(times):
+        while time.monotonic() < deadline:
             target = choice.choice(targets)
             first = choice.randrange(target.size - range_bytes + 1)
             yield Wanted.part(server, target, first, range_bytes)

@@ -17,10 +17,10 @@ from bench.hits import (
     compared,
     costed,
     milliseconds,
+    saturated,
     warm,
 )
 from bench.load import CONNECTIONS
-from bench.load.ranges import random_ranges
 from bench.load.steady import steady_ranges
 from bench.rounds import Figures
 from bench.scenario import Options, Report, Scenario, Table
@@ -67,7 +67,7 @@ def run(options: Options) -> Report:
 def _saturation(ready: Warm, range_bytes: int, server: Server) -> float:
     """Return how many requests a second it answers when all connections always wait."""
     return median(
-        random_ranges(server, ready.targets, range_bytes, seconds=SATURATION_SECONDS).rate
+        saturated(server, ready.targets, range_bytes, SATURATION_SECONDS).rate
         for _ in range(SATURATIONS)
     )
 

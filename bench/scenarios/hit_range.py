@@ -19,12 +19,11 @@ from bench.hits import (
     compared,
     costed,
     milliseconds,
+    saturated,
     warm,
 )
 from bench.images import MIB
 from bench.load import CONNECTIONS
-from bench.load.ranges import random_ranges
-from bench.load.whole import read_ranges
 from bench.rounds import Figures
 from bench.scenario import Options, Report, Scenario, Table
 from bench.server import Server
@@ -32,8 +31,6 @@ from bench.server import Server
 SIZES = {"4k": 4 << 10, "64k": 64 << 10, "1m": MIB}
 NAMES = {"4k": "4 KiB", "64k": "64 KiB", "1m": "1 MiB"}
 SECONDS = 3.0
-LARGE_BYTES = MIB  # from here on wrk would be slower than the servers
-LARGE_TIMES = 400  # for each connection
 RATE, CPU = "requests/s", "CPU µs/request"
 COLUMNS = (RATE, CPU, P50, P99, P999, SERVER_BUSY, LOAD_BUSY, PEAK, ANONYMOUS, FETCHED)
 
@@ -61,17 +58,17 @@ def run(options: Options) -> Report:
 
 
 def _turn(ready: Warm, range_bytes: int, server: Server, *, quick: bool) -> Figures:
-    def load() -> tuple[int, float, dict[str, float]]:
-        if range_bytes < LARGE_BYTES:
-            seconds = 1.0 if quick else SECONDS
-            some = random_ranges(server, ready.targets, range_bytes, seconds=seconds)
-            return some.requests, some.rate, milliseconds(some.latencies)
-        times = LARGE_TIMES // 10 if quick else LARGE_TIMES
-        large = read_ranges(server, ready.targets, range_bytes, times=times)
-        return large.requests, large.rate, milliseconds(large.latencies)
+    seconds = 1.0 if quick else SECONDS
 
-    (requests, rate, latencies), cost, busy = costed(server, load)
-    return {RATE: rate, CPU: cost.cpu_seconds / requests * 1e6, **latencies, **busy}
+    found, cost, busy = costed(
+        server, lambda: saturated(server, ready.targets, range_bytes, seconds)
+    )
+    return {
+        RATE: found.rate,
+        CPU: cost.cpu_seconds / found.requests * 1e6,
+        **milliseconds(found.latencies),
+        **busy,
+    }
 
 
 SCENARIO = Scenario(
