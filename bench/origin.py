@@ -30,8 +30,8 @@ from backends.manifest import (
 )
 from bench.daemons import free_port
 from bench.load import Target
-from bench.peers.peer import program
-from bench.server import LOAD_CORE, Server, path_of, pinned, running
+from bench.peers.peer import program, started
+from bench.server import LOAD_CORE, Server, path_of
 
 CHUNK_BYTES = 1 << 20  # of manifests, and of what is hashed at once
 
@@ -205,8 +205,5 @@ def origin(home: Path, images: Sequence[Image], *, rate: int = 0) -> Iterator[Or
         "-e",
         "stderr",
     ]
-    with (
-        pinned(LOAD_CORE),
-        running("origin", command, home, f"http://127.0.0.1:{port}") as server,
-    ):
+    with started("origin", command, home, port, cores=[LOAD_CORE]) as server:
         yield Origin(**vars(server))

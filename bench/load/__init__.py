@@ -21,6 +21,7 @@ class Target:
 
     path: str
     size: int
+    token: str = TOKEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bench.load import TOKEN, Target, WrongAnswerError
+from bench.load import Target, WrongAnswerError
 from bench.server import LOAD_CORE, Server, pinned
 
 READ_BYTES = 4 << 20
@@ -45,7 +45,7 @@ class Wanted:
 def _request(server: Server, target: Target, field: str) -> bytes:
     host = urlsplit(server.url).netloc
     return (
-        f"GET {target.path} HTTP/1.1\r\nHost: {host}\r\nX-Auth-Token: {TOKEN}\r\n{field}\r\n"
+        f"GET {target.path} HTTP/1.1\r\nHost: {host}\r\nX-Auth-Token: {target.token}\r\n{field}\r\n"
     ).encode()
 
 

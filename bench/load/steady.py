@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bench.load import CONNECTIONS, TOKEN, Latencies, Target, WrongAnswerError, percentiles
+from bench.load import CONNECTIONS, Latencies, Target, WrongAnswerError, percentiles
 from bench.scenario import MissingError
 from bench.server import LOAD_CORE, Server, pinned
 
@@ -98,7 +98,7 @@ def _requests(
         target = choice.choice(targets)
         first = choice.randrange(target.size - range_bytes + 1)
         made.append(
-            f"GET {target.path} HTTP/1.1\r\nHost: {host}\r\nX-Auth-Token: {TOKEN}\r\n"
+            f"GET {target.path} HTTP/1.1\r\nHost: {host}\r\nX-Auth-Token: {target.token}\r\n"
             f"Range: bytes={first}-{first + range_bytes - 1}\r\n\r\n".encode()
         )
     return made

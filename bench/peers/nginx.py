@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.daemons import free_port
-from bench.peers.peer import CACHE_BYTES, Peer, program
-from bench.server import CORES, Server, pinned, running
+from bench.peers.peer import CACHE_BYTES, Peer, program, started
+from bench.server import CORES, Server
 
 _PACKAGE = "nginx-light"
 
@@ -114,10 +114,7 @@ class _Nginx:
             )
         )
         command = [binary, "-p", str(home.resolve()), "-c", str(configuration), "-e", "stderr"]
-        with (
-            pinned(*CORES[:workers]),
-            running(self.name, command, home, f"http://127.0.0.1:{port}") as server,
-        ):
+        with started(self.name, command, home, port, cores=CORES[:workers]) as server:
             yield server
 
 

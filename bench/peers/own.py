@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.daemons import free_port
-from bench.peers.peer import CACHE_BYTES, Peer
-from bench.server import CORES, Server, pinned, running
+from bench.peers.peer import CACHE_BYTES, Peer, started
+from bench.server import CORES, Server
 
 # drain_seconds       a scenario that ends with readers in the middle does not wait for them.
 _CONFIGURATION = """
@@ -52,17 +52,11 @@ def _start(
         "PYTHONDONTWRITEBYTECODE": "",
         "PYTHONPYCACHEPREFIX": str(home.resolve().parent / "pycache"),
     }
-    with (
-        pinned(*CORES[:workers]),
-        running(
-            "cacheproxy",
-            command,
-            home,
-            f"http://127.0.0.1:{port}",
-            metrics_url=f"http://127.0.0.1:{metrics}/metrics",
-            environment=environment,
-        ) as server,
-    ):
+    page = f"http://127.0.0.1:{metrics}/metrics"
+    cores = CORES[:workers]
+    with started(
+        "cacheproxy", command, home, port, cores=cores, metrics_url=page, environment=environment
+    ) as server:
         yield server
 
 

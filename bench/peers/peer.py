@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from bench.scenario import MissingError
-from bench.server import Server
+from bench.server import Server, pinned, running
 
 CACHE_BYTES = 4 << 30  # more than any scenario has: who evicts is not compared here
 
@@ -42,3 +43,24 @@ def program(name: str, package: str) -> str:
     if found is None:
         raise MissingError(f"{name} is not installed (package {package}): make bench-deps")
     return found
+
+
+@contextmanager
+def started(  # noqa: PLR0913  a program, where it runs and how one sees that it does
+    name: str,
+    command: Sequence[str],
+    home: Path,
+    port: int,
+    *,
+    cores: Sequence[int],
+    metrics_url: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
+    """Run a program on these cores until the end of the block; whoever measures keeps his own."""
+    url = f"http://127.0.0.1:{port}"
+    with ExitStack() as stack:
+        with pinned(*cores):
+            server = stack.enter_context(
+                running(name, command, home, url, metrics_url=metrics_url, environment=environment)
+            )
+        yield server

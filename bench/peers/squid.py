@@ -10,9 +10,9 @@ from pathlib import Path
 
 from bench.daemons import free_port
 from bench.images import MIB
-from bench.peers.peer import CACHE_BYTES, Peer, program
+from bench.peers.peer import CACHE_BYTES, Peer, program, started
 from bench.scenario import MissingError
-from bench.server import CORES, Server, pinned, running
+from bench.server import CORES, Server
 
 _PACKAGE = "squid"
 _TOOL_SECONDS = 60.0
@@ -92,10 +92,7 @@ def _start(
     base = [*nobody, binary, "-N", "-f", str(configuration)]
     if not (home / "cache").exists():
         subprocess.run([*base, "-z"], check=True, capture_output=True, timeout=_TOOL_SECONDS)
-    with (
-        pinned(*CORES[:workers]),
-        running("squid", base, home, f"http://127.0.0.1:{port}") as server,
-    ):
+    with started("squid", base, home, port, cores=CORES[:workers]) as server:
         yield server
 
 

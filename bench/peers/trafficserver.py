@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.daemons import free_port
-from bench.peers.peer import CACHE_BYTES, Peer, program
+from bench.peers.peer import CACHE_BYTES, Peer, program, started
 from bench.scenario import MissingError
-from bench.server import CORES, Server, pinned, running
+from bench.server import CORES, Server
 
 _PACKAGE = "trafficserver"
 _MODULES = Path("/usr/lib/trafficserver/modules")
@@ -108,10 +108,7 @@ def _start(
     (etc / "remap.config").write_text(f"map / {origin_url}/\n")
     (here / "runroot.yaml").write_text(_ROOTS.format(home=here, modules=_MODULES))
     command = [binary, f"--run-root={here}/runroot.yaml"]
-    with (
-        pinned(*CORES[:workers]),
-        running("trafficserver", command, home, f"http://127.0.0.1:{port}") as server,
-    ):
+    with started("trafficserver", command, home, port, cores=CORES[:workers]) as server:
         yield server
 
 

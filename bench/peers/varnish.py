@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.daemons import free_port
-from bench.peers.peer import CACHE_BYTES, Peer, program
-from bench.server import CORES, Server, pinned, running
+from bench.peers.peer import CACHE_BYTES, Peer, program, started
+from bench.server import CORES, Server
 
 _PACKAGE = "varnish"
 
@@ -75,10 +75,7 @@ def _start(
         *("-a", f"127.0.0.1:{port}", "-f", str(rules), "-s", f"malloc,{cache_bytes}"),
         *(word for parameter in parameters for word in ("-p", parameter)),
     ]
-    with (
-        pinned(*CORES[:workers]),
-        running("varnish", command, home, f"http://127.0.0.1:{port}") as server,
-    ):
+    with started("varnish", command, home, port, cores=CORES[:workers]) as server:
         yield server
 
 

@@ -175,7 +175,13 @@ def glance_caching(
     keystone: Keystone, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Glance]:
     """Run Glance with Keystone, its own image cache and the interface to it."""
-    directory = tmp_path_factory.mktemp("glance-caching")
+    with running_caching_glance(tmp_path_factory.mktemp("glance-caching"), keystone) as running:
+        yield running
+
+
+@contextmanager
+def running_caching_glance(directory: Path, keystone: Keystone) -> Iterator[Glance]:
+    """Run Glance with Keystone, its own image cache and the interface to it, in `directory`."""
     with _glance(directory, WITH_KEYSTONE + WITH_CACHE, keystone=keystone.url) as url:
         yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
 

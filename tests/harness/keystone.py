@@ -210,7 +210,13 @@ def _add_users(keystone: Keystone) -> None:
 def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
     """Run Keystone for the whole test run."""
     python_of("keystone")
-    directory = tmp_path_factory.mktemp("keystone")
+    with running_keystone(tmp_path_factory.mktemp("keystone")) as running:
+        yield running
+
+
+@contextmanager
+def running_keystone(directory: Path) -> Iterator[Keystone]:
+    """Run Keystone with the users above, with its files in `directory`."""
     seed("keystone", directory, _make)
     (directory / "keystone.conf").write_text(CONFIGURATION.format(directory=directory))
     url, port = free_url()

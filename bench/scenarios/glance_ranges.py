@@ -1,0 +1,80 @@
+"""Random ranges from our cache and from Glance, which goes round its own cache for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from bench.bars import BARS
+from bench.cold import MEMORY, settle
+from bench.glance import glance
+from bench.images import MIB
+from bench.load import Target
+from bench.load.whole import read_ranges, read_whole
+from bench.origin import image
+from bench.peers import PEERS
+from bench.rounds import Figures
+from bench.scenario import Options, Report, Scenario
+from bench.server import Server
+from bench.sides import OURS, Sides
+
+IMAGE_BYTES = 256 * MIB
+IMAGE_BYTES_QUICK = 32 * MIB
+SIZES = {"64k": 64 << 10, "1m": MIB}
+OUR_TIMES, THEIR_TIMES = 400, 10  # by each of 16 connections: some seconds
+QUICK = 5  # times fewer of ours
+REQUESTS, MICROSECONDS, P50, P99 = "requests/s", "CPU µs/request", "p50 ms", "p99 ms"
+
+
+def run(options: Options) -> Report:
+    """Read in turn, over 16 connections; ours is in front of that Glance."""
+    wanted = image(options.directory / "store", IMAGE_BYTES_QUICK if options.quick else IMAGE_BYTES)
+    times = OUR_TIMES // QUICK if options.quick else OUR_TIMES
+    found: dict[str, Sides] = {}
+    with (
+        glance(options.directory / "theirs") as theirs,
+        PEERS[OURS].start(options.directory / "ours", theirs.server.url) as ours,
+    ):
+        target = theirs.add(wanted)
+        theirs.keep(target)
+        read_whole(ours, [target])
+        settle(ours)
+        for name, size in SIZES.items():
+            sides: dict[str, Callable[[], Figures]] = {
+                OURS: partial(_read, ours, target, size, times),
+                "glance": partial(_read, theirs.server, target, size, THEIR_TIMES),
+            }
+            found[name] = Sides.measured(f"glance-range-{name}", sides, options)
+    return Report(
+        [
+            sides_found.table(
+                f"Ranges of {SIZES[name] >> 10} KiB, 16 connections, medians of {options.rounds} rounds",
+                (REQUESTS, MICROSECONDS, P50, P99, MEMORY),
+                ratio=REQUESTS,
+            )
+            for name, sides_found in found.items()
+        ],
+        [each.rounds.note() for each in found.values()],
+        [
+            BARS[f"glance-range-{name}"].judge(each.ratio(REQUESTS, OURS, "glance"))
+            for name, each in found.items()
+        ],
+        {f"glance-range-{name}": each.plain() for name, each in found.items()},
+    )
+
+
+def _read(server: Server, target: Target, size: int, times: int) -> Figures:
+    cpu = server.cpu_seconds()
+    read = read_ranges(server, [target], size, times=times)
+    return {
+        REQUESTS: read.rate,
+        MICROSECONDS: (server.cpu_seconds() - cpu) / read.requests * 1e6,
+        P50: read.latencies.p50 * 1e3,
+        P99: read.latencies.p99 * 1e3,
+        MEMORY: server.peak_bytes() / MIB,
+    }
+
+
+SCENARIO = Scenario(
+    "glance-ranges", "random ranges of 64 KiB and 1 MiB, against Glance", run, rounds=9
+)
