@@ -21,15 +21,15 @@ from bench.sides import OURS, Sides
 IMAGE_BYTES = 256 * MIB
 IMAGE_BYTES_QUICK = 32 * MIB
 SIZES = {"64k": 64 << 10, "1m": MIB}
-OUR_TIMES, THEIR_TIMES = 400, 10  # by each of 16 connections: some seconds
-QUICK = 5  # times fewer of ours
+SECONDS = 3.0
+SECONDS_QUICK = 1.0
 REQUESTS, MICROSECONDS, P50, P99 = "requests/s", "CPU µs/request", "p50 ms", "p99 ms"
 
 
 def run(options: Options) -> Report:
     """Read in turn, over 16 connections; ours is in front of that Glance."""
     wanted = image(options.directory / "store", IMAGE_BYTES_QUICK if options.quick else IMAGE_BYTES)
-    times = OUR_TIMES // QUICK if options.quick else OUR_TIMES
+    seconds = SECONDS_QUICK if options.quick else SECONDS
     found: dict[str, Sides] = {}
     with (
         glance(options.directory / "theirs") as theirs,
@@ -41,8 +41,8 @@ def run(options: Options) -> Report:
         settle(ours)
         for name, size in SIZES.items():
             sides: dict[str, Callable[[], Figures]] = {
-                OURS: partial(_read, ours, target, size, times),
-                "glance": partial(_read, theirs.server, target, size, THEIR_TIMES),
+                OURS: partial(_read, ours, target, size, seconds),
+                "glance": partial(_read, theirs.server, target, size, seconds),
             }
             found[name] = Sides.measured(f"glance-range-{name}", sides, options)
     return Report(
@@ -63,9 +63,9 @@ def run(options: Options) -> Report:
     )
 
 
-def _read(server: Server, target: Target, size: int, times: int) -> Figures:
+def _read(server: Server, target: Target, size: int, seconds: float) -> Figures:
     cpu = server.cpu_seconds()
-    read = read_ranges(server, [target], size, times=times)
+    read = read_ranges(server, [target], size, seconds=seconds)
     return {
         REQUESTS: read.rate,
         MICROSECONDS: (server.cpu_seconds() - cpu) / read.requests * 1e6,
