@@ -17,14 +17,13 @@ from bench.load import Latencies, Target, WrongAnswerError
 from bench.load.ranges import Ranges, random_ranges
 from bench.load.whole import LargeRanges, read_ranges, sha512_of
 from bench.origin import Image, Origin, image, origin
-from bench.peers import PEERS
-from bench.rounds import Figures, Rounds, alternated
-from bench.scenario import MissingError, Options, Table
+from bench.rounds import Figures
+from bench.scenario import Options, Report
 from bench.server import Server
+from bench.sides import OURS, Sides, chosen
 
 T = TypeVar("T")
 
-OURS = "cacheproxy"
 IMAGE_BYTES = 256 * MIB
 IMAGE_BYTES_QUICK = 16 * MIB
 WHOLE_READS = 2  # the second is a hit everywhere
@@ -53,10 +52,10 @@ class Warm:
         """What is asked for."""
         return [self.image.target]
 
-    def rounds(self, turn: Callable[[Server], Figures], options: Options, what: str) -> Rounds:
+    def measured(self, what: str, turn: Callable[[Server], Figures], options: Options) -> Sides:
         """Measure all of them in turn."""
-        sides = [partial(self._turn, server, turn) for server in self.servers]
-        return alternated(sides, options.rounds, what=what)
+        sides = {each.name: partial(self._turn, each, turn) for each in self.servers}
+        return Sides.measured(what, sides, options)
 
     def _turn(self, server: Server, turn: Callable[[Server], Figures]) -> Figures:
         before, _ = self.source.sent()
@@ -69,21 +68,6 @@ class Warm:
             ANONYMOUS: server.anonymous_bytes() / MIB,
         }
 
-    def kept(self, rounds: Rounds) -> dict[str, list[Figures]]:
-        """Return what was measured by the name of the server."""
-        return {
-            server.name: list(figures)
-            for server, figures in zip(self.servers, rounds.sides, strict=True)
-        }
-
-    def notes(self, rounds: Rounds, what: str) -> Iterator[str]:
-        """Say how the rounds were, and who did not answer all from its cache."""
-        yield f"{what}: {rounds.note()}"
-        for side, server in enumerate(self.servers):
-            fetched = sum(rounds.values(side, FETCHED))
-            if fetched:
-                yield f"{what}: {server.name} fetched {fetched:.1f} MiB again: not all were hits"
-
 
 @contextmanager
 def warm(options: Options, peers: Sequence[str]) -> Iterator[Warm]:
@@ -91,16 +75,12 @@ def warm(options: Options, peers: Sequence[str]) -> Iterator[Warm]:
 
     WrongAnswerError if one does not answer as the origin's file says, whole and by ranges.
     """
-    chosen = options.peers or peers
-    known = [name for name in PEERS if name != OURS]
-    if unknown := sorted(set(chosen) - set(known)):
-        raise MissingError(f"no peer {unknown[0]!r}; known: {', '.join(known)}")
     home = options.directory
     wanted = image(home / "store", IMAGE_BYTES_QUICK if options.quick else IMAGE_BYTES)
     with origin(home / "origin", [wanted]) as source, ExitStack() as stack:
         servers = []
-        for name in (OURS, *chosen):
-            server = stack.enter_context(PEERS[name].start(home / name, source.url))
+        for peer in chosen(options, peers):
+            server = stack.enter_context(peer.start(home / peer.name, source.url))
             compare(server, wanted)
             servers.append(server)
         yield Warm(servers, wanted, source)
@@ -143,12 +123,17 @@ def milliseconds(latencies: Latencies) -> dict[str, float]:
     return {P50: latencies.p50 * 1e3, P99: latencies.p99 * 1e3, P999: latencies.p999 * 1e3}
 
 
-def compared(table: Table, ready: Warm, rounds: Rounds, what: str, figures: Sequence[str]) -> None:
-    """Add a row for each server: medians, and the ratio of the first figure, ours / theirs."""
-    for side, server in enumerate(ready.servers):
-        ratio = str(rounds.ratio(figures[0], 0, side)) if side else ""
-        cells = (significant(rounds.median(side, figure)) for figure in figures)
-        table.add(what, server.name, ratio, *cells)
+def add(report: Report, what: str, found: Sides, figures: Sequence[str]) -> None:
+    """Add what was found to the report's table: a row a server, with the ratio of the first figure."""
+    for name in found.names:
+        ratio = "" if name == OURS else str(found.ratio(figures[0], OURS, name))
+        cells = (significant(found.median(name, figure)) for figure in figures)
+        report.tables[0].add(what, name, ratio, *cells)
+        fetched = sum(found.values(name, FETCHED))
+        if fetched:
+            report.notes.append(f"{what}: {name} fetched {fetched:.1f} MiB: not all were hits")
+    report.rounds[what] = found.plain()
+    report.notes.append(f"{what}: {found.rounds.note()}")
 
 
 def significant(value: float) -> float | int:
@@ -156,9 +141,8 @@ def significant(value: float) -> float | int:
     return round(value) if abs(value) >= 100 else float(f"{value:.3g}")
 
 
-def against_best(bar: str, ready: Warm, rounds: Rounds, figure: str) -> Verdict:
+def against_best(bar: str, found: Sides, figure: str) -> Verdict:
     """Judge by the peer that is best at a figure."""
-    best = max if not BARS[bar].at_most else min
-    peers = range(1, len(ready.servers))
-    peer = best(peers, key=lambda side: rounds.median(side, figure))
-    return BARS[bar].judge(rounds.ratio(figure, 0, peer), ready.servers[peer].name)
+    best = min if BARS[bar].at_most else max
+    peer = best(found.names[1:], key=lambda name: found.median(name, figure))
+    return BARS[bar].judge(found.ratio(figure, OURS, peer), peer)

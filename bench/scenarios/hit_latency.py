@@ -14,7 +14,7 @@ from bench.hits import (
     ROUNDS,
     SERVER_BUSY,
     Warm,
-    compared,
+    add,
     costed,
     milliseconds,
     saturated,
@@ -22,9 +22,11 @@ from bench.hits import (
 )
 from bench.load import CONNECTIONS
 from bench.load.steady import steady_ranges
+from bench.peers.nginx import NGINX
 from bench.rounds import Figures
 from bench.scenario import Options, Report, Scenario, Table
 from bench.server import Server
+from bench.sides import OURS
 
 SIZES = {"4k": 4 << 10, "64k": 64 << 10}
 NAMES = {"4k": "4 KiB", "64k": "64 KiB"}
@@ -46,20 +48,17 @@ def run(options: Options) -> Report:
         ("range", "server", "ratio [90 %]", *COLUMNS),
     )
     report = Report([table])
-    with warm(options, ("nginx",)) as ready:
-        peers = [server.name for server in ready.servers]
+    with warm(options, (NGINX.name,)) as ready:
         for size, range_bytes in SIZES.items():
             borne = {each.name: _saturation(ready, range_bytes, each) for each in ready.servers}
             rate = min(RATE_MAX, *(each / 2 for each in borne.values()))
             told = ", ".join(f"{name} {each:,.0f}" for name, each in borne.items())
             report.notes.append(f"{NAMES[size]}: saturated at {told} requests/s")
             turn = partial(_turn, ready, range_bytes, rate, 1.0 if options.quick else SECONDS)
-            found = ready.rounds(turn, options, f"hit-latency {size} at {rate:.0f}/s")
-            compared(table, ready, found, NAMES[size], COLUMNS)
-            report.rounds[NAMES[size]] = ready.kept(found)
-            report.notes += ready.notes(found, NAMES[size])
-            if "nginx" in peers:
-                ratio = found.ratio(P99, 0, peers.index("nginx"))
+            found = ready.measured(f"hit-latency {size} at {rate:.0f}/s", turn, options)
+            add(report, NAMES[size], found, COLUMNS)
+            if NGINX.name in found.names:
+                ratio = found.ratio(P99, OURS, NGINX.name)
                 report.verdicts.append(BARS[f"hit-latency-{size}"].judge(ratio))
     return report
 
@@ -76,8 +75,10 @@ def _turn(ready: Warm, range_bytes: int, rate: float, seconds: float, server: Se
     found, cost, busy = costed(
         server, lambda: steady_ranges(server, ready.targets, range_bytes, rate, seconds=seconds)
     )
+    taken = milliseconds(found.latencies)
     return {
-        **milliseconds(found.latencies),
+        P99: taken.pop(P99),  # first, as what matters most
+        **taken,
         RATE: found.rate,
         CPU: cost.cpu_seconds / found.requests * 1e6,
         SERVER_BUSY: busy[SERVER_BUSY],

@@ -16,7 +16,7 @@ from bench.hits import (
     ROUNDS,
     SERVER_BUSY,
     Warm,
-    compared,
+    add,
     costed,
     milliseconds,
     saturated,
@@ -24,9 +24,11 @@ from bench.hits import (
 )
 from bench.images import MIB
 from bench.load import CONNECTIONS
+from bench.peers.nginx import NGINX
 from bench.rounds import Figures
 from bench.scenario import Options, Report, Scenario, Table
 from bench.server import Server
+from bench.sides import OURS
 
 SIZES = {"4k": 4 << 10, "64k": 64 << 10, "1m": MIB}
 NAMES = {"4k": "4 KiB", "64k": "64 KiB", "1m": "1 MiB"}
@@ -43,16 +45,13 @@ def run(options: Options) -> Report:
         ("range", "server", "ratio [90 %]", *COLUMNS),
     )
     report = Report([table])
-    with warm(options, ("nginx",)) as ready:
-        peers = [server.name for server in ready.servers]
+    with warm(options, (NGINX.name,)) as ready:
         for size, range_bytes in SIZES.items():
             turn = partial(_turn, ready, range_bytes, quick=options.quick)
-            found = ready.rounds(turn, options, f"hit-range {size}")
-            compared(table, ready, found, NAMES[size], COLUMNS)
-            report.rounds[NAMES[size]] = ready.kept(found)
-            report.notes += ready.notes(found, NAMES[size])
-            if "nginx" in peers:
-                ratio = found.ratio(RATE, 0, peers.index("nginx"))
+            found = ready.measured(f"hit-range {size}", turn, options)
+            add(report, NAMES[size], found, COLUMNS)
+            if NGINX.name in found.names:
+                ratio = found.ratio(RATE, OURS, NGINX.name)
                 report.verdicts.append(BARS[f"hit-range-{size}"].judge(ratio))
     return report
 

@@ -8,13 +8,12 @@ from bench.hits import (
     ANONYMOUS,
     FETCHED,
     LOAD_BUSY,
-    OURS,
     PEAK,
     ROUNDS,
     SERVER_BUSY,
     Warm,
+    add,
     against_best,
-    compared,
     costed,
     warm,
 )
@@ -23,6 +22,7 @@ from bench.peers import PEERS
 from bench.rounds import Figures
 from bench.scenario import Options, Report, Scenario, Table
 from bench.server import Server
+from bench.sides import OURS
 
 CLIENTS = (1, 16)
 SECONDS = 2.0  # and until the image that is being read then has ended
@@ -45,13 +45,11 @@ def run(options: Options) -> Report:
         for clients in CLIENTS:
             what = f"{clients} client{'s' if clients > 1 else ''}"
             turn = partial(_turn, ready, clients, 0.2 if options.quick else SECONDS)
-            found = ready.rounds(turn, options, f"hit-whole, {what}")
-            compared(table, ready, found, str(clients), COLUMNS)
-            report.rounds[what] = ready.kept(found)
-            report.notes += ready.notes(found, what)
+            found = ready.measured(f"hit-whole, {what}", turn, options)
+            add(report, what, found, COLUMNS)
             for figure, suffix in ((RATE, ""), (CPU, "-cpu")):
                 bar = f"hit-whole-{clients}{suffix}"
-                report.verdicts.append(against_best(bar, ready, found, figure))
+                report.verdicts.append(against_best(bar, found, figure))
     return report
 
 
