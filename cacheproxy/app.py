@@ -187,6 +187,7 @@ async def _worker(
     from cacheproxy.processes.worker import Worker
     from cacheproxy.serve import Images
     from cacheproxy.upstream import Upstream
+    from cacheproxy.web.fast_lane import FastLane
     from cacheproxy.web.front import Door, Front, metrics_page
     from cacheproxy.web.image_file import ImageFile
     from cacheproxy.web.passthrough import PassThrough
@@ -216,17 +217,25 @@ async def _worker(
     image_file = (
         ImageFile(images, permissions, passthrough, meter, witness) if cache.enabled else None
     )
+    logged = settings.access_log
+    fast = FastLane(images, permissions, meter, witness, identities, log_requests=logged)
     signed_urls = SignedUrls(settings.signed_urls, grants, image_file, meter)
     front = Front(image_file, passthrough, signed_urls, cache_api)
-    api = Door(front, meter, worker.connection_closed, log=True, identities=identities)
+    api = Door(
+        front,
+        meter,
+        worker.connection_closed,
+        log=logged,
+        identities=identities,
+        fast=fast if settings.fast_lane and cache.enabled else None,
+    )
     metrics = Door(metrics_page(meter), meter, worker.connection_closed, log=False)
     try:
         await worker.run(control_socket, api, metrics)
     finally:
-        await images.close()
-        for asking in (grants, permissions, identities):
-            if asking is not None:
-                await asking.close()
+        for part in (fast, images, grants, permissions, identities):
+            if part is not None:
+                await part.close()
         if notifier is not None:
             await asyncio.to_thread(notifier.close)
         await upstream.close()

@@ -5,9 +5,10 @@
     always      always the latter: nothing that happens to the file meanwhile reaches a client
     never       nothing is hashed, if only the file is the one that the keeper opened
 
-The loop never waits for a disk: reading and hashing is done in a few threads.  Their buffers are
-shared by all who want the same chunk at the moment that it is read, and kept within a bound: a sender
-that is so slow that its buffer had to go reads and hashes the chunk again.
+Pages in memory are given as an `OpenPart`, which sends itself without a copy.  The loop never waits
+for a disk: reading and hashing is done in a few threads.  Their buffers are shared by all who want
+the same chunk at the moment that it is read, and kept within a bound: a sender that is so slow that
+its buffer had to go reads and hashes the chunk again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import socket
 import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable
@@ -36,7 +38,112 @@ READ_SECONDS_MAX = 15.0  # the longest wait for the disk to give one chunk
 
 T = TypeVar("T")
 Read = asyncio.Future[T]
-Piece = bytes | memoryview
+
+
+class OpenPart:
+    """A part of an open chunk file that may be sent from the page cache; gone through once.
+
+    Whatever is read or sent moves `position` on.  Short of `stop` it may end at any time, because
+    pages have left memory or may not be believed any more: then the disk has to be asked.
+    """
+
+    __slots__ = ("_believed", "file", "position", "stop")
+
+    def __init__(
+        self, file: HotFile, position: int, stop: int, believed: Callable[[HotFile], bool]
+    ) -> None:
+        """`believed` tells whether pages of the file in memory count."""
+        self.file = file
+        self.position = position
+        self.stop = stop
+        self._believed = believed
+
+    def __repr__(self) -> str:
+        return f"<OpenPart {self.position}..{self.stop} of {self.file.digest.hex()[:12]}>"
+
+    def __len__(self) -> int:
+        return self.stop - self.position
+
+    def __bytes__(self) -> bytes:
+        return self.read(len(self)) or b""
+
+    def hold(self, size: int) -> bool:
+        """Whether the next `size` bytes are in memory and were hashed; if so, until `let_go`.
+
+        While somebody reads a chunk from the disk he holds its file's lock, until it is hashed.
+        """
+        fd = self.file.fd
+        if not self._believed(self.file):
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        if resident(fd, self.position, size):
+            return True
+        self.let_go()
+        return False
+
+    def let_go(self) -> None:
+        """End a `hold`."""
+        fcntl.flock(self.file.fd, fcntl.LOCK_UN)
+
+    def read(self, size_max: int) -> bytes | None:
+        """Return the next bytes, None if that takes the disk.
+
+        `ChunkLostError` if the file is not the one that was opened.
+        """
+        size = min(size_max, self.stop - self.position)
+        if not self.hold(size):
+            return None
+        try:
+            data = os.pread(self.file.fd, size, self.position)
+        except OSError as error:
+            raise ChunkLostError(f"reading a chunk: {error.strerror}") from error
+        finally:
+            self.let_go()
+        # Looked at only now, so that a write before or while it was read is noticed.
+        self._check()
+        if len(data) != size:
+            raise ChunkLostError("the chunk file is cut")
+        self.position += size
+        return data
+
+    def send(self, sock: socket.socket, head: bytes = b"") -> int | None:
+        """Send `head`, and of the part what the socket takes behind it; the number of bytes sent.
+
+        None if that takes the disk: then nothing was sent.  `ChunkLostError` as in `read`;
+        BlockingIOError if the socket takes nothing, another OSError if the peer is gone.
+        What is being sent are the pages themselves: who writes to the file before the peer has
+        them changes them.
+        """
+        size = self.stop - self.position
+        if not self.hold(size):
+            return None
+        try:
+            self._check()
+            taken = sock.send(head, socket.MSG_MORE) if head else 0
+            if taken < len(head):
+                return taken
+            try:
+                count = os.sendfile(sock.fileno(), self.file.fd, self.position, size)
+            except BlockingIOError:
+                if not taken:
+                    raise
+                return taken
+        finally:
+            self.let_go()
+        if not count:
+            raise ChunkLostError("the chunk file is cut")
+        self.position += count
+        return taken + count
+
+    def _check(self) -> None:
+        if not self.file.intact():
+            raise ChunkLostError("the chunk file is not what was proven")
+
+
+Piece = bytes | OpenPart
 
 
 class ChunkReader:
@@ -70,9 +177,14 @@ class ChunkReader:
         self._broken_off.set()
         self._broken_off = asyncio.Event()  # for those who come later
 
+    def part(self, file: HotFile, position: int, stop: int) -> OpenPart:
+        """Give a part of a chunk as far as it is in memory; the caller holds a lease of its file."""
+        return OpenPart(file, position, stop, self._memory_counts)
+
     async def pieces(self, file: HotFile, part: Span) -> AsyncGenerator[Piece]:
         """Give a part of a chunk; the caller holds a lease of its file.
 
+        Who gets an `OpenPart` takes from it what he can before he asks for the next piece.
         Raises `ChunkLostError` if the chunk is damaged or the file is not what was proven,
         `StorageError` if the disk does not answer.
         """
@@ -81,8 +193,22 @@ class ChunkReader:
         try:
             position = part.start
             while position < part.stop:
+                data = self._buffers.get(file)
+                if data is None or data is others:
+                    here = self.part(file, position, part.stop)
+                    if here.hold(len(here)):
+                        here.let_go()
+                        yield here
+                        position = here.position
+                        continue
+                    data = None
                 size = min(PIECE_BYTES, part.stop - position)
-                piece = await self._piece(file, position, size, others)
+                if self._verify == "never":
+                    piece = await self._unproven(file, position, size)
+                else:
+                    data = data or await self._whole(file)
+                    # A copy: whoever sends slowly keeps a piece in memory, not the chunk.
+                    piece = bytes(memoryview(data)[position : position + size])
                 position += len(piece)
                 yield piece
         finally:
@@ -91,31 +217,13 @@ class ChunkReader:
                 del self._senders[file]
                 self._forget(file)
 
-    async def _piece(
-        self, file: HotFile, position: int, size: int, others: bytearray | None
-    ) -> Piece:
-        if self._verify == "never":
-            return await self._unproven(file, position, size)
-        data = self._buffers.get(file)
-        if data is None or data is others:
-            if self._memory_counts(file):
-                piece = read_resident(file.fd, position, size)
-                # Looked at only now, so that a write before or while it was read is noticed.
-                if piece is not None and not file.intact():
-                    raise ChunkLostError("the chunk file is not what was proven")
-                if piece is not None:
-                    return piece
-            data = await self._whole(file)
-        # A copy: whoever sends slowly keeps a piece in memory, not the chunk.
-        return bytes(memoryview(data)[position : position + size])
-
     def _memory_counts(self, file: HotFile) -> bool:
         """Whether pages in memory may be taken for what was proven."""
-        return (
-            self._verify == "disk-read"
-            and file not in self._reading
-            and self._clock() - file.proven_at <= self._proof_seconds
-        )
+        if self._verify == "disk-read":
+            return (
+                file not in self._reading and self._clock() - file.proven_at <= self._proof_seconds
+            )
+        return self._verify == "never"
 
     # --- reading and hashing ----------------------------------------------------------------------
 
@@ -151,10 +259,8 @@ class ChunkReader:
 
     # --- without hashing --------------------------------------------------------------------------
 
-    async def _unproven(self, file: HotFile, position: int, size: int) -> Piece:
-        piece: Piece | None = read_now(file.fd, position, size)
-        if piece is None:
-            piece = await self._wait(self._start(_read_some, file, position, size))
+    async def _unproven(self, file: HotFile, position: int, size: int) -> bytes:
+        piece = await self._wait(self._start(_read_some, file, position, size))
         if len(piece) < size or not file.intact():
             raise ChunkLostError("the chunk file is not what the keeper opened")
         return piece
@@ -197,28 +303,3 @@ def _read_some(fd: int, position: int, size: int) -> bytes:
         return os.pread(fd, size, position)
     except OSError as error:
         raise ChunkLostError(f"reading a chunk: {error.strerror}") from error
-
-
-def read_resident(fd: int, position: int, size: int) -> memoryview | None:
-    """Return bytes that were hashed when they came into the page cache, None if some are not there.
-
-    While somebody reads them from the disk he holds the file's lock, until they are hashed.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return None
-    try:
-        return read_now(fd, position, size) if resident(fd, position, size) else None
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
-
-
-def read_now(fd: int, position: int, size: int) -> memoryview | None:
-    """Return bytes for which nobody has to wait, None if some are missing."""
-    buffer = bytearray(size)
-    try:
-        count = os.preadv(fd, [buffer], position, os.RWF_NOWAIT)
-    except OSError:
-        return None  # not there, or the file system cannot tell, or damaged: a thread finds out
-    return memoryview(buffer) if count == size else None

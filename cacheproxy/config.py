@@ -146,6 +146,8 @@ class Settings:
     hang_seconds: float = 10.0  # a child without a heartbeat for so long is killed
     drain_seconds: float = 30.0  # how long a stop waits for responses in progress
     connections_max: int = 8192  # open at once, all workers together; more wait to be accepted
+    fast_lane: bool = True  # whether ordinary hits are answered before aiohttp sees them
+    access_log: bool = True  # one line for each request
     cache_api: Literal["upstream", "local"] = "upstream"  # who answers /v2/cache
     admin_socket: Path | None = None  # None: admin.sock in the cache's directory
     cache: CacheSettings = CacheSettings()

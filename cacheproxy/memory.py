@@ -52,6 +52,17 @@ class Memory:
         self._note(image_id, now, facts)
         return True
 
+    def current(self, image_id: str) -> tuple[ImageFacts, Grid] | None:
+        """Return what is known of a proven image, if it is not time to look at its record."""
+        known = self._known.get(image_id)
+        if known is None:
+            return None
+        looked_at, _ = self._records.get(image_id, (None, None))
+        if looked_at is None or self._clock() - looked_at >= RECORD_SECONDS:
+            return None
+        self._known.move_to_end(image_id)
+        return known
+
     def shown(self, facts: ImageFacts) -> None:
         """The upstream has just shown a record."""
         self._note(facts.image_id, self._clock(), facts)
@@ -114,6 +125,10 @@ class Memory:
                 return None
             digests[index] = digest
         return grid, digests
+
+    def digest(self, image_id: str, grid: Grid, index: int) -> bytes | None:
+        """Return the digest of a chunk of a known image, if it is remembered."""
+        return self._digests.get((image_id, grid.chunk_bytes, index))
 
     def _forget(self, image_id: str) -> None:
         del self._known[image_id]

@@ -39,6 +39,10 @@ REQUESTS = Counter(
     label="result",
     values=RESULTS,
 )
+FAST_REQUESTS = Counter(
+    "cacheproxy_fast_requests_total",
+    "Those of them that the fast lane answered, from open files and without a question.",
+)
 PASSTHROUGH_REQUESTS = SparseCounter(
     "cacheproxy_passthrough_requests_total",
     "Requests passed through to the upstream, by the status that the client got.",
@@ -284,6 +288,7 @@ METRICS: Sequence[Metric] = tuple(LAYOUT.metrics)
 
 EQUATIONS: Sequence[Equation] = (
     Equation([Term(FILE_REQUESTS)], "=", [Term(REQUESTS, (result,)) for result in RESULTS]),
+    Equation([Term(FAST_REQUESTS)], "<=", [Term(FILE_REQUESTS)]),
     *(
         Equation([Term(TIME_TO_FIRST_BYTE, (result,))], "<=", [Term(REQUESTS, (result,))])
         for result in RESULTS

@@ -102,7 +102,7 @@ class Permissions:
         False as well when the upstream does not answer, or answers neither yes nor no, to one who
         may not go on without its word.
         """
-        key = self._key(image_id, headers)
+        key = self.key(image_id, headers)
         if self._beliefs.fresh(key, self._clock()):
             return True
         question = self._questions.get(key) or self._ask(key, image_id, headers)
@@ -129,7 +129,11 @@ class Permissions:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _key(self, image_id: str, headers: Headers) -> bytes:
+    def believed(self, key: bytes) -> bool:
+        """Whether the upstream need not be asked about this `key`, because it just said yes."""
+        return self._beliefs.fresh(key, self._clock())
+
+    def key(self, image_id: str, headers: Headers) -> bytes:
         """Return what a belief is found under: it tells nothing without this process's secret."""
         parts = [self._url, image_id]
         for name, value in _asked(headers):

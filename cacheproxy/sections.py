@@ -70,6 +70,16 @@ SECTIONS = (
                 "Processes that answer requests, each on a core of its own at most.",
             ),
             Option(
+                "fast_lane",
+                Switch(),
+                "Whether requests for what is cached, open and believed are answered before the full HTTP parser sees them. Answers are the same without it, and cost about ten times the processor time. Only to find out whether it is at fault.",
+            ),
+            Option(
+                "access_log",
+                Switch(),
+                "Whether each request is told in the log, on a line of its own. For many small ranges these lines cost more than the answers.",
+            ),
+            Option(
                 "hang_seconds",
                 Seconds(2, 3600),
                 "A process of ours that shows no sign of life for so long is killed and replaced.",

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from backends.spans import Span
 from cacheproxy.bypass import Bypass
-from cacheproxy.chunkread import ChunkReader, Piece
+from cacheproxy.chunkread import ChunkReader, OpenPart, Piece
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts, same_image
 from cacheproxy.core.geometry import Grid
@@ -183,6 +183,30 @@ class Images:
             return None
         return Image(description.facts, description.proven)
 
+    def lease(self, image_id: str, grid: Grid, start: int, stop: int) -> list[OpenPart] | None:
+        """Lease the files of these bytes of a known image, if all are open here; the last first.
+
+        The caller gives them back with `release`.
+        """
+        parts: list[OpenPart] = []
+        hot, chunk_bytes = self.keeper.hot, grid.chunk_bytes
+        for index in range((stop - 1) // chunk_bytes, start // chunk_bytes - 1, -1):
+            digest = self.memory.digest(image_id, grid, index)
+            file = None if digest is None else hot.lease(digest)
+            if file is None:
+                self.release(parts)
+                return None
+            self.keeper.touch(file.digest)
+            first = index * chunk_bytes
+            begin, end = max(start - first, 0), min(stop - first, file.size)
+            parts.append(self.chunks.part(file, begin, end))
+        return parts
+
+    def release(self, parts: list[OpenPart]) -> None:
+        """End the leases of these parts."""
+        while parts:
+            self.keeper.hot.release(parts.pop().file)
+
     async def open(self, image: Image, span: Span, headers: Headers) -> Download:
         """Begin to read a (not empty) span; `aclose` it in any case."""
         download = Download(self, image, span, headers)
@@ -305,10 +329,18 @@ class Download:
                 chunk = self._grid.chunk(index)
                 part = chunk.clip(Span(self._position, self._span.stop))
                 within = Span(part.start - chunk.start, part.stop - chunk.start)
+                source = "fill" if fetched else "cache"
                 async with aclosing(self._send(file, within)) as pieces:
                     async for piece in pieces:
-                        self._count(piece, "fill" if fetched else "cache")
-                        yield piece
+                        if isinstance(piece, OpenPart):
+                            there = piece.position
+                            try:
+                                yield piece
+                            finally:
+                                self._count(piece.position - there, source)
+                        else:
+                            self._count(len(piece), source)
+                            yield piece
             finally:
                 self._images.keeper.hot.release(file)
 
@@ -343,12 +375,12 @@ class Download:
         rest = Span(self._position, self._span.stop)
         async with aclosing(self._from_upstream(rest)) as pieces:
             async for piece in pieces:
-                self._count(piece, "bypass")
-                yield piece
+                self._count(len(piece), "bypass")
+                yield bytes(piece)
 
     def _from_upstream(self, span: Span) -> AsyncGenerator[bytes | memoryview]:
         return self._images.bypass.stream(self._image.facts, self._headers, span)
 
-    def _count(self, piece: Piece, source: str) -> None:
-        self._position += len(piece)
-        self._images.meter.inc(SERVED_BYTES, len(piece), source)
+    def _count(self, size: int, source: str) -> None:
+        self._position += size
+        self._images.meter.inc(SERVED_BYTES, size, source)

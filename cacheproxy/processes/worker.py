@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from cacheproxy.certificate import Certificate
@@ -131,7 +132,7 @@ class Worker:
             if sock.family in (socket.AF_INET, socket.AF_INET6):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(
-                door,
+                partial(door, sock if tls is None else None),
                 sock,
                 ssl=tls,
                 ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,

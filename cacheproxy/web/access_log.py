@@ -11,6 +11,7 @@ without `[keystone]`, without a valid token, and where Keystone does not say in 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
@@ -26,6 +27,27 @@ IDENTITIES = web.RequestKey("identities", Identities)  # of a request: who knows
 access_log = logging.getLogger("cacheproxy.access")
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What there is to tell of an answer that has ended; as text, a line but for whose it was."""
+
+    remote: str | None
+    method: str
+    path: str  # without its query
+    status: int
+    sent_bytes: int  # of image data, or whatever passed through
+    seconds: float
+    result: str
+    request_id: str
+    asked_id: str
+
+    def __str__(self) -> str:
+        return (
+            f'{self.remote or "-"} "{self.method} {self.path}" {self.status} {self.sent_bytes}'
+            f" {self.seconds:.3f}s {self.result} {self.request_id} {self.asked_id}"
+        )
+
+
 class AccessLog(AbstractAccessLogger):
     """Writes lines as requests end; never waits."""
 
@@ -36,27 +58,30 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """Write the line, now or when it is known whose request it was."""
-        line = '%s "%s %s%s" %d %d %.3fs %s %s %s' % (  # noqa: UP031  as the logger would
-            request.remote or "-",
-            request.method,
-            path_for_logs(request.raw_path),
-            "?…" if request.query_string else "",
-            response.status,
-            request.get(SENT_BYTES, 0),
-            time,
-            request.get(RESULT, "pass"),
-            response.headers.get(REQUEST_ID, "-"),
-            request.headers.get("X-OpenStack-Request-ID", "-"),
+        entry = Entry(
+            remote=request.remote,
+            method=request.method,
+            path=path_for_logs(request.raw_path) + ("?…" if request.query_string else ""),
+            status=response.status,
+            sent_bytes=request.get(SENT_BYTES, 0),
+            seconds=time,
+            result=request.get(RESULT, "pass"),
+            request_id=response.headers.get(REQUEST_ID, "-"),
+            asked_id=request.headers.get("X-OpenStack-Request-ID", "-"),
         )
+        write(self.logger, entry, request.get(IDENTITIES), request.headers.get(TOKEN))
 
-        def write(identity: Identity | None) -> None:
-            project = identity and identity.project_id
-            self.logger.info(
-                "%s %s %s", line, project or "-", identity.user_id if identity else "-"
-            )
 
-        identities = request.get(IDENTITIES)
-        if identities is None:
-            write(None)
-        else:
-            identities.tell(request.headers.get(TOKEN), write)
+def write(
+    logger: logging.Logger, entry: Entry, identities: Identities | None, token: str | None
+) -> None:
+    """Write an entry, now or when it is known whose `token` it was."""
+
+    def known(identity: Identity | None) -> None:
+        project = identity and identity.project_id
+        logger.info("%s %s %s", entry, project or "-", identity.user_id if identity else "-")
+
+    if identities is None:
+        known(None)
+    else:
+        identities.tell(token, known)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import socket
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -22,12 +24,15 @@ from cacheproxy.web.access_log import IDENTITIES, AccessLog, access_log
 from cacheproxy.web.cache_api import CacheApi
 from cacheproxy.web.errors import SERVER, reset
 from cacheproxy.web.image_file import Handler, ImageFile
+from cacheproxy.web.inner import Inner
+from cacheproxy.web.lane import Fast, Lane
 from cacheproxy.web.signed import is_own
 
 # Image ids need no quoting; anything else in their place is for Glance to judge.
 _IMAGE_FILE = re.compile(r"/v2/images/([^/?#%]+)/file(?:\?.*)?", re.ASCII)
 
-KEEPALIVE_SECONDS = 75.0
+KEEPALIVE_SECONDS = 75.0  # of a connection on which nothing is asked
+SWEEP_SECONDS = 5.0  # between two looks for such
 HEADER_BYTES_MAX = 64 << 10  # one header; tokens with a catalog inside are long
 HEADERS_MAX = 256
 LINGERING_SECONDS = 30.0  # for clients that send all of a refused upload before they listen
@@ -94,9 +99,12 @@ def metrics_page(meter: Meter) -> Callable[[web.BaseRequest], Awaitable[web.Stre
 
 
 class Door(web.Server):
-    """The protocol factory of accepted connections; tells when each of them ends."""
+    """The protocol factory of accepted connections; tells when each of them ends.
 
-    def __init__(
+    With a fast lane, ordinary requests are answered before aiohttp sees them.
+    """
+
+    def __init__(  # noqa: PLR0913  everything but the handler and the meter has a default
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         meter: Meter,
@@ -104,63 +112,106 @@ class Door(web.Server):
         *,
         log: bool,
         identities: Identities | None = None,
+        fast: Fast | None = None,
     ) -> None:
         super().__init__(
-            self._answer,
-            handler_cancellation=True,  # who leaves ends what was done for him alone
-            access_log=access_log if log else None,
-            access_log_class=AccessLog,
-            logger=http_log,
-            keepalive_timeout=KEEPALIVE_SECONDS,
-            max_line_size=HEADER_BYTES_MAX,
-            max_field_size=HEADER_BYTES_MAX,
-            max_headers=HEADERS_MAX,
-            lingering_time=LINGERING_SECONDS,
-            auto_decompress=False,
-        )
+            self._answer, handler_cancellation=True
+        )  # who leaves ends what was for him
+        self._options = {
+            "access_log": access_log if log else None,
+            "access_log_class": AccessLog,
+            "logger": http_log,
+            "max_line_size": HEADER_BYTES_MAX,
+            "max_field_size": HEADER_BYTES_MAX,
+            "max_headers": HEADERS_MAX,
+            "lingering_time": LINGERING_SECONDS,
+            "auto_decompress": False,
+        }
         self._handler = handler
         self._meter = meter
         self._on_closed = on_closed
         self._identities = identities
+        self._fast = fast
         self._answering: dict[RequestHandler, web.BaseRequest] = {}  # one at a time on each
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
-        self._silent: set[RequestHandler] = set()  # connections that have not asked anything yet
+        self._lanes: set[Lane] = set()
+        self._silent: set[Lane] = set()  # connections that have not asked anything yet
         self._spoken = asyncio.Event()
         self._spoken.set()
-        self._open = 0
         self._empty = asyncio.Event()
         self._empty.set()
+        self._sweeping: asyncio.TimerHandle | None = None
 
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """Count it."""
-        super().connection_made(handler, transport)
+    def __call__(self, sock: socket.socket | None = None) -> Lane:  # type: ignore[override]  # a handler is made when one is needed
+        """Make the protocol of a connection; bytes may go through `sock` besides its transport."""
+        return Lane(self, sock)
+
+    # --- for its connections ----------------------------------------------------------------------
+
+    @property
+    def fast(self) -> Fast | None:
+        """What answers ordinary requests at once; not any more once all are to end."""
+        return None if self._draining else self._fast
+
+    def inner(self, lane: Lane) -> Inner:
+        """Make aiohttp's half of a connection."""
+        return Inner(self, lane, **self._options)
+
+    def opened(self, lane: Lane) -> None:
+        """Count a connection."""
         self._meter.add(CONNECTIONS, 1)
-        self._open += 1
+        self._lanes.add(lane)
         self._empty.clear()
-        self._silent.add(handler)
+        self._silent.add(lane)
         self._spoken.clear()
+        if self._sweeping is None:
+            self._sweep_later()
 
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+    def closed(self, lane: Lane) -> None:
         """Count it off, and report it."""
-        super().connection_lost(handler, exc)
         self._meter.add(CONNECTIONS, -1)
         self._on_closed()
-        self._heard(handler)
-        # Not `connections`: aiohttp keeps a handler there until its task has ended.
-        self._open -= 1
-        if not self._open:
+        self.heard(lane)
+        self._lanes.discard(lane)
+        if not self._lanes:
             self._empty.set()
+            if self._sweeping is not None:
+                self._sweeping.cancel()
+                self._sweeping = None
+        self.settled()
 
-    def _heard(self, handler: RequestHandler) -> None:
-        self._silent.discard(handler)
+    def heard(self, lane: Lane) -> None:
+        """A connection has asked something."""
+        self._silent.discard(lane)
         if not self._silent:
             self._spoken.set()
 
+    def settled(self) -> None:
+        """An answer has ended: see whether it was the last."""
+        if not self._answering and not any(lane.sending for lane in self._lanes):
+            self._idle.set()
+
+    def _sweep_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what has been idle for too long."""
+        before = time.monotonic() - KEEPALIVE_SECONDS
+        for lane in tuple(self._lanes):
+            if lane.idle_since is not None and lane.idle_since < before:
+                lane.close()
+        self._sweep_later()
+
+    # --- answering --------------------------------------------------------------------------------
+
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._heard(request.protocol)
-        self._answering[request.protocol] = request
+        inner = request.protocol
+        assert isinstance(inner, Inner)
+        inner.lane.begun()
+        self._answering[inner] = request
         self._idle.clear()
         if self._identities is not None:
             request[IDENTITIES] = self._identities
@@ -172,9 +223,8 @@ class Door(web.Server):
                 response.force_close()
             return response
         finally:
-            del self._answering[request.protocol]
-            if not self._answering:
-                self._idle.set()
+            del self._answering[inner]
+            self.settled()
 
     async def drain(self, seconds: float) -> None:
         """Let requests in progress end, uploads too, for so long at the most; then close.
@@ -186,14 +236,23 @@ class Door(web.Server):
         when no request is being answered.
         """
         self._draining = True
+        if any(lane.sending for lane in self._lanes):
+            self._idle.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(FIRST_WORDS_SECONDS):
                         await self._spoken.wait()
                 await self._idle.wait()
-                await self.shutdown(LAST_WORDS_SECONDS)
+                await self._shut(LAST_WORDS_SECONDS)
                 await self._empty.wait()
         for request in self._answering.values():
             reset(request)  # what was sent of it is not all
-        await self.shutdown(0)
+        for lane in tuple(self._lanes):
+            if lane.sending:
+                lane.reset()
+        await self._shut(0)
+
+    async def _shut(self, seconds: float) -> None:
+        await asyncio.gather(*(lane.shut(seconds) for lane in tuple(self._lanes)))
+        await self.shutdown(seconds)

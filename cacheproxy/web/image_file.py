@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,7 +18,7 @@ from uuid import uuid4
 from aiohttp import web
 
 from backends.spans import MultipleRangesError, RangeNotSatisfiableError, Span, parse_range
-from cacheproxy.chunkread import Piece
+from cacheproxy.chunkread import OpenPart, Piece
 from cacheproxy.connections import STALL_SECONDS_MAX
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.errors import ProofFailedError, ProxyError, UpstreamAnswerError
@@ -26,7 +26,9 @@ from cacheproxy.headers import Headers
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import FILE_REQUESTS, REQUESTS, SERVED_BYTES, TIME_TO_FIRST_BYTE
 from cacheproxy.serve import Download, Image, Images
+from cacheproxy.web.cache_rights import TOKEN
 from cacheproxy.web.errors import SERVER, error_response, reset, response_for
+from cacheproxy.web.inner import Inner
 from cacheproxy.web.passthrough import SENT_BYTES
 
 REQUEST_ID = "x-openstack-request-id"
@@ -70,7 +72,14 @@ class Sent:
     result: str
 
 
-def nobody(request: web.BaseRequest, sent: Sent) -> None:
+class OnSent(Protocol):
+    """Takes notice of an answer."""
+
+    def __call__(self, sent: Sent, address: str | None, token: str | None) -> None:
+        """It has ended; whoever sent this token from there got it."""
+
+
+def nobody(sent: Sent, address: str | None, token: str | None) -> None:
     """Take no notice."""
 
 
@@ -86,7 +95,7 @@ class ImageFile:
         permission: Permission,
         passthrough: Handler,
         meter: Meter,
-        on_sent: Callable[[web.BaseRequest, Sent], None] = nobody,
+        on_sent: OnSent = nobody,
     ) -> None:
         self._images = images
         self._permission = permission
@@ -176,7 +185,11 @@ class ImageFile:
                     return await self._send(request, response, download, first, pieces)
                 finally:
                     expected, sent = len(selection.span), request[SENT_BYTES]
-                    self._on_sent(request, Sent(image.facts, expected, sent, download.result))
+                    self._on_sent(
+                        Sent(image.facts, expected, sent, download.result),
+                        request.remote,
+                        request.headers.get(TOKEN),
+                    )
 
     async def _send(
         self,
@@ -186,12 +199,11 @@ class ImageFile:
         first: Piece,
         pieces: AsyncGenerator[Piece],
     ) -> web.StreamResponse:
+        request[SENT_BYTES] = 0
         try:
-            request[SENT_BYTES] = len(first)
-            await _write(response, first)
+            await _write(request, response, first)
             async for piece in pieces:
-                request[SENT_BYTES] += len(piece)
-                await _write(response, piece)
+                await _write(request, response, piece)
             await response.write_eof()
         except ProxyError:
             reset(request)
@@ -244,12 +256,15 @@ def _headers(request: web.BaseRequest, image: Image, etag: str | None) -> dict[s
     return headers
 
 
-def _request_id(request: web.BaseRequest) -> str:
+def request_id_of(brought: str) -> str:
     """Return the id of a request: the one that it brings, as Glance spells it, or a new one."""
-    brought = ",".join(request.headers.getall(REQUEST_ID, []))
     if not brought:
         return f"req-{uuid4()}"
     return brought if brought.startswith("req-") else f"req-{brought}"
+
+
+def _request_id(request: web.BaseRequest) -> str:
+    return request_id_of(",".join(request.headers.getall(REQUEST_ID, [])))
 
 
 def _ordinary(request: web.BaseRequest, image_id: str) -> bool:
@@ -286,6 +301,15 @@ def _select(request: web.BaseRequest, image: Image, etag: str | None) -> Selecti
     return Selection(206, parse_range(header, size))
 
 
-async def _write(response: web.StreamResponse, piece: Piece) -> None:
-    async with asyncio.timeout(STALL_SECONDS_MAX):
-        await response.write(piece)
+async def _write(request: web.BaseRequest, response: web.StreamResponse, piece: Piece) -> None:
+    if isinstance(piece, OpenPart):
+        assert isinstance(request.protocol, Inner)
+        before = piece.position
+        try:
+            await request.protocol.lane.outlet.send(piece)
+        finally:
+            request[SENT_BYTES] += piece.position - before
+    else:
+        request[SENT_BYTES] += len(piece)
+        async with asyncio.timeout(STALL_SECONDS_MAX):
+            await response.write(piece)

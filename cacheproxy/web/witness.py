@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from aiohttp import web
-
 from cacheproxy.identity import Identities, Identity
 from cacheproxy.notifier import Notice, Notifier
-from cacheproxy.web.cache_rights import TOKEN
 from cacheproxy.web.image_file import Sent
 
 
@@ -29,13 +26,13 @@ class Witness:
         self._identities = identities
         self._notifier = notifier
 
-    def __call__(self, request: web.BaseRequest, sent: Sent) -> None:
-        """Take notice of an answer that has ended."""
+    def __call__(self, sent: Sent, address: str | None, token: str | None) -> None:
+        """Take notice of an answer that has ended, to whoever sent this token from there."""
         if sent.result == "hit":
             self._uses.used(sent.facts.image_id)
         if self._notifier is None or sent.result == "bypass":
             return  # Glance has sent that, and says so itself
-        notify, address = self._notifier.send, request.remote
+        notify = self._notifier.send
 
         def tell(identity: Identity | None) -> None:
             notice = Notice(
@@ -52,4 +49,4 @@ class Witness:
         if self._identities is None:
             tell(None)
         else:
-            self._identities.tell(request.headers.get(TOKEN), tell)
+            self._identities.tell(token, tell)

@@ -74,10 +74,10 @@ MAY_BLOCK = (
         "the same, where it flushes",
     ),
     MayBlock(
-        "os.preadv",
+        "os.pread",
         "cacheproxy/chunkread.py",
-        frozenset({"read_now"}),
-        "RWF_NOWAIT: it never waits for a disk",
+        frozenset({"read"}),
+        "only what was just seen in memory: it does not wait for a disk",
     ),
     MayBlock(
         "os.open",

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from cacheproxy.meter import Board
 from cacheproxy.web.front import Door
+from cacheproxy.web.lane import Lane
 
 HEAD = b"PUT /v2/images/i/file HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"
 
@@ -66,8 +66,8 @@ async def test_who_has_just_connected_is_answered() -> None:
     made = asyncio.Event()
 
     class Watched(Door):
-        def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-            super().connection_made(handler, transport)
+        def opened(self, lane: Lane) -> None:
+            super().opened(lane)
             made.set()
 
     door = Watched(answer, Board.create(1).meter(0), lambda: None, log=False)

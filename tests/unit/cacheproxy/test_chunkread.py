@@ -15,7 +15,7 @@ import pytest
 
 from backends.spans import Span
 from cacheproxy import chunkread
-from cacheproxy.chunkread import PIECE_BYTES, READS_MAX, ChunkReader
+from cacheproxy.chunkread import PIECE_BYTES, READS_MAX, ChunkReader, OpenPart
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.proof import Identity
 from cacheproxy.errors import ChunkLostError, StorageError
@@ -117,7 +117,7 @@ async def test_asking_for_what_is_not_in_memory_has_nothing_read(case: Case) -> 
     file = case.file()
     make_cold(case.path())
     for _ in range(3):
-        assert chunkread.read_resident(file.fd, 0, SIZE) is None
+        assert case.reader().part(file, 0, SIZE).read(SIZE) is None
         assert not resident(file.fd, 0, 4096)
 
 
@@ -126,7 +126,7 @@ async def test_pages_that_are_being_hashed_are_not_believed(case: Case) -> None:
     other = os.open(case.path(), os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)  # as another process does that reads it from the disk
     try:
-        assert chunkread.read_resident(file.fd, 0, SIZE) is None
+        assert reader.part(file, 0, SIZE).read(SIZE) is None
     finally:
         os.close(other)
     assert await read(reader, file) == DATA
@@ -200,10 +200,12 @@ async def test_a_file_overwritten_while_it_is_sent_harms_nobody(case: Case) -> N
 async def test_without_always_it_ends_the_send(case: Case) -> None:
     file, reader = case.file(), case.reader("disk-read")
     async with aclosing(reader.pieces(file, WHOLE)) as pieces:
-        assert await anext(pieces) == DATA[:PIECE_BYTES]
+        part = await anext(pieces)
+        assert isinstance(part, OpenPart)
+        assert part.read(PIECE_BYTES) == DATA[:PIECE_BYTES]
         overwrite(case.path())
         with pytest.raises(ChunkLostError):
-            await anext(pieces)
+            part.read(PIECE_BYTES)
 
 
 async def test_never_looks_at_the_file_only(case: Case) -> None:
@@ -228,7 +230,7 @@ async def test_buffers_stay_within_their_bound(case: Case, monkeypatch: pytest.M
     senders = [reader.pieces(file, WHOLE) for file in files]
     for _ in range(0, SIZE, PIECE_BYTES):
         for number, sender in enumerate(senders):
-            bodies[number] += await anext(sender)
+            bodies[number] += bytes(await anext(sender))
             assert reader.buffered <= 2 * SIZE
     for sender in senders:
         await sender.aclose()

@@ -205,7 +205,7 @@ async def test_the_upstream_and_the_process_are_part_of_the_key(
 ) -> None:
     urls = ["http://one", "http://two", "http://one"]
     meter = board.meter(0)
-    keys = {Permissions(glance, UpstreamSettings(url), meter)._key("i", ALICE) for url in urls}
+    keys = {Permissions(glance, UpstreamSettings(url), meter).key("i", ALICE) for url in urls}
     assert len(keys) == 3
 
 
