@@ -44,7 +44,8 @@ class OpenPart:
     """A part of an open chunk file that may be sent from the page cache; gone through once.
 
     Whatever is read or sent moves `position` on.  Short of `stop` it may end at any time, because
-    pages have left memory or may not be believed any more: then the disk has to be asked.
+    pages have left memory or may not be believed any more: then the disk has to be asked, and tells
+    which it is.
     """
 
     __slots__ = ("_believed", "file", "position", "stop")
@@ -89,30 +90,26 @@ class OpenPart:
         fcntl.flock(self.file.fd, fcntl.LOCK_UN)
 
     def read(self, size_max: int) -> bytes | None:
-        """Return the next bytes, None if that takes the disk.
-
-        `ChunkLostError` if the file is not the one that was opened.
-        """
+        """Return the next bytes; None if memory does not have them, or may not be believed."""
         size = min(size_max, self.stop - self.position)
         if not self.hold(size):
             return None
         try:
             data = os.pread(self.file.fd, size, self.position)
-        except OSError as error:
-            raise ChunkLostError(f"reading a chunk: {error.strerror}") from error
+        except OSError:
+            return None
         finally:
             self.let_go()
         # Looked at only now, so that a write before or while it was read is noticed.
-        self._check()
-        if len(data) != size:
-            raise ChunkLostError("the chunk file is cut")
+        if len(data) != size or not self.file.intact():
+            return None
         self.position += size
         return data
 
     def send(self, sock: socket.socket, head: bytes = b"") -> int | None:
         """Send `head`, and of the part what the socket takes behind it; the number of bytes sent.
 
-        None if that takes the disk: then nothing was sent.  `ChunkLostError` as in `read`;
+        None if memory does not have the bytes, or may not be believed: then nothing was sent.
         BlockingIOError if the socket takes nothing, another OSError if the peer is gone.
         What is being sent are the pages themselves: who writes to the file before the peer has
         them changes them.
@@ -121,7 +118,8 @@ class OpenPart:
         if not self.hold(size):
             return None
         try:
-            self._check()
+            if not self.file.intact():
+                return None
             taken = sock.send(head, socket.MSG_MORE) if head else 0
             if taken < len(head):
                 return taken
@@ -133,14 +131,8 @@ class OpenPart:
                 return taken
         finally:
             self.let_go()
-        if not count:
-            raise ChunkLostError("the chunk file is cut")
         self.position += count
         return taken + count
-
-    def _check(self) -> None:
-        if not self.file.intact():
-            raise ChunkLostError("the chunk file is not what was proven")
 
 
 Piece = bytes | OpenPart
@@ -199,8 +191,9 @@ class ChunkReader:
                     if here.hold(len(here)):
                         here.let_go()
                         yield here
-                        position = here.position
-                        continue
+                        if here.position > position:
+                            position = here.position
+                            continue
                     data = None
                 size = min(PIECE_BYTES, part.stop - position)
                 if self._verify == "never":

@@ -17,7 +17,7 @@ from email.utils import formatdate
 from backends.spans import Span
 from cacheproxy.chunkread import OpenPart
 from cacheproxy.core.facts import ImageFacts
-from cacheproxy.errors import ChunkLostError, ProxyError
+from cacheproxy.errors import ProxyError
 from cacheproxy.headers import Headers
 from cacheproxy.identity import Identities
 from cacheproxy.meter import Meter
@@ -233,8 +233,6 @@ class Answer:
                     return False
                 rest = head[taken:]
                 self.memory_bytes = self.sent_bytes = part.position - there
-        except ChunkLostError:
-            return False  # whoever answers it finds out what has become of it
         except BlockingIOError:
             pass  # the client has not yet read what it got before
         except OSError:
@@ -262,9 +260,6 @@ class Answer:
                 elif not self._send(part):
                     self._bring()
                     return
-        except ChunkLostError:
-            self._bring()
-            return
         except OSError:
             lane.transport.abort()
             return

@@ -87,7 +87,7 @@ class Outlet:
             await self.ready()
 
     async def send(self, part: OpenPart) -> None:
-        """Send of a part what is in memory; errors as in `put`, and `ChunkLostError`."""
+        """Send of a part what is in memory; errors as in `put`."""
         await self.ready()
         if self.sock is None:
             while len(part) and (data := part.read(PIECE_BYTES)) is not None:
