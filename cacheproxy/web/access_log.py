@@ -67,7 +67,7 @@ class AccessLog(AbstractAccessLogger):
             seconds=time,
             result=request.get(RESULT, "pass"),
             request_id=response.headers.get(REQUEST_ID, "-"),
-            asked_id=request.headers.get("X-OpenStack-Request-ID", "-"),
+            asked_id=request.headers.get("X-OpenStack-Request-ID") or "-",
         )
         write(self.logger, entry, request.get(IDENTITIES), request.headers.get(TOKEN))
 
