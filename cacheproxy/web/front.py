@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler
 
+from cacheproxy.connections import STALL_SECONDS_MAX
 from cacheproxy.identity import Identities
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import CONNECTIONS
@@ -198,11 +199,13 @@ class Door(web.Server):
         self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
-        """Close what has been idle for too long."""
-        before = time.monotonic() - KEEPALIVE_SECONDS
+        """Close what has been idle for too long, and leave who takes nothing of an answer."""
+        now = time.monotonic()
         for lane in tuple(self._lanes):
-            if lane.idle_since is not None and lane.idle_since < before:
+            if lane.idle_since is not None and now - lane.idle_since > KEEPALIVE_SECONDS:
                 lane.close()
+            elif lane.sending and lane.outlet.full_seconds(now) > STALL_SECONDS_MAX:
+                lane.reset()  # what it holds is wanted elsewhere
         self._sweep_later()
 
     # --- answering --------------------------------------------------------------------------------

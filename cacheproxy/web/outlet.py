@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable
 
 from cacheproxy.chunkread import PIECE_BYTES, OpenPart, Piece
@@ -26,6 +27,7 @@ class Outlet:
         self.full = False
         self.on_ready: Callable[[], None] | None = None  # called instead of waking `ready`
         self._waiting: asyncio.Future[None] | None = None
+        self._filled_at = 0.0  # of time.monotonic(), the last time
         if sock is not None:
             # Whatever the socket does not take at once fills it: only an empty transport is ready.
             transport.set_write_buffer_limits(high=0)
@@ -33,11 +35,16 @@ class Outlet:
     def __repr__(self) -> str:
         return f"<Outlet {'full' if self.full else 'ready'}>"
 
+    def full_seconds(self, now: float) -> float:
+        """Return for how long, at this time.monotonic(), the client has taken nothing."""
+        return now - self._filled_at if self.full else 0.0
+
     # --- what the transport tells -----------------------------------------------------------------
 
     def filled(self) -> None:
         """The transport takes no more."""
         self.full = True
+        self._filled_at = time.monotonic()
 
     def emptied(self) -> None:
         """The transport takes more."""
