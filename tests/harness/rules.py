@@ -80,6 +80,12 @@ MAY_BLOCK = (
         "only what was just seen in memory: it does not wait for a disk",
     ),
     MayBlock(
+        "os.sendfile",
+        "cacheproxy/chunkread.py",
+        frozenset({"send"}),
+        "the same, into a socket that does not block",
+    ),
+    MayBlock(
         "os.open",
         "asyncio/base_events.py",
         frozenset({"subprocess_exec", "subprocess_shell"}),
