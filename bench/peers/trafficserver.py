@@ -38,6 +38,7 @@ datadir: {home}/run
 # read_while_writer, background_fill   followers read what the first one fetches; a fill goes on
 #                       without its reader; these belong together (Traffic Server's own guide).
 # range.lookup          ranges are cut out of cached images.
+# dir.sync_frequency    what was cached seconds before a stop is found after it, as others find it.
 # required_headers      Glance says nothing of how long images hold; cache.config does.
 _RECORDS: dict[str, str | int] = {
     "exec_thread.autoconfig": 0,
@@ -63,6 +64,7 @@ _RECORDS: dict[str, str | int] = {
     "cache.read_while_writer.max_retries": 1000,
     "cache.read_while_writer_retry.delay": 10,
     "cache.max_doc_size": 0,
+    "cache.dir.sync_frequency": 2,
     "cache.min_average_object_size": _AVERAGE_OBJECT_BYTES,
     "cache.ram_cache.size": "{cache_bytes}",
     "cache.ram_cache_cutoff": 0,
