@@ -60,7 +60,7 @@ class Drained:
 
 
 def drained(server: Server, wanted: Sequence[Iterable[Wanted]]) -> Drained:
-    """Open a connection for each of `wanted`, and have it ask for all of that, one after the other.
+    """Open a connection for each of `wanted`, and have it ask for all of that, at least one, in order.
 
     WrongAnswerError for an answer with another status or length, and one that ends early.
     """

@@ -1,4 +1,4 @@
--- wrk: random ranges of images.  Arguments: bytes of a range, then path and size of each image.
+-- wrk: random ranges of images.  Arguments: seed, bytes of a range, then path, size and token of each image.
 -- What was seen is written as one line of JSON at the end.
 
 local range, heads, lasts = 0, {}, {}
@@ -10,8 +10,9 @@ function init(args)
   for name, value in pairs(wrk.headers) do
     fields = fields .. name .. ": " .. value .. "\r\n"
   end
-  for i = 3, #args, 2 do
-    heads[#heads + 1] = "GET " .. args[i] .. " HTTP/1.1\r\n" .. fields .. "Range: bytes="
+  for i = 3, #args, 3 do
+    heads[#heads + 1] = "GET " .. args[i] .. " HTTP/1.1\r\n" .. fields
+      .. "X-Auth-Token: " .. args[i + 2] .. "\r\nRange: bytes="
     lasts[#lasts + 1] = tonumber(args[i + 1]) - range
   end
 end

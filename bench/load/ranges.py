@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.load import CONNECTIONS, TOKEN, Latencies, Target, WrongAnswerError
+from bench.load import CONNECTIONS, Latencies, Target, WrongAnswerError
 from bench.scenario import MissingError
 from bench.server import LOAD_CORE, Server, pinned
 
@@ -49,10 +49,10 @@ def random_ranges(  # noqa: PLR0913  a load is all of these
     wrk = shutil.which("wrk")
     if wrk is None:
         raise MissingError("no wrk here: Debian's package wrk (make bench-deps)")
-    wanted = [str(each) for target in targets for each in (target.path, target.size)]
+    wanted = [str(each) for one in targets for each in (one.path, one.size, one.token)]
     command = [
         *(wrk, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"),
-        *("-s", str(SCRIPT), "-H", f"X-Auth-Token: {TOKEN}", server.url),
+        *("-s", str(SCRIPT), server.url),
         *("--", str(seed), str(range_bytes), *wanted),
     ]
     with pinned(LOAD_CORE):
