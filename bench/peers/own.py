@@ -17,6 +17,7 @@ _CONFIGURATION = """
 bind_host = 127.0.0.1
 bind_port = {port}
 workers = {workers}
+access_log = false
 drain_seconds = 0
 [upstream]
 url = {origin}

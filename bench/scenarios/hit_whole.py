@@ -25,7 +25,7 @@ from bench.server import Server
 from bench.sides import OURS
 
 CLIENTS = (1, 16)
-SECONDS = 2.0  # and until the image that is being read then has ended
+SECONDS = 1.5  # and until the image that is being read then has ended
 RATE, CPU = "GB/s", "CPU s/GB"
 COLUMNS = (RATE, CPU, SERVER_BUSY, LOAD_BUSY, PEAK, ANONYMOUS, FETCHED)
 # Glance is another story: scenarios of its own compare with its cache.
