@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.peers.nginx import NGINX, NGINX_WHOLE
+from bench.peers.nginx import NGINX, NGINX_THREADS, NGINX_WHOLE
 from bench.peers.own import CACHEPROXY
 from bench.peers.peer import Peer
 from bench.peers.squid import SQUID
@@ -10,5 +10,6 @@ from bench.peers.trafficserver import TRAFFICSERVER
 from bench.peers.varnish import VARNISH
 
 PEERS: dict[str, Peer] = {
-    peer.name: peer for peer in (CACHEPROXY, NGINX, NGINX_WHOLE, VARNISH, SQUID, TRAFFICSERVER)
+    peer.name: peer
+    for peer in (CACHEPROXY, NGINX, NGINX_WHOLE, NGINX_THREADS, VARNISH, SQUID, TRAFFICSERVER)
 }

@@ -28,7 +28,7 @@ def run(options: Options) -> Report:
     published = [image(store, size, seed=seed) for seed in (0, 1)]
     learned = [image(store, size, published=False, seed=seed) for seed in (0, 1)]
     small = opener(store)
-    others = [name for name in PEERS if name != OURS]
+    others = ("nginx", "nginx-whole", "varnish", "squid", "trafficserver")
     with origin(options.directory / "origin", [*published, *learned, small]) as source:
         cold = Cold(options.directory, source, small)
         sides = {
