@@ -203,6 +203,8 @@ class Lane(asyncio.Protocol):
         if self._inner is None:
             self._inner = self._house.inner(self)
             self._inner.connection_made(Behind(self.transport, self.close))
+            if self.outlet.full:  # with the end of an answer of the fast lane
+                self._inner.pause_writing()
         if self._simple and whole_head(data):
             # It may come before the answer to the last one has quite ended here.
             self._asked += 1

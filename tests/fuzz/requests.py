@@ -31,9 +31,16 @@ class Event(Enum):
     EXPEL = "the keeper wants a chunk file back"
     ALTER = "a chunk file is not what was proven"
     CLEAR = "the keeper wants them all back"
+    COLD = "a chunk has left memory"
 
 
-Part = bytes | Event
+class Pace(Enum):
+    """How a piece comes."""
+
+    HASTY = "before the answer to what came before"
+
+
+Part = bytes | Event | Pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,9 +385,11 @@ def connections(draw: DrawFn, caller: tuple[Line, ...]) -> tuple[int, tuple[Part
     parts: list[Part] = []
     drawn = draw(requests(caller))
     for data in drawn:
-        manner = draw(often("alone", "joined", "cut", "cut twice", "event", times=3))
+        manner = draw(often("alone", "joined", "hasty", "cut", "cut twice", "event", times=2))
         if manner == "event":
             parts.append(draw(st.sampled_from(Event)))
+        elif manner == "hasty":
+            parts.append(Pace.HASTY)
         elif manner == "joined" and parts and isinstance(parts[-1], bytes):
             parts[-1] += data
             continue

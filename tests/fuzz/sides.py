@@ -7,12 +7,15 @@ them, and what they leave behind, has to be the same.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Literal
 
 from aiohttp import web
@@ -41,13 +44,14 @@ from cacheproxy.web.front import (
 )
 from cacheproxy.web.image_file import ImageFile
 from fuzz.answers import Answer, answers
-from fuzz.requests import SIZES, WARM, Event, Line, Part
+from fuzz.requests import SIZES, WARM, Event, Line, Pace, Part
 from fuzz.world import CHUNK_BYTES, Files, Keeper, Upstream, facts_of
 from harness.waiting import until_async
 
 Kind = Literal["fast", "slow", "plain"]
 
 QUIET_TURNS = 12  # turns of the loop without a byte after which nothing more comes
+STUCK_SECONDS = 10.0  # without a byte, and with an open file in use
 TURNS = 2000  # then it is looked at now and then only
 READ_BYTES = 1 << 20
 
@@ -191,18 +195,26 @@ class Side:
                         self.hot.release(file)
             case Event.CLEAR:
                 self.hot.clear()
+            case Event.COLD:
+                for index in (0, 2):
+                    _, fd, _, _ = self.files.chunks["large", index]
+                    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
-    async def converse(self, parts: Iterable[Part]) -> Outcome:
+    async def converse(self, parts: Sequence[Part]) -> Outcome:
         """Be sent these on a connection, and then the end of it."""
         closed = self.closed
         client = await self.connect()
         try:
-            for part in parts:
+            for part, following in zip_longest(parts, parts[1:]):
                 if isinstance(part, Event):
                     self.happen(part)
-                    continue
-                client.send(part)
-                await self.settle(client)
+                elif isinstance(part, bytes):
+                    client.send(part)
+                    if following is Pace.HASTY:
+                        await asyncio.sleep(0)
+                    else:
+                        await self.settle(client)
+            await self.settle(client)
             hung_up = client.ended
             client.say_all()
             await self.settle(client)
@@ -226,10 +238,13 @@ class Side:
     async def settle(self, client: Client) -> None:
         """Wait until nothing more comes."""
         quiet = 0
-        while quiet < QUIET_TURNS:
+        since = time.monotonic()
+        while quiet < QUIET_TURNS or self.board.total(LEASES):
             await asyncio.sleep(0)
-            moved = client.flush() | client.read()
-            quiet = 0 if moved or self.board.total(LEASES) else quiet + 1
+            if client.flush() | client.read():
+                quiet, since = 0, time.monotonic()
+            quiet += 1
+            assert time.monotonic() - since < STUCK_SECONDS, "an answer does not come to its end"
 
     async def close(self) -> None:
         """End it; everything must have been given back."""

@@ -13,6 +13,7 @@ import pytest
 from cacheproxy.metrics import CONNECTIONS, LEASES
 from cacheproxy.web import front
 from fuzz.answers import answers
+from fuzz.requests import Event
 from fuzz.sides import Client, Kind, Side, soon
 from fuzz.world import CHUNK_BYTES, DATA, Files
 
@@ -129,12 +130,15 @@ async def until_taken(client: Client, place: int) -> None:
 
     def taken() -> bool:
         client.read(place - len(client.received))
-        got = bytes(client.received)
-        head, end, body = got.partition(b"\r\n\r\n")
-        whole = end and f"Content-Length: {len(body)}\r\n".encode() in head
-        return len(got) >= place or bool(whole)
+        return len(client.received) >= place or whole(client.received)
 
     await soon(taken)
+
+
+def whole(received: bytes | bytearray) -> bool:
+    """Whether this is all of an answer."""
+    head, end, body = bytes(received).partition(b"\r\n\r\n")
+    return bool(end) and f"Content-Length: {len(body)}\r\n".encode() in head
 
 
 @pytest.mark.parametrize("kind", LANES)
@@ -173,3 +177,42 @@ async def test_who_pauses_gets_all_of_it(tmp_path: Path, kind: Kind) -> None:
         assert answer.body == DATA["large"]
         slow.leave()
         other.leave()
+
+
+@pytest.mark.parametrize("kind", LANES)
+async def test_who_asks_again_before_he_has_the_answer(tmp_path: Path, kind: Kind) -> None:
+    async with serving(tmp_path, kind) as side:
+        for place in PLACES[::3]:
+            client = await side.connect(buffer_bytes=BUFFER_BYTES)
+            client.send(ASKED["whole"])
+            await until_taken(client, place)
+            client.send(ASKED["range"] + ASKED["whole"])
+            await asyncio.sleep(0)
+            client.send(ASKED["range"])
+            await until_came(client, lambda: client.received.count(b"HTTP/1.1 20") == 4)  # noqa: B023  at once
+            await until_came(client, lambda: client.received.endswith(DATA["large"][1:4097]))  # noqa: B023  at once
+            bodies = [each.body for each in answers(bytes(client.received))]
+            assert bodies == [DATA["large"], DATA["large"][1:4097]] * 2
+            client.leave()
+            await soon(lambda: held(side) == (0, 0))
+
+
+@pytest.mark.parametrize("event", Event)
+@pytest.mark.parametrize("kind", LANES)
+async def test_what_happens_in_the_middle_of_an_answer(
+    tmp_path: Path, kind: Kind, event: Event
+) -> None:
+    for place in PLACES[::3]:
+        directory = tmp_path / str(place)
+        directory.mkdir()
+        async with serving(directory, kind) as side:
+            client = await side.connect(buffer_bytes=BUFFER_BYTES)
+            client.send(ASKED["whole"])
+            await until_taken(client, place)
+            side.happen(event)
+            await until_came(client, lambda: whole(client.received))  # noqa: B023  at once
+            (answer,) = answers(bytes(client.received))
+            assert answer.body == DATA["large"]
+            await asks_well(client)
+            client.leave()
+            await soon(lambda: held(side) == (0, 0))

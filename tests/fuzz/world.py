@@ -55,6 +55,7 @@ class Files:
                 data = DATA[name][span.start : span.stop]
                 path.write_bytes(data)
                 fd = os.open(path, os.O_RDONLY)
+                os.fsync(fd)  # what is on its way to the disk cannot leave memory
                 proof = Identity.of(os.fstat(fd))
                 self.chunks[name, index] = (digest_of(data), fd, len(data), proof)
 
