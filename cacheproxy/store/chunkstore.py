@@ -135,6 +135,7 @@ class ChunkStore(RecordBook, ProvenChunks):
             log.error("the cache was not closed in order: %s", error)  # noqa: TRY400 -- no defect
         await self._writer.close()
         await self._threads.close()
+        self._open_files.close()
         self._zeros.close()
         self._files.close()
 

@@ -55,6 +55,7 @@ class Departures:
         self._ledger = stock.ledger
         self._holds = stock.holds
         self._proofs = stock.proofs
+        self._open_files = stock.open_files
         self._threads = stock.threads
         self._meter = stock.meter
         self._disk = stock.disk
@@ -133,6 +134,7 @@ class Departures:
             self._leave(digest, dying.cost, dying.owner)
 
     def _depart(self, digest: bytes, cost: int, owner: int) -> None:
+        self._open_files.drop(digest)
         self._leaving[digest] = _Leaving(self._loop.create_future(), cost, owner)
         self._leaving_cost += cost
 

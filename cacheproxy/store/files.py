@@ -60,6 +60,7 @@ class Written:
 
     identity: Identity
     cost: int  # bytes on disk
+    fd: int  # of the file, opened for reading; belongs to whoever was given this
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +197,20 @@ class ChunkFiles:
                 os.fchmod(fd, 0o440)
                 if abandoned():
                     return None
-                self._publish(fd, temporary, name)
-                status = os.fstat(fd)  # after linking, which sets the ctime
+                reading = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    self._publish(fd, temporary, name)
+                    status = os.fstat(fd)  # after linking, which sets the ctime
+                except BaseException:
+                    os.close(reading)
+                    raise
             finally:
                 if temporary is not None:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(temporary, dir_fd=self.staging)
                 os.close(fd)
                 self._look_at_directory(digest[0])
-            return Written(Identity.of(status), _cost(status))
+            return Written(Identity.of(status), _cost(status), reading)
 
     def _kept(self, digest: bytes, size: int) -> Written | None:
         """Return the file that has the name already, if it is right.
@@ -217,10 +223,13 @@ class ChunkFiles:
             return None
         fd, identity = self.open_chunk(digest)
         try:
-            right = read_proven(fd, digest, size) is not None
-            return Written(identity, found.cost) if right else None
-        finally:
+            if read_proven(fd, digest, size) is not None:
+                return Written(identity, found.cost, fd)
+        except BaseException:
             os.close(fd)
+            raise
+        os.close(fd)
+        return None
 
     def _create(self, prefix: str, temporary: str | None) -> int:
         if temporary is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -27,6 +28,7 @@ from cacheproxy.store.stock import Stock
 from cacheproxy.store.zeros import Zeros
 
 ABANDON_SECONDS = 5.0  # a cancelled put's longest wait for the thread that has its buffer
+WRONG = "a chunk's bytes do not match its digest"
 BUSY_SECONDS = 30.0  # a put's longest wait for another one of the same chunk, or for its removal
 
 
@@ -53,6 +55,7 @@ class Intake:
         self._ledger = stock.ledger
         self._entries = stock.entries
         self._proofs = stock.proofs
+        self._open_files = stock.open_files
         self._threads = stock.threads
         self._zeros = zeros
         self._departures = departures
@@ -88,10 +91,14 @@ class Intake:
         if not 0 < size <= CHUNK_BYTES_MAX:
             raise ValueError(f"a chunk of {size} bytes")
         self._check_open()
+        if sealed_by is not None and self._nowhere(sealed_by, size):
+            new = Newcomer(size, reservation.owner, pinned)
+            await self._store(sealed_by, new, data, reservation, check=True)
+            return Stored(sealed_by, size, new=True, zero=False)
         digest, zero = await self._threads.run(_digest, data)
         if sealed_by is not None and sealed_by != digest:
             self._meter.inc(VERIFY_FAILURES)
-            raise InvalidChunkError("a chunk's bytes do not match its digest")
+            raise InvalidChunkError(WRONG)
         if zero and self._zeros.learn(digest, size):
             return Stored(digest, size, new=False, zero=True)
         while True:
@@ -108,8 +115,17 @@ class Intake:
                 raise StorageError("another writer of the same chunk hangs")
         # No `await` since the look: this is the only one that stores the chunk now.
         new = Newcomer(size, reservation.owner, pinned)
-        await self._store(digest, new, data, reservation)
+        await self._store(digest, new, data, reservation, check=False)
         return Stored(digest, size, new=True, zero=False)
+
+    def _nowhere(self, digest: bytes, size: int) -> bool:
+        """Whether a chunk is neither there, nor coming or going, nor all zeros."""
+        return (
+            digest not in self._storing
+            and not self._departures.going(digest)
+            and self._entries.get(digest) is None
+            and digest != zero_digest(size)
+        )
 
     def _there(self, digest: bytes) -> bool:
         return not self._departures.going(digest) and self._entries.get(digest) is not None
@@ -120,8 +136,15 @@ class Intake:
         self._disk.check_usable()
 
     async def _store(
-        self, digest: bytes, new: Newcomer, data: bytes | memoryview, reservation: Reservation
+        self,
+        digest: bytes,
+        new: Newcomer,
+        data: bytes | memoryview,
+        reservation: Reservation,
+        *,
+        check: bool,
     ) -> None:
+        """Write a chunk; with `check` its bytes are hashed first, by the same thread."""
         self._check_open()
         self._disk.check_writable()
         if self._writer.full:
@@ -133,7 +156,8 @@ class Intake:
         abandoned = threading.Event()
         try:
             await self._promise.cover()
-            job = self._threads.start(self._files.write, digest, data, abandoned.is_set)
+            write = self._hash_and_write if check else self._files.write
+            job = self._threads.start(write, digest, data, abandoned.is_set)
         except BaseException:
             claim.give_back()
             del self._storing[digest]
@@ -141,12 +165,21 @@ class Intake:
             raise
         job.add_done_callback(partial(self._stored, digest, new, claim))
         try:
-            await asyncio.shield(job)
+            written = await asyncio.shield(job)
         except asyncio.CancelledError:
             # The thread still reads the caller's buffer; it ends before giving the file its name.
             abandoned.set()
             await asyncio.wait([job], timeout=ABANDON_SECONDS)
             raise
+        if written is None:
+            self._meter.inc(VERIFY_FAILURES)
+            raise InvalidChunkError(WRONG)
+
+    def _hash_and_write(
+        self, digest: bytes, data: bytes | memoryview, abandoned: Callable[[], bool]
+    ) -> Written | None:
+        """In a thread: write a chunk if it has this digest."""
+        return self._files.write(digest, data, abandoned) if digest_of(data) == digest else None
 
     def _stored(
         self, digest: bytes, new: Newcomer, claim: Claim, job: asyncio.Future[Written | None]
@@ -158,6 +191,7 @@ class Intake:
         else:
             self._entries.note_written(digest, new, written.cost)
             self._proofs.remember(digest, written.identity, time.monotonic())
+            self._open_files.keep(digest, written.fd)
             self._meter.inc(CHUNKS_STORED)
             claim.settle(written.cost)
         growth, self._directories = (

@@ -25,6 +25,7 @@ from cacheproxy.store.holds import Holds
 from cacheproxy.store.index import IndexFile
 from cacheproxy.store.intake import Intake
 from cacheproxy.store.layout import STATE, IndexDamagedError, State, Table
+from cacheproxy.store.openfiles import OpenFiles
 from cacheproxy.store.owners import Owners
 from cacheproxy.store.pinfile import PinFile
 from cacheproxy.store.pinlist import PinList
@@ -195,6 +196,7 @@ async def assemble(
             entries=Entries(opened.index, writer, ledger, policy),
             holds=Holds(),
             proofs=Proofs(settings.proof_seconds),
+            open_files=OpenFiles(),
             policy=policy,
             threads=threads,
             meter=meter,

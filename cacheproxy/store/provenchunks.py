@@ -65,6 +65,7 @@ class ProvenChunks:
         self._entries = stock.entries
         self._holds = stock.holds
         self._proofs = stock.proofs
+        self._open_files = stock.open_files
         self._threads = stock.threads
         self._meter = stock.meter
         self.disk = stock.disk
@@ -95,7 +96,16 @@ class ProvenChunks:
         `hold` before it awaits anything.
         """
         known = self._proofs.known(digest, time.monotonic())
-        return await self._open(digest, size, known, trusting=self._trusting)
+        at_hand = None if known is None else self._at_hand(digest, size, known)
+        return at_hand or await self._open(digest, size, known, trusting=self._trusting)
+
+    def _at_hand(self, digest: bytes, size: int, known: Proof) -> OpenChunk | None:
+        """Open a chunk that was stored a moment ago, without waiting for the disk."""
+        self._check_open()
+        if known.identity.size != size or self._entry(digest) is None:
+            return None
+        fd = self._open_files.open(digest, known.identity)
+        return None if fd is None else OpenChunk(fd, known.identity, known.at)
 
     async def prove(self, digest: bytes, size: int) -> None:
         """Read and hash a chunk whatever is known of it; raises what `open_proven` does."""

@@ -12,6 +12,7 @@ from cacheproxy.store.disk import Disk
 from cacheproxy.store.entries import Entries
 from cacheproxy.store.files import ChunkFiles
 from cacheproxy.store.holds import Holds
+from cacheproxy.store.openfiles import OpenFiles
 from cacheproxy.store.threads import Threads
 from cacheproxy.store.writer import Writer
 
@@ -26,6 +27,7 @@ class Stock:
     entries: Entries
     holds: Holds
     proofs: Proofs
+    open_files: OpenFiles
     policy: Policy
     threads: Threads
     meter: Meter

@@ -87,6 +87,12 @@ MAY_BLOCK = (
     ),
     MayBlock(
         "os.open",
+        "cacheproxy/store/openfiles.py",
+        frozenset({"open"}),
+        "a file that is open already, by its descriptor: no name is looked up on the disk",
+    ),
+    MayBlock(
+        "os.open",
         "asyncio/base_events.py",
         frozenset({"subprocess_exec", "subprocess_shell"}),
         "starting a process opens /dev/null",

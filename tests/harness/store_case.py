@@ -123,6 +123,10 @@ class StoreCase:
         """Return what the metrics say."""
         return self.board.total(metric)
 
+    def some_time_later(self) -> None:
+        """Have what was stored so long ago that its files are not open any more."""
+        self.store._open_files.close()
+
     async def reconciled(self) -> None:
         """Wait until files and index say the same."""
         (task,) = [task for task in self.store._tasks if task.get_name() == "reconcile"]
@@ -170,6 +174,7 @@ class StoreCase:
         await store._entries.flush()
         await store._writer.close()
         await store._threads.close()
+        store._open_files.close()
         store._zeros.close()
         store._files.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from cacheproxy.core.proof import Identity
 from cacheproxy.errors import ChunkLostError, DiskFullError, ReadOnlyDiskError, StorageError
 from cacheproxy.store.digest import digest_of
-from cacheproxy.store.files import CHUNK_BYTES_MAX, ChunkFiles
+from cacheproxy.store.files import CHUNK_BYTES_MAX, ChunkFiles, Written
 from cacheproxy.store.quarantine import Quarantine
 from harness.store_case import chunk, chunk_path, planted
 
@@ -23,6 +24,19 @@ DIGEST = digest_of(DATA)
 
 def never() -> bool:
     return False
+
+
+def write(files: ChunkFiles, digest: bytes = DIGEST, data: bytes = DATA) -> Written:
+    """Write a chunk; its open file is what was written, and can only be read."""
+    written = files.write(digest, data, never)
+    assert written is not None
+    try:
+        assert os.pread(written.fd, len(data) + 1, 0) == data
+        assert fcntl.fcntl(written.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        assert Identity.of(os.fstat(written.fd)) == written.identity
+    finally:
+        os.close(written.fd)
+    return written
 
 
 @pytest.fixture(params=["unnamed", "named"])
@@ -37,8 +51,7 @@ def files(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ChunkFiles
 
 
 def test_a_chunk_is_whole_and_read_only_under_its_digest(files: ChunkFiles, tmp_path: Path) -> None:
-    written = files.write(DIGEST, memoryview(DATA), never)
-    assert written is not None
+    written = write(files)
     path = chunk_path(tmp_path, DIGEST)
     assert path.read_bytes() == DATA
     status = path.stat()
@@ -59,7 +72,7 @@ def test_an_abandoned_chunk_leaves_nothing(files: ChunkFiles, tmp_path: Path) ->
 def test_an_unknown_file_of_the_same_name_gives_way(files: ChunkFiles, tmp_path: Path) -> None:
     path = planted(tmp_path, DIGEST)
     path.write_bytes(b"left by a crash")
-    assert files.write(DIGEST, DATA, never) is not None
+    write(files)
     assert path.read_bytes() == DATA
 
 
@@ -92,16 +105,16 @@ def test_a_failure_leaves_nothing(
 
 def test_a_directory_that_vanished_is_made_again(files: ChunkFiles, tmp_path: Path) -> None:
     planted(tmp_path, DIGEST).parent.rmdir()
-    assert files.write(DIGEST, DATA, never) is not None
+    write(files)
     assert chunk_path(tmp_path, DIGEST).read_bytes() == DATA
 
 
 def test_short_writes_are_continued(
     files: ChunkFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:1000]))
-    assert files.write(DIGEST, DATA, never) is not None
+    plain = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: plain(fd, data[:1000]))
+    write(files)
     monkeypatch.undo()
     assert chunk_path(tmp_path, DIGEST).read_bytes() == DATA
 
@@ -122,7 +135,7 @@ def test_what_is_no_regular_file_is_lost(files: ChunkFiles, tmp_path: Path) -> N
 
 
 def test_only_chunks_are_found(files: ChunkFiles, tmp_path: Path) -> None:
-    assert files.write(DIGEST, DATA, never) is not None
+    write(files)
     folder = chunk_path(tmp_path, DIGEST).parent
     for name in ("notes", DIGEST.hex() + "x", DIGEST.hex().upper(), "0" * 64):
         (folder / name).write_text("theirs")
@@ -136,7 +149,7 @@ def test_only_chunks_are_found(files: ChunkFiles, tmp_path: Path) -> None:
 
 def test_removing_tells_what_stayed(files: ChunkFiles, tmp_path: Path) -> None:
     other = digest_of(b"other")
-    assert files.write(DIGEST, DATA, never) is not None
+    write(files)
     planted(tmp_path, other).mkdir()
     cost = chunk_path(tmp_path, DIGEST).stat().st_blocks * 512
     gone, never_was, stuck = files.unlink([DIGEST, digest_of(b"third"), other])
@@ -150,7 +163,7 @@ def test_quarantine_keeps_the_latest_within_its_bounds(files: ChunkFiles, tmp_pa
     for seed in range(4):
         data = chunk(seed, 4096)
         digests.append(digest_of(data))
-        assert files.write(digests[-1], data, never) is not None
+        write(files, digests[-1], data)
     costs = [files.set_aside(digest, bytes_max=3 * 4096) for digest in digests]
     assert costs == [4096, 8192, 12288, 12288]
     kept = sorted(path.name for path in (tmp_path / "quarantine").iterdir())

@@ -126,6 +126,7 @@ async def test_a_proof_is_as_old_as_its_reading(case: StoreCase) -> None:
 
 async def test_opening_cancelled_anywhere_leaves_no_descriptor(case: StoreCase) -> None:
     await case.put(DATA)
+    case.some_time_later()
     before = open_descriptors()
 
     async def check() -> None:

@@ -325,6 +325,7 @@ async def test_a_holder_that_never_answers_costs_another_victim(
 
 async def test_a_chunk_being_opened_is_not_removed_meanwhile(case: StoreCase) -> None:
     (digest,) = await case.fill(range(1))
+    case.some_time_later()
     opening = asyncio.create_task(case.store.open_proven(digest, CHUNK))
     await asyncio.sleep(0)
     await case.store.drop([digest])
