@@ -17,7 +17,9 @@ from cacheproxy.metrics import VERIFY_FAILURES
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
 PROOF_RETRIES_MAX = 3  # chunks damaged on the disk between landing and hashing
-_READ_BYTES = 1 << 20
+_READ_BYTES = (
+    256 << 10
+)  # at once, into memory that is used again: it stays in the processor's cache
 
 Chunk = Callable[[int], Awaitable[tuple[bytes, int]]]  # waits for one; its digest and size
 
@@ -66,6 +68,7 @@ class Prover:
     def __init__(self, facts: ImageFacts, store: ChunkStore, executor: Executor) -> None:
         self._store = store
         self._executor = executor
+        self._buffer = memoryview(bytearray(_READ_BYTES))
         self._expected: str | None
         if content_id(facts) is not None and facts.hash_algo is not None:
             self._hash = hashlib.new(facts.hash_algo)
@@ -100,13 +103,14 @@ class Prover:
         try:
             position = 0
             while position < size:
+                room = self._buffer[: size - position]
                 try:
-                    data = os.pread(opened.fd, min(_READ_BYTES, size - position), position)
+                    count = os.preadv(opened.fd, [room], position)
                 except OSError as error:
                     raise StorageError(f"reading a chunk: {error.strerror}") from error
-                if not data:
+                if not count:
                     break  # cut meanwhile: the hash will not match, and the fill starts afresh
-                self._hash.update(data)
-                position += len(data)
+                self._hash.update(room[:count])
+                position += count
         finally:
             os.close(opened.fd)

@@ -13,7 +13,7 @@ import itertools
 import os
 import socket
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 from backends.spans import Span
@@ -36,6 +36,7 @@ from cacheproxy.hotset import HotFile, HotSet
 from cacheproxy.meter import Meter
 from cacheproxy.processes import messages
 from cacheproxy.processes.channel import Channel, ChannelFullError
+from cacheproxy.processes.lifesigns import LifeSigns
 from cacheproxy.processes.stewardlink import StewardLink
 
 TOUCHES_MAX = 512  # chunk uses reported in one message
@@ -70,7 +71,7 @@ class LinkReader:
         self._window = window
         self._arrived: deque[tuple[int, HotFile, bool]] = deque()
         self._error: ProxyError | None = None
-        self._news = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._end = 0  # one past the span's last chunk
         self._taken = 0  # the next chunk to arrive
@@ -84,17 +85,21 @@ class LinkReader:
         indexes = self.grid.covering(self._span)
         self._taken = self._granted = indexes.start
         self._end = indexes.stop
-        self._news.set()
+        self._wake()
 
     def arrived(self, message: messages.Chunk, file: HotFile) -> None:
         self._arrived.append((message.index, file, message.fetched))
         self._link.outstanding -= 1
         self._taken += 1
-        self._news.set()
+        self._wake()
 
     def failed(self, error: ProxyError) -> None:
         self._error = self._error or error
-        self._news.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     # --- for the use case ---
 
@@ -134,17 +139,21 @@ class LinkReader:
         self._link.closed(self._number)
 
     def _grant(self, index: int) -> None:
-        """Take as many chunks ahead as this reader's window, and all readers' together, allow."""
+        """Take as many chunks ahead as this reader's window, and all readers' together, allow.
+
+        It is said once for half a window, not for each chunk.
+        """
         ahead = max(1, min(self._window, CHUNKS_AHEAD_MAX - self._link.outstanding))
         stop = min(index + ahead, self._end)
-        if stop > self._granted:
+        more = stop - self._granted
+        if more > 0 and (index >= self._granted or 2 * more >= self._window or stop == self._end):
             self._link.outstanding += stop - self._granted
             self._granted = stop
             self._link.grant(self._number, stop)
 
     async def _next_news(self) -> None:
-        self._news.clear()
-        await self._link.alive(self._news.wait())
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._link.alive(self._waiter)
 
 
 class KeeperLink:
@@ -162,7 +171,7 @@ class KeeperLink:
         self._doubted: dict[int, asyncio.Future[messages.Settled]] = {}
         self.steward = StewardLink(self)
         self.outstanding = 0  # chunks granted that have not arrived
-        self._heard_at = 0.0
+        self._signs = LifeSigns(settings.keeper_wait_seconds)
         self._usable = True  # whether the keeper uses the cache's disk
         self._touched: dict[bytes, None] = {}
 
@@ -176,7 +185,7 @@ class KeeperLink:
         """Use a new link; whatever the old one promised is void."""
         self._drop("the keeper was restarted")
         self._channel = Channel(sock, self._received, self._lost)
-        self._heard_at = asyncio.get_running_loop().time()
+        self._signs.heard()
         self._usable = True
         self._channel.start()
         held = self.hot.held()
@@ -208,6 +217,7 @@ class KeeperLink:
         for doubted in self._doubted.values():
             _give_up(doubted, why)
         self.steward.give_up(why)
+        self._signs.give_up(why)
 
     def ask(self, message: messages.FromWorker) -> None:
         """Say something that needs the disk."""
@@ -227,19 +237,11 @@ class KeeperLink:
         except ValueError as error:
             raise KeeperError("the request is too long for the keeper") from error
 
-    async def alive(self, waiting: Coroutine[None, None, T] | asyncio.Future[T]) -> T:
+    async def alive(self, answer: asyncio.Future[T]) -> T:
         """Wait for something from the keeper for as long as it gives signs of life."""
-        task = asyncio.ensure_future(waiting)
-        loop = asyncio.get_running_loop()
-        try:
-            while not task.done():
-                left = self._heard_at + self._settings.keeper_wait_seconds - loop.time()
-                if self._channel is None or left <= 0:
-                    raise KeeperError("the keeper does not answer")
-                await asyncio.wait([task], timeout=left)
-            return task.result()
-        finally:
-            task.cancel()
+        if self._channel is None and not answer.done():
+            raise KeeperError("the keeper is away")
+        return await self._signs.wait(answer)
 
     # --- questions --------------------------------------------------------------------------------
 
@@ -330,7 +332,7 @@ class KeeperLink:
     # --- answers ----------------------------------------------------------------------------------
 
     def _received(self, data: bytes, fds: list[int]) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
+        self._signs.heard()
         message = messages.decode_from_keeper(data)
         match message:
             case messages.Chunk():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine
 from typing import NamedTuple, Protocol, TypeVar
 
 from cacheproxy import cacheorders
@@ -27,7 +26,7 @@ class Speaks(Protocol):
     def tell(self, message: messages.FromWorker) -> None:
         """Say something that a keeper who is away need not know."""
 
-    async def alive(self, waiting: Coroutine[None, None, T] | asyncio.Future[T]) -> T:
+    async def alive(self, answer: asyncio.Future[T]) -> T:
         """Wait for something from the keeper for as long as it gives signs of life."""
 
 
