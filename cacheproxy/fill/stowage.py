@@ -123,6 +123,9 @@ class Stowage:
             await self._ports.manifests.know(content, index, leg.stop, leg.credential)
             known = content.manifest.digest(index)
         was_there = content.present(index)
+        if not was_there:
+            # Now, because a reader may have it as soon as it is listed; and again when it has come.
+            content.landed.note(index, self._ports.tick())
         try:
             stored = await self._put(chunk, reservation, known)
             if self._learning:
