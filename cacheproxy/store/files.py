@@ -63,7 +63,7 @@ class Written:
 
     identity: Identity
     cost: int  # bytes on disk
-    fd: int  # of the file, opened for reading; belongs to whoever was given this
+    fd: int | None = None  # of the file, opened for reading; belongs to whoever was given this
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,20 +200,17 @@ class ChunkFiles:
                 os.fchmod(fd, 0o440)
                 if abandoned():
                     return None
-                reading = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    self._publish(fd, temporary, name)
-                    status = os.fstat(fd)  # after linking, which sets the ctime
-                except BaseException:
-                    os.close(reading)
-                    raise
+                self._publish(fd, temporary, name)
+                status = os.fstat(fd)  # after linking, which sets the ctime
             finally:
                 if temporary is not None:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(temporary, dir_fd=self.staging)
                 os.close(fd)
                 self._look_at_directory(digest[0])
-            return Written(Identity.of(status), _cost(status), reading)
+            with contextlib.suppress(StorageError):  # its first reader finds out
+                return Written(Identity.of(status), _cost(status), self.open_chunk(digest)[0])
+            return Written(Identity.of(status), _cost(status))
 
     def _kept(self, digest: bytes, size: int) -> Written | None:
         """Return the file that has the name already, if it is right.

@@ -191,7 +191,8 @@ class Intake:
         else:
             self._entries.note_written(digest, new, written.cost)
             self._proofs.remember(digest, written.identity, time.monotonic())
-            self._open_files.keep(digest, written.fd)
+            if written.fd is not None:
+                self._open_files.keep(digest, written.fd)
             self._meter.inc(CHUNKS_STORED)
             claim.settle(written.cost)
         growth, self._directories = (

@@ -30,6 +30,7 @@ def write(files: ChunkFiles, digest: bytes = DIGEST, data: bytes = DATA) -> Writ
     """Write a chunk; its open file is what was written, and can only be read."""
     written = files.write(digest, data, never)
     assert written is not None
+    assert written.fd is not None
     try:
         assert os.pread(written.fd, len(data) + 1, 0) == data
         assert fcntl.fcntl(written.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
