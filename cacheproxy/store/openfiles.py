@@ -23,6 +23,10 @@ class OpenFiles:
     def __repr__(self) -> str:
         return f"<OpenFiles {len(self._files)}>"
 
+    def __contains__(self, digest: bytes) -> bool:
+        """Whether the chunk's file is here."""
+        return digest in self._files
+
     def keep(self, digest: bytes, fd: int) -> None:
         """Take over the open file of a chunk."""
         self.drop(digest)

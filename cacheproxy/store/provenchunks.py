@@ -95,14 +95,19 @@ class ProvenChunks:
         gone, dying or damaged (then it is set aside).  A caller that passes the descriptor on calls
         `hold` before it awaits anything.
         """
+        at_hand = self.open_at_hand(digest, size)
+        if at_hand is not None:
+            return at_hand
         known = self._proofs.known(digest, time.monotonic())
-        at_hand = None if known is None else self._at_hand(digest, size, known)
-        return at_hand or await self._open(digest, size, known, trusting=self._trusting)
+        return await self._open(digest, size, known, trusting=self._trusting)
 
-    def _at_hand(self, digest: bytes, size: int, known: Proof) -> OpenChunk | None:
-        """Open a chunk that was stored a moment ago, without waiting for the disk."""
+    def open_at_hand(self, digest: bytes, size: int) -> OpenChunk | None:
+        """The same, for a chunk that was stored a moment ago, without waiting; None: ask the disk."""
         self._check_open()
-        if known.identity.size != size or self._entry(digest) is None:
+        if digest not in self._open_files:
+            return None
+        known = self._proofs.known(digest, time.monotonic())
+        if known is None or known.identity.size != size or self._entry(digest) is None:
             return None
         fd = self._open_files.open(digest, known.identity)
         return None if fd is None else OpenChunk(fd, known.identity, known.at)
