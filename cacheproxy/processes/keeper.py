@@ -33,6 +33,7 @@ from cacheproxy.fill.gone import GoneImages
 from cacheproxy.processes import messages, orders
 from cacheproxy.processes.channel import Channel, ChannelFullError
 from cacheproxy.processes.orders import Reload
+from cacheproxy.processes.parcels import Parcels
 from cacheproxy.steward import Steward
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
@@ -135,17 +136,26 @@ class WorkerLink:
         self._deliveries: dict[int, Delivery] = {}
         self._grants: dict[int, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._parcels = Parcels(self._hold, self._say)
         self._channel = Channel(sock, self._received, self._lost)
         self._channel.start()
 
     def __repr__(self) -> str:
         return f"<WorkerLink {len(self._readers)} readers>"
 
-    def send(self, message: messages.FromKeeper, fds: tuple[int, ...] = ()) -> None:
-        """Say something; a worker that reads nothing is cut off."""
+    def send(self, message: messages.FromKeeper) -> None:
+        """Say something, behind the chunks that are on their way."""
+        self._parcels.flush()
+        self._say(message)
+
+    def _hold(self, digest: bytes) -> None:
+        self._keeper.store.hold(digest, self)
+
+    def _say(self, message: messages.FromKeeper, fds: tuple[int, ...] = ()) -> None:
+        """Send a message; a worker that reads nothing is cut off."""
         try:
             self._channel.send(messages.encode(message), fds)
-        except ChannelFullError:
+        except (ChannelFullError, OSError):  # or there are no descriptors left to keep for it
             log.warning("a worker does not read its link; it is cut off")
             self._channel.close()
 
@@ -299,28 +309,9 @@ class WorkerLink:
         content = await keeper.flights.admit(message.facts, credential)
 
         def deliver(index: int, digest: bytes, opened: OpenChunk, fetched: bool) -> None:
-            size = len(content.grid.chunk(index))
-            keeper.store.hold(digest, self)
             keeper.store.touch([digest])
-            sent = False
-            try:
-                self.send(
-                    messages.Chunk(
-                        message.reader,
-                        index,
-                        digest,
-                        size,
-                        fetched,
-                        opened.identity,
-                        opened.proven_at,
-                    ),
-                    (opened.fd,),
-                )
-                sent = True
-            finally:
-                os.close(opened.fd)
-                if not sent:
-                    keeper.store.release(digest, self)
+            recipient = messages.Recipient(message.reader, index, fetched)
+            self._parcels.add(recipient, digest, opened, len(content.grid.chunk(index)))
 
         delivery = Delivery(
             keeper.flights,

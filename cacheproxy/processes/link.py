@@ -87,8 +87,8 @@ class LinkReader:
         self._end = indexes.stop
         self._wake()
 
-    def arrived(self, message: messages.Chunk, file: HotFile) -> None:
-        self._arrived.append((message.index, file, message.fetched))
+    def arrived(self, recipient: messages.Recipient, file: HotFile) -> None:
+        self._arrived.append((recipient.index, file, recipient.fetched))
         self._link.outstanding -= 1
         self._taken += 1
         self._wake()
@@ -371,11 +371,12 @@ class KeeperLink:
 
     def _chunk(self, message: messages.Chunk, fd: int) -> None:
         file = self.hot.add(message.digest, fd, message.size, message.identity, message.proven_at)
-        entry = self._readers.get(message.reader)
-        if entry is None:
-            self.hot.release(file)
-        else:
-            entry[0].arrived(message, file)
+        for recipient in message.recipients:
+            entry = self._readers.get(recipient.reader)
+            leased = None if entry is None else self.hot.lease(message.digest)
+            if entry is not None and leased is not None:
+                entry[0].arrived(recipient, leased)
+        self.hot.release(file)
 
 
 def _answer(question: asyncio.Future[T] | None, answer: T) -> None:

@@ -150,14 +150,20 @@ class Refused(Message, frozen=True):
     kind: RefusalKind
 
 
-class Chunk(Message, frozen=True):
-    """A chunk, with its descriptor beside the message; `fetched` after the reader was opened."""
+class Recipient(msgspec.Struct, frozen=True, array_like=True):
+    """A reader, and which of its chunks it gets; `fetched` after the reader was opened."""
 
     reader: int
     index: int
+    fetched: bool
+
+
+class Chunk(Message, frozen=True):
+    """A chunk for one or more readers, with its descriptor, one for all, beside the message."""
+
+    recipients: list[Recipient]
     digest: bytes
     size: int
-    fetched: bool
     identity: Identity
     proven_at: float  # time.monotonic(), which is the same in all processes
 
