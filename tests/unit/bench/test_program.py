@@ -9,8 +9,9 @@ import pytest
 
 from bench import __main__ as program
 from bench.bars import BARS
+from bench.performance import DOCUMENT
 from bench.rounds import Ratio
-from bench.scenario import MissingError, Options, Report, Scenario, Table
+from bench.scenario import MissingError, Options, Report, Scenario, Table, scenarios
 
 seen: list[Options] = []
 
@@ -78,3 +79,10 @@ def test_an_unknown_scenario_is_told(capsys: pytest.CaptureFixture[str]) -> None
     assert program.main(["run", "some", "other"]) == 2
     assert "no scenario 'other'; known: some, lacking" in capsys.readouterr().err
     assert not seen, "nothing is run in vain"
+
+
+def test_the_document_has_places_for_scenarios_only() -> None:
+    places = {
+        line.split()[2] for line in DOCUMENT.read_text().splitlines() if "measured: " in line
+    } - {"bars", "machines"}
+    assert places <= set(scenarios())
