@@ -64,7 +64,7 @@ class HotSet:
         file = HotFile(digest, fd, size, identity, proven_at)
         self._files[digest] = file
         self._meter.add(HOT_FILES, 1)
-        self._lease(file)
+        self.hold(file)
         self._shrink()
         return file
 
@@ -72,7 +72,14 @@ class HotSet:
         """Lease a file for sending, if it is here."""
         file = self._files.get(digest)
         if file is not None:
-            self._lease(file)
+            self.hold(file)
+        return file
+
+    def at_hand(self, digest: bytes) -> HotFile | None:
+        """Return a file, without a lease: for what is done with it before anything else happens."""
+        file = self._files.get(digest)
+        if file is not None and not file.leases:
+            self._idle.move_to_end(digest)
         return file
 
     def has(self, digest: bytes) -> bool:
@@ -112,7 +119,8 @@ class HotSet:
         for digest in list(self._files):
             self.expel(digest)
 
-    def _lease(self, file: HotFile) -> None:
+    def hold(self, file: HotFile) -> None:
+        """Lease a file that was just given."""
         self._idle.pop(file.digest, None)
         file.leases += 1
         self._meter.add(LEASES, 1)

@@ -183,28 +183,44 @@ class Images:
             return None
         return Image(description.facts, description.proven)
 
-    def lease(self, image_id: str, grid: Grid, start: int, stop: int) -> list[OpenPart] | None:
-        """Lease the files of these bytes of a known image, if all are open here; the last first.
+    # --- what is open here: for what is done with it before anything else happens -----------------
 
-        The caller gives them back with `release`.
+    def parts(self, image_id: str, grid: Grid, span: Span) -> list[OpenPart] | None:
+        """Return a part of a known image, if all of it is in files that are open; the last first.
+
+        They are not leased: use them now, or `hold` them.
         """
         parts: list[OpenPart] = []
-        hot, chunk_bytes = self.keeper.hot, grid.chunk_bytes
-        for index in range((stop - 1) // chunk_bytes, start // chunk_bytes - 1, -1):
+        keeper, chunk_bytes = self.keeper, grid.chunk_bytes
+        for index in range((span.stop - 1) // chunk_bytes, span.start // chunk_bytes - 1, -1):
             digest = self.memory.digest(image_id, grid, index)
-            file = None if digest is None else hot.lease(digest)
+            file = None if digest is None else keeper.hot.at_hand(digest)
             if file is None:
-                self.release(parts)
                 return None
-            self.keeper.touch(file.digest)
+            keeper.touch(file.digest)
             first = index * chunk_bytes
-            begin, end = max(start - first, 0), min(stop - first, file.size)
-            parts.append(self.chunks.part(file, begin, end))
+            start, stop = max(span.start - first, 0), min(span.stop - first, file.size)
+            parts.append(self.chunks.part(file, start, stop))
         return parts
 
-    def release(self, parts: list[OpenPart]) -> None:
-        """End the leases of these parts."""
-        while parts:
+    def at_hand(self, image_id: str, grid: Grid, span: Span) -> bytes | None:
+        """Return a (short) part of a known image, if it is in memory and its files are open."""
+        pieces: list[bytes] = []
+        for part in reversed(self.parts(image_id, grid, span) or ()):
+            data = part.read(len(part))
+            if data is None:
+                return None
+            pieces.append(data)
+        return b"".join(pieces) or None
+
+    def hold(self, parts: list[OpenPart]) -> None:
+        """Lease the files of these parts, which were just found; to be ended with `release`."""
+        for part in parts:
+            self.keeper.hot.hold(part.file)
+
+    def release(self, parts: list[OpenPart], count: int | None = None) -> None:
+        """End the leases of the last of these parts, of all of them without a number."""
+        for _ in range(len(parts) if count is None else count):
             self.keeper.hot.release(parts.pop().file)
 
     async def open(self, image: Image, span: Span, headers: Headers) -> Download:

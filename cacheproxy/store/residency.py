@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
+import threading
 
 _SYS_CACHESTAT = 451  # on every architecture
 _MAP_FAILED = ctypes.c_void_p(-1).value
@@ -27,15 +28,19 @@ _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
 
 
-class _Range(ctypes.Structure):
-    _fields_ = (("offset", ctypes.c_uint64), ("length", ctypes.c_uint64))
+class _Question(threading.local):
+    """What a thread asks cachestat with, made once: structures would cost more than the call."""
+
+    def __init__(self) -> None:
+        # struct cachestat_range: offset, length; struct cachestat: cached and four more.
+        self.words = (ctypes.c_uint64 * 7)()
+        self.range = ctypes.c_void_p(ctypes.addressof(self.words))
+        self.counts = ctypes.c_void_p(ctypes.addressof(self.words) + 16)
 
 
-class _Counts(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_uint64)
-        for name in ("cached", "dirty", "writeback", "evicted", "recently_evicted")
-    )
+_question = _Question()
+_number = ctypes.c_long(_SYS_CACHESTAT)
+_cachestat = ctypes.CDLL(None).syscall  # its errors are told in `errno`, which nobody asks for
 
 
 def _pages(position: int, size: int) -> tuple[int, int]:
@@ -47,11 +52,10 @@ def _pages(position: int, size: int) -> tuple[int, int]:
 def by_cachestat(fd: int, position: int, size: int) -> bool:
     """Ask how many pages there are; False if the file's owner is another user."""
     start, pages = _pages(position, size)
-    wanted, counts = _Range(start, pages * mmap.PAGESIZE), _Counts()
-    failed = _libc.syscall(
-        _SYS_CACHESTAT, fd, ctypes.addressof(wanted), ctypes.addressof(counts), 0
-    )
-    return bool(failed == 0 and counts.cached >= pages)
+    words = _question.words
+    words[0], words[1] = start, pages * mmap.PAGESIZE
+    failed = _cachestat(_number, fd, _question.range, _question.counts, 0)
+    return not failed and words[2] >= pages
 
 
 def by_mincore(fd: int, position: int, size: int) -> bool:

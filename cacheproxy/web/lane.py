@@ -35,10 +35,10 @@ class Sending(Protocol):
 class Fast(Protocol):
     """Answers ordinary requests."""
 
-    def begin(self, lane: Lane, data: bytes) -> Sending | None:
-        """Take a request that came whole; None: it is not for the fast lane, and nothing was done.
+    def begin(self, lane: Lane, data: bytes) -> bool:
+        """Take a request that came whole; False: it is not for the fast lane, nothing was done.
 
-        The answer may have been sent already: `go_on` is called once, at once.
+        It is answered then, or the lane was told what `sends` the answer.
         """
 
 
@@ -70,7 +70,7 @@ class Lane(asyncio.Protocol):
 
     __slots__ = (
         *("outlet", "transport", "memo", "idle_since", "silent", "_house", "_sock", "_inner"),
-        *("_sending", "_asked", "_simple", "_held", "_closing"),
+        *("_sending", "_asked", "_simple", "_held", "_closing", "_address"),
     )
 
     outlet: Outlet
@@ -88,6 +88,7 @@ class Lane(asyncio.Protocol):
         self._simple = True  # whether it is known where aiohttp's parser stands
         self._held: list[bytes] = []  # what came while the fast lane sent
         self._closing = False  # as soon as it has sent
+        self._address: str | None = None
 
     def __repr__(self) -> str:
         state = "sending" if self._sending else "within" if self._asked else "idle"
@@ -98,6 +99,9 @@ class Lane(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self.outlet = Outlet(self.transport, self._sock)
+        peer = transport.get_extra_info("peername")
+        if peer is not None:
+            self._address = str(peer[0] if isinstance(peer, (list, tuple)) else peer)
         self.idle_since = time.monotonic()
         self._house.opened(self)
 
@@ -116,14 +120,20 @@ class Lane(asyncio.Protocol):
             self._hold(data)
             return
         fast = self._house.fast
-        if fast is not None and self._simple and not self._asked and not self.outlet.full:
-            sending = fast.begin(self, data)
-            if sending is not None:
-                self._sending, self.idle_since = sending, None
-                if self.silent:
-                    self._speak()
-                sending.go_on()
-                return
+        if (
+            fast is not None
+            and self._simple
+            and not self._asked
+            and not self.outlet.full
+            and fast.begin(self, data)
+        ):
+            if self.silent:
+                self._speak()
+            if self._sending is None:
+                self.idle_since = time.monotonic()
+            else:
+                self._sending.go_on()
+            return
         self._give(data)
 
     def eof_received(self) -> bool:
@@ -148,10 +158,7 @@ class Lane(asyncio.Protocol):
     @property
     def address(self) -> str | None:
         """Where the client is, as aiohttp tells it of its requests."""
-        peer = self.transport.get_extra_info("peername")
-        return (
-            str(peer[0]) if isinstance(peer, (list, tuple)) else None if peer is None else str(peer)
-        )
+        return self._address
 
     @property
     def sending(self) -> bool:
@@ -169,6 +176,10 @@ class Lane(asyncio.Protocol):
         if not self._held:
             self.transport.pause_reading()
         self._held.append(data)
+
+    def sends(self, sending: Sending) -> None:
+        """The fast lane has begun an answer that goes on."""
+        self._sending, self.idle_since = sending, None
 
     def sent(self) -> None:
         """The fast lane has ended its answer in good order."""

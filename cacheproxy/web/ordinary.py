@@ -19,7 +19,7 @@ END_OF_HEAD = b"\r\n\r\n"
 _REQUEST_LINE = re.compile(
     rb"GET /v2/images/([0-9A-Za-z][0-9A-Za-z._-]{0,127})/file HTTP/1\.1(?=\r\n)"
 )
-# 18 digits: more than any image's size, and no work for int().
+DIGITS_MAX = 18  # of a position: more than any image's size, and no work for int()
 _RANGE = re.compile(rb"\r\n[Rr]ange: ?bytes=([0-9]{1,18})-([0-9]{0,18})(?=\r\n)")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
 _VALUE = re.compile(rb"[\x20-\x7e\t]*")
@@ -54,6 +54,30 @@ class Fields(NamedTuple):
 
     headers: Headers
     request_id: str  # that the client gave; empty: none
+
+
+class Repeat(NamedTuple):
+    """A request that differs from one that was taken in nothing but the numbers of its `Range`."""
+
+    before: bytes  # the first of them
+    behind: bytes  # the last
+
+    @classmethod
+    def of(cls, data: bytes) -> Repeat | None:
+        """Take a request that `ordinary` recognises, and whose fields are read, for a pattern."""
+        wanted = _RANGE.search(data)
+        return wanted and cls(data[: wanted.start(1)], data[wanted.end(2) :])
+
+    def read(self, data: bytes) -> tuple[int, int] | None:
+        """Return the first and the last byte, as `ordinary` does; None if it differs in more."""
+        if not (data.startswith(self.before) and data.endswith(self.behind)):
+            return None
+        first, _, last = data[len(self.before) : -len(self.behind)].partition(b"-")
+        if not first.isdigit() or len(first) > DIGITS_MAX:
+            return None
+        if last.isdigit() and len(last) <= DIGITS_MAX:
+            return int(first), int(last)
+        return None
 
 
 def ordinary(data: bytes) -> Ordinary | None:

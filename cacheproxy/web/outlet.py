@@ -61,12 +61,64 @@ class Outlet:
 
     # --- sending ----------------------------------------------------------------------------------
 
-    def spill(self, part: OpenPart) -> bool:
-        """Write a little of a part through the transport; False if that takes the disk."""
-        data = part.read(SPILL_BYTES)
+    def write(self, data: bytes) -> None:
+        """Send something short, at once as far as the client takes it; only while not `full`."""
+        taken = 0
+        if self.sock is not None:
+            try:
+                taken = self.sock.send(data)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._transport.abort()  # the client has left
+                return
+        if taken < len(data):
+            self._transport.write(data[taken:])
+
+    def send_head(self, head: bytes, part: OpenPart) -> bool:
+        """Send the head of an answer and what goes with it of its first part; only while not `full`.
+
+        False if that takes the disk: then nothing was sent.
+        """
+        if self.sock is None:
+            return self._copy(part, head)
+        try:
+            taken = part.send(self.sock, head)
+        except BlockingIOError:
+            taken = 0
+        except OSError:
+            self._transport.abort()  # the client has left
+            return True
+        if taken is None:
+            return False
+        if taken < len(head):
+            self._transport.write(head[taken:])
+        return True
+
+    def send_now(self, part: OpenPart) -> bool:
+        """Send of a part what the client takes; whether that was all.
+
+        If not, the outlet is `full`, or the connection closing, or that takes the disk.
+        """
+        while len(part) and not self.full and not self._transport.is_closing():
+            try:
+                sock = self.sock
+                here = self._copy(part) if sock is None else part.send(sock) is not None
+            except BlockingIOError:
+                here = self._copy(part)
+            except OSError:
+                self._transport.abort()  # the client has left
+                break
+            if not here:
+                break
+        return not len(part)
+
+    def _copy(self, part: OpenPart, head: bytes = b"") -> bool:
+        """Have the transport send a little of a part; False if that takes the disk."""
+        data = part.read(SPILL_BYTES if self.sock is not None else PIECE_BYTES)
         if data is None:
             return False
-        self._transport.write(data)
+        self._transport.write(head + data)
         return True
 
     async def ready(self) -> None:
@@ -96,20 +148,10 @@ class Outlet:
     async def send(self, part: OpenPart) -> None:
         """Send of a part what is in memory; errors as in `put`."""
         await self.ready()
-        if self.sock is None:
-            while len(part) and (data := part.read(PIECE_BYTES)) is not None:
-                self._transport.write(data)
-                await self.ready()
-            return
-        while len(part):
-            try:
-                if part.send(self.sock) is None:
-                    return
-            except BlockingIOError:
-                if not self.spill(part):
-                    return
-            await asyncio.sleep(0)  # somebody else's turn
+        while not self.send_now(part) and self.full:
             await self.ready()
+        self._check()
+        await asyncio.sleep(0)  # somebody else's turn
 
     def _check(self) -> None:
         if self._transport.is_closing():

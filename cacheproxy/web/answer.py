@@ -1,0 +1,156 @@
+"""One answer of the fast lane that is not sent in one go: from memory, at the client's pace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from typing import Generic, Protocol, TypeVar
+
+from backends.spans import Span
+from cacheproxy.chunkread import OpenPart
+from cacheproxy.core.facts import ImageFacts
+from cacheproxy.errors import ProxyError
+from cacheproxy.headers import Headers
+from cacheproxy.serve import Image, Images
+from cacheproxy.web.lane import Lane
+
+log = logging.getLogger(__name__)
+
+
+class Reply(Protocol):
+    """What was decided to answer."""
+
+    @property
+    def lane(self) -> Lane:
+        """To whom."""
+
+    @property
+    def facts(self) -> ImageFacts:
+        """What image it is."""
+
+    @property
+    def span(self) -> Span:
+        """Which part of it."""
+
+    @property
+    def headers(self) -> Headers:
+        """The caller's own."""
+
+    @property
+    def began(self) -> float:
+        """When it was asked for."""
+
+
+R = TypeVar("R", bound=Reply)
+
+
+class Account(Protocol[R]):
+    """What answers belong to."""
+
+    @property
+    def images(self) -> Images:
+        """Where the bytes are from."""
+
+    def owns(self, task: asyncio.Task[None]) -> None:
+        """See to the end of a task."""
+
+    def ended(self, answer: Answer[R], result: str) -> None:
+        """Count an answer, and tell of it."""
+
+
+class Answer(Generic[R]):
+    """An answer on its way; see `lane.Sending`.
+
+    What has left memory in its middle is brought by a `Download`, as on the other lane.
+    """
+
+    __slots__ = (
+        *("first_byte_seconds", "memory_bytes", "reply", "sent_bytes"),
+        *("_account", "_ended", "_lane", "_parts", "_task"),
+    )
+
+    def __init__(self, account: Account[R], reply: R, parts: list[OpenPart]) -> None:
+        """`parts` are what is left to send, leased, the first one last."""
+        self.reply = reply
+        self.first_byte_seconds = time.monotonic() - reply.began
+        self.memory_bytes = len(reply.span) - sum(map(len, parts))  # of the image, sent by this
+        self.sent_bytes = self.memory_bytes  # and with those that a download brought
+        self._lane = reply.lane
+        self._account = account
+        self._parts = parts
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.reply.facts.image_id}, {self.sent_bytes} of {len(self.reply.span)}>"
+
+    def go_on(self) -> None:
+        """Send until all is sent, or the client takes no more."""
+        lane, parts, outlet = self._lane, self._parts, self._lane.outlet
+        outlet.on_ready = None
+        while parts:
+            part = parts[-1]
+            there = part.position
+            done = outlet.send_now(part)
+            self.memory_bytes += part.position - there
+            self.sent_bytes += part.position - there
+            if done:
+                self._account.images.release(parts, 1)
+            elif lane.transport.is_closing():
+                return  # the lane will end this
+            elif outlet.full:
+                outlet.on_ready = self.go_on
+                return
+            else:
+                self._bring()
+                return
+        self.end()
+        lane.sent()
+
+    def end(self, result: str = "hit") -> None:
+        """Give everything back; it was all, or the client has left."""
+        if self._ended:
+            return
+        self._ended = True
+        self._lane.outlet.on_ready = None
+        self._account.images.release(self._parts)
+        if self._task is not None:
+            self._task.cancel()
+        self._account.ended(self, result)
+
+    # --- what has left memory ---------------------------------------------------------------------
+
+    def _bring(self) -> None:
+        self._account.images.release(self._parts)
+        self._task = asyncio.get_running_loop().create_task(self._download())
+        self._account.owns(self._task)
+
+    async def _download(self) -> None:
+        """Send the rest as the other lane would."""
+        rest = Span(self.reply.span.start + self.sent_bytes, self.reply.span.stop)
+        image, images = Image(self.reply.facts, proven=True), self._account.images
+        result = "error"
+        try:
+            async with aclosing(await images.open(image, rest, self.reply.headers)) as download:
+                async with aclosing(download.pieces()) as pieces:
+                    async for piece in pieces:
+                        left = len(piece)
+                        await self._lane.outlet.put(piece)
+                        self.sent_bytes += (
+                            left - len(piece) if isinstance(piece, OpenPart) else left
+                        )
+                result = download.result
+        except ConnectionError:
+            return  # the client has left: the lane will end this
+        except (ProxyError, TimeoutError) as error:
+            log.info("an answer of %s is broken off: %s", self.reply.facts.image_id, error)
+        except Exception:
+            log.exception("an answer of %s is broken off", self.reply.facts.image_id)
+        self._task = None
+        self.end(result)
+        if result == "error":
+            self._lane.broken()
+        else:
+            self._lane.sent()
