@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, cycle
 from multiprocessing.synchronize import Event
 from urllib.parse import urlsplit
 
@@ -23,10 +23,13 @@ RECEIVE_BYTES = 64 << 10
 
 
 @contextmanager
-def reading(server: Server, targets: Sequence[Target]) -> Iterator[None]:
-    """Have another process read these images, whole, one after the other, again and again."""
+def reading(server: Server, targets: Sequence[Target], rate: float) -> Iterator[None]:
+    """Have another process read these images, whole, one after the other, again and again.
+
+    It begins them so that `rate` bytes come in a second, or as many as the server gives.
+    """
     process = multiprocessing.get_context("fork").Process(
-        target=_read, args=(server, targets), name="reader", daemon=True
+        target=_read, args=(server, targets, rate), name="reader", daemon=True
     )
     process.start()
     try:
@@ -38,10 +41,12 @@ def reading(server: Server, targets: Sequence[Target]) -> Iterator[None]:
         process.join(STOP_SECONDS)
 
 
-def _read(server: Server, targets: Sequence[Target]) -> None:
-    while True:
-        for target in targets:
-            read_whole(server, [target])
+def _read(server: Server, targets: Sequence[Target], rate: float) -> None:
+    due = time.monotonic()
+    for target in cycle(targets):
+        read_whole(server, [target])
+        due = max(due + target.size / rate, time.monotonic())
+        time.sleep(max(0.0, due - time.monotonic()))
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -21,32 +21,33 @@ from bench.scenario import Options, Report, Scenario
 from bench.sides import OURS, Sides, chosen
 
 HOT_BYTES = 64 * MIB
-COLD_BYTES = 128 * MIB
-COLD_IMAGES = 8
-COLD_ROOM = 3  # of them have room in the cache beside the hot one: most of what is read was evicted
+COLD_BYTES = 8 * MIB
+COLD_IMAGES = 96
+COLD_ROOM = (
+    12  # of them have room in the cache beside the hot one: most of what is read was evicted
+)
 RANGE_BYTES = 64 << 10
 RATE = 1000.0  # requests/s, a tenth of what saturates a core
 QUIET_SECONDS, BUSY_SECONDS = 2.0, 3.0
-LINK_BYTES = 125_000_000  # per second: 1 Gbit/s
+SPEEDS = {"1 Gbit/s": 125e6, "as fast as it goes": float("inf")}  # bytes/s of what is filled
 QUIET, BUSY, LONGER = "quiet p99 ms", "busy p99 ms", "busy / quiet"
 QUIET_P50, BUSY_P50, BUSY_P999 = "quiet p50 ms", "busy p50 ms", "busy p99.9 ms"
 FILLED, EVICTED = "filled MB/s", "evicted MB"
 
 
 def run(options: Options) -> Report:
-    """Measure each side before an origin behind a link, and before one as fast as it can be."""
+    """Measure each side while images come as over a link, and as fast as it fetches them."""
     store = options.directory / "store"
     hot = image(store, HOT_BYTES)
-    cold_bytes = COLD_BYTES // 8 if options.quick else COLD_BYTES
+    cold_bytes = COLD_BYTES // 4 if options.quick else COLD_BYTES
     cold = [image(store, cold_bytes, seed=seed) for seed in range(1, COLD_IMAGES + 1)]
-    with ExitStack() as stack:
-        sides = {}
-        for speed, rate in (("1 Gbit/s", LINK_BYTES), ("unlimited", 0)):
-            home = options.directory / f"origin-{rate}"
-            source = stack.enter_context(origin(home, [hot, *cold], rate=rate))
-            for peer in chosen(options, ("nginx",)):
-                home = options.directory / f"{peer.name}-{rate}"
-                sides[f"{peer.name}, {speed}"] = partial(_round, home, source, peer, hot, cold)
+    with origin(options.directory / "origin", [hot, *cold]) as source:
+        home = options.directory / "peer"
+        sides = {
+            f"{peer.name}, {speed}": partial(_round, home, source, peer, hot, cold, rate)
+            for speed, rate in SPEEDS.items()
+            for peer in chosen(options, ("nginx",))
+        }
         found = Sides.measured("mixed", sides, options)
     return Report(
         [
@@ -58,7 +59,8 @@ def run(options: Options) -> Report:
         ],
         [
             found.rounds.note(),
-            f"one client reads {COLD_IMAGES} images of {cold_bytes // MIB} MiB in turn through a cache with room for {COLD_ROOM} of them; the origin gives each answer at that rate",
+            f"one client reads {COLD_IMAGES} images of {cold_bytes // MIB} MiB in turn, at that rate at most, through a cache with room for {COLD_ROOM} of them",
+            "nginx looks every ten seconds what it has to evict, and holds more than it should until then",
             "all processes of a server, the one that fills too, share its core",
         ],
         [
@@ -70,17 +72,20 @@ def run(options: Options) -> Report:
     )
 
 
-def _round(home: Path, source: Origin, peer: Peer, hot: Image, cold: Sequence[Image]) -> Figures:
+def _round(  # noqa: PLR0913, PLR0917  who, with what, and how fast
+    home: Path, source: Origin, peer: Peer, hot: Image, cold: Sequence[Image], rate: float
+) -> Figures:
+    shutil.rmtree(home, ignore_errors=True)
     room = hot.size + COLD_ROOM * cold[0].size
     with peer.start(home, source.url, cache_bytes=room) as server:
-        read_whole(server, [hot.target])
-        read_whole(server, [hot.target])
+        for each in (*cold[:COLD_ROOM], hot, hot):  # then it is full
+            read_whole(server, [each.target])
         settle(server)
         ask = partial(steady_ranges, server, [hot.target], RANGE_BYTES, RATE, alone=False)
         quiet = ask(seconds=QUIET_SECONDS).latencies
         before, began = source.sent()[0], time.monotonic()
         evicted = _evicted(server.metrics() if server.metrics_url else {})
-        with reading(server, [each.target for each in cold]):
+        with reading(server, [each.target for each in cold[COLD_ROOM:]], rate):
             busy = ask(seconds=BUSY_SECONDS).latencies
         seconds = time.monotonic() - began
         evicted = _evicted(server.metrics() if server.metrics_url else {}) - evicted
