@@ -18,18 +18,15 @@ from bench.hits import (
     warm,
 )
 from bench.load.whole import read_whole
-from bench.peers import PEERS
 from bench.rounds import Figures
 from bench.scenario import Options, Report, Scenario, Table
 from bench.server import Server
-from bench.sides import OURS
 
 CLIENTS = (1, 16)
 SECONDS = 1.5  # and until the image that is being read then has ended
 RATE, CPU = "GB/s", "CPU s/GB"
 COLUMNS = (RATE, CPU, SERVER_BUSY, LOAD_BUSY, PEAK, ANONYMOUS, FETCHED)
-# Glance is another story: scenarios of its own compare with its cache.
-DEFAULT_PEERS = [name for name in PEERS if name not in {OURS, "glance"}]
+DEFAULT_PEERS = ("nginx", "nginx-whole", "varnish", "squid", "trafficserver")
 
 
 def run(options: Options) -> Report:
