@@ -48,16 +48,14 @@ class OpenPart:
     which it is.
     """
 
-    __slots__ = ("_believed", "file", "position", "stop")
+    __slots__ = ("_believed", "_read", "file", "position", "stop")
 
-    def __init__(
-        self, file: HotFile, position: int, stop: int, believed: Callable[[HotFile], bool]
-    ) -> None:
-        """`believed` tells whether pages of the file in memory count."""
+    def __init__(self, reader: ChunkReader, file: HotFile, position: int, stop: int) -> None:
         self.file = file
         self.position = position
         self.stop = stop
-        self._believed = believed
+        self._believed = reader.believes
+        self._read = reader.read
 
     def __repr__(self) -> str:
         return f"<OpenPart {self.position}..{self.stop} of {self.file.digest.hex()[:12]}>"
@@ -91,19 +89,9 @@ class OpenPart:
 
     def read(self, size_max: int) -> bytes | None:
         """Return the next bytes; None if memory does not have them, or may not be believed."""
-        size = min(size_max, self.stop - self.position)
-        if not self.hold(size):
-            return None
-        try:
-            data = os.pread(self.file.fd, size, self.position)
-        except OSError:
-            return None
-        finally:
-            self.let_go()
-        # Looked at only now, so that a write before or while it was read is noticed.
-        if len(data) != size or not self.file.intact():
-            return None
-        self.position += size
+        data = self._read(self.file, self.position, min(size_max, self.stop - self.position))
+        if data is not None:
+            self.position += len(data)
         return data
 
     def send(self, sock: socket.socket, head: bytes = b"") -> int | None:
@@ -171,7 +159,25 @@ class ChunkReader:
 
     def part(self, file: HotFile, position: int, stop: int) -> OpenPart:
         """Give a part of a chunk as far as it is in memory; the caller holds a lease of its file."""
-        return OpenPart(file, position, stop, self._memory_counts)
+        return OpenPart(self, file, position, stop)
+
+    def read(self, file: HotFile, position: int, size: int) -> bytes | None:
+        """Return bytes of a chunk; None if memory does not have them, or may not be believed."""
+        if not self.believes(file):
+            return None
+        fd = file.fd
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as in `OpenPart.hold`
+        except OSError:
+            return None
+        try:
+            data = os.pread(fd, size, position) if resident(fd, position, size) else b""
+        except OSError:
+            return None
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        # Looked at only now, so that a write before or while it was read is noticed.
+        return data if len(data) == size and file.intact() else None
 
     async def pieces(self, file: HotFile, part: Span) -> AsyncGenerator[Piece]:
         """Give a part of a chunk; the caller holds a lease of its file.
@@ -210,8 +216,8 @@ class ChunkReader:
                 del self._senders[file]
                 self._forget(file)
 
-    def _memory_counts(self, file: HotFile) -> bool:
-        """Whether pages in memory may be taken for what was proven."""
+    def believes(self, file: HotFile) -> bool:
+        """Whether a file's pages in memory may be taken for what was proven."""
         if self._verify == "disk-read":
             return (
                 file not in self._reading and self._clock() - file.proven_at <= self._proof_seconds

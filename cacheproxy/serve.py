@@ -185,33 +185,42 @@ class Images:
 
     # --- what is open here: for what is done with it before anything else happens -----------------
 
-    def parts(self, image_id: str, grid: Grid, span: Span) -> list[OpenPart] | None:
+    def parts(self, image_id: str, grid: Grid, start: int, stop: int) -> list[OpenPart] | None:
         """Return a part of a known image, if all of it is in files that are open; the last first.
 
         They are not leased: use them now, or `hold` them.
         """
         parts: list[OpenPart] = []
-        keeper, chunk_bytes = self.keeper, grid.chunk_bytes
-        for index in range((span.stop - 1) // chunk_bytes, span.start // chunk_bytes - 1, -1):
-            digest = self.memory.digest(image_id, grid, index)
-            file = None if digest is None else keeper.hot.at_hand(digest)
+        chunk_bytes = grid.chunk_bytes
+        for index in range((stop - 1) // chunk_bytes, start // chunk_bytes - 1, -1):
+            file = self._at_hand(image_id, grid, index)
             if file is None:
                 return None
-            keeper.touch(file.digest)
             first = index * chunk_bytes
-            start, stop = max(span.start - first, 0), min(span.stop - first, file.size)
-            parts.append(self.chunks.part(file, start, stop))
+            begin, end = max(start - first, 0), min(stop - first, file.size)
+            parts.append(self.chunks.part(file, begin, end))
         return parts
 
-    def at_hand(self, image_id: str, grid: Grid, span: Span) -> bytes | None:
+    def at_hand(self, image_id: str, grid: Grid, start: int, stop: int) -> bytes | None:
         """Return a (short) part of a known image, if it is in memory and its files are open."""
+        index, within = divmod(start, grid.chunk_bytes)
+        if within + stop - start <= grid.chunk_bytes:
+            file = self._at_hand(image_id, grid, index)
+            return None if file is None else self.chunks.read(file, within, stop - start)
         pieces: list[bytes] = []
-        for part in reversed(self.parts(image_id, grid, span) or ()):
+        for part in reversed(self.parts(image_id, grid, start, stop) or ()):
             data = part.read(len(part))
             if data is None:
                 return None
             pieces.append(data)
         return b"".join(pieces) or None
+
+    def _at_hand(self, image_id: str, grid: Grid, index: int) -> HotFile | None:
+        digest = self.memory.digest(image_id, grid, index)
+        file = None if digest is None else self.keeper.hot.at_hand(digest)
+        if file is not None:
+            self.keeper.touch(file.digest)
+        return file
 
     def hold(self, parts: list[OpenPart]) -> None:
         """Lease the files of these parts, which were just found; to be ended with `release`."""

@@ -31,8 +31,12 @@ class Reply(Protocol):
         """What image it is."""
 
     @property
-    def span(self) -> Span:
-        """Which part of it."""
+    def start(self) -> int:
+        """Its first byte that was asked for."""
+
+    @property
+    def stop(self) -> int:
+        """One past the last one."""
 
     @property
     def headers(self) -> Headers:
@@ -75,7 +79,9 @@ class Answer(Generic[R]):
         """`parts` are what is left to send, leased, the first one last."""
         self.reply = reply
         self.first_byte_seconds = time.monotonic() - reply.began
-        self.memory_bytes = len(reply.span) - sum(map(len, parts))  # of the image, sent by this
+        self.memory_bytes = (
+            reply.stop - reply.start - sum(map(len, parts))
+        )  # of the image, sent by this
         self.sent_bytes = self.memory_bytes  # and with those that a download brought
         self._lane = reply.lane
         self._account = account
@@ -84,7 +90,8 @@ class Answer(Generic[R]):
         self._ended = False
 
     def __repr__(self) -> str:
-        return f"<Answer {self.reply.facts.image_id}, {self.sent_bytes} of {len(self.reply.span)}>"
+        reply = self.reply
+        return f"<Answer {reply.facts.image_id}, {self.sent_bytes} of {reply.stop - reply.start}>"
 
     def go_on(self) -> None:
         """Send until all is sent, or the client takes no more."""
@@ -129,7 +136,7 @@ class Answer(Generic[R]):
 
     async def _download(self) -> None:
         """Send the rest as the other lane would."""
-        rest = Span(self.reply.span.start + self.sent_bytes, self.reply.span.stop)
+        rest = Span(self.reply.start + self.sent_bytes, self.reply.stop)
         image, images = Image(self.reply.facts, proven=True), self._account.images
         result = "error"
         try:

@@ -12,7 +12,6 @@ import asyncio
 import time
 from email.utils import formatdate
 
-from backends.spans import Span
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.geometry import Grid
 from cacheproxy.headers import Headers
@@ -34,13 +33,12 @@ from cacheproxy.web.errors import SERVER
 from cacheproxy.web.image_file import (
     REQUEST_ID,
     REQUEST_ID_LENGTH_MAX,
-    OnSent,
     Sent,
-    nobody,
     request_id_of,
 )
 from cacheproxy.web.lane import Lane
 from cacheproxy.web.ordinary import Repeat, ordinary, read_fields
+from cacheproxy.web.witness import Witness
 
 SPAN_BYTES_MAX = 4 << 20  # longer answers are worth a task, and their readers a turn of others
 COPIED_BYTES_MAX = 16 << 10  # shorter ones are cheaper to copy behind their head than to send apart
@@ -67,7 +65,7 @@ class Memo:
 
     def head(self, reply: Reply, date: str) -> bytes:
         """Return the head of an answer."""
-        facts, size = reply.facts, len(reply.span)
+        facts, start, stop = reply.facts, reply.start, reply.stop
         if self._facts is not facts:
             checksum = "" if facts.checksum is None else f"Content-MD5: {facts.checksum}\r\n"
             self._facts = facts
@@ -76,10 +74,10 @@ class Memo:
             status, part = "200 OK", ""
         else:
             status = "206 Partial Content"
-            part = f"Content-Range: {reply.span.content_range(facts.size)}\r\n"
+            part = f"Content-Range: bytes {start}-{stop - 1}/{facts.size}\r\n"
         return (
             f"HTTP/1.1 {status}\r\nAccept-Ranges: bytes\r\nServer: {SERVER}\r\n"
-            f"{REQUEST_ID}: {reply.request_id}{self._head}{size}\r\n"
+            f"{REQUEST_ID}: {reply.request_id}{self._head}{stop - start}\r\n"
             f"Content-Type: application/octet-stream\r\n{part}Date: {date}\r\n\r\n"
         ).encode()
 
@@ -87,24 +85,35 @@ class Memo:
 class Reply:
     """What was decided to answer to a request."""
 
-    __slots__ = ("began", "facts", "headers", "lane", "memo", "request_id", "span", "whole")
+    __slots__ = (
+        "began",
+        "facts",
+        "headers",
+        "lane",
+        "memo",
+        "request_id",
+        "start",
+        "stop",
+        "whole",
+    )
 
     def __init__(  # noqa: PLR0913, PLR0917  all of what it is
         self,
         lane: Lane,
         memo: Memo,
         facts: ImageFacts,
-        span: Span,
+        start: int,
+        stop: int,
         whole: bool,
-        request_id: str,
     ) -> None:
         self.lane = lane
         self.memo = memo
         self.facts = facts
-        self.span = span
+        self.start = start
+        self.stop = stop
         self.headers = memo.headers
         self.whole = whole  # 200, not 206
-        self.request_id = request_id
+        self.request_id = request_id_of(memo.asked_id)
         self.began = time.monotonic()
 
 
@@ -116,7 +125,7 @@ class FastLane:
         images: Images,
         permissions: Permissions,
         meter: Meter,
-        on_sent: OnSent = nobody,
+        witness: Witness,
         identities: Identities | None = None,
         *,
         log_requests: bool = False,
@@ -128,9 +137,10 @@ class FastLane:
             Term(FAST_REQUESTS), Term(FILE_REQUESTS), Term(REQUESTS, ("hit",))
         )
         self._served = meter.counting(Term(SERVED_BYTES, ("cache",)))
-        self._on_sent = on_sent
+        self._witness = witness
         self._identities = identities
         self._log_requests = log_requests
+        self._tells = log_requests or witness.notifies
         self._date_at = 0
         self._date = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -166,7 +176,7 @@ class FastLane:
         start, stop = (0, size) if whole else (first, size if not 0 <= last < size else last + 1)
         if not start < stop <= start + SPAN_BYTES_MAX:
             return False
-        reply = Reply(lane, memo, facts, Span(start, stop), whole, request_id_of(memo.asked_id))
+        reply = Reply(lane, memo, facts, start, stop, whole)
         return (
             self._copy(reply, grid) if stop - start <= COPIED_BYTES_MAX else self._send(reply, grid)
         )
@@ -187,7 +197,7 @@ class FastLane:
 
     def _copy(self, reply: Reply, grid: Grid) -> bool:
         """Answer at once with a copy; False if that takes the disk."""
-        data = self.images.at_hand(reply.facts.image_id, grid, reply.span)
+        data = self.images.at_hand(reply.facts.image_id, grid, reply.start, reply.stop)
         if data is None:
             return False
         reply.lane.outlet.write(self._head(reply) + data)
@@ -197,7 +207,7 @@ class FastLane:
     def _send(self, reply: Reply, grid: Grid) -> bool:
         """Answer from the files themselves, or begin to; False if that takes the disk."""
         outlet = reply.lane.outlet
-        parts = self.images.parts(reply.facts.image_id, grid, reply.span)
+        parts = self.images.parts(reply.facts.image_id, grid, reply.start, reply.stop)
         if parts is None or not outlet.send_head(self._head(reply), parts[-1]):
             return False
         while parts and outlet.send_now(parts[-1]):
@@ -221,9 +231,13 @@ class FastLane:
     def _at_once(self, reply: Reply) -> None:
         """All of a reply was sent in one go."""
         self._hit(1)
-        self._served(len(reply.span))
+        size = reply.stop - reply.start
+        self._served(size)
         self._meter.observe(TIME_TO_FIRST_BYTE, time.monotonic() - reply.began, "hit")
-        self._tell(reply, len(reply.span), "hit")
+        if self._tells:
+            self._tell(reply, size, "hit")
+        else:
+            self._witness.used(reply.facts.image_id)
 
     def ended(self, answer: Answer[Reply], result: str) -> None:
         """Count an answer, and tell of it; see `answer.Account`."""
@@ -236,8 +250,8 @@ class FastLane:
 
     def _tell(self, reply: Reply, sent_bytes: int, result: str) -> None:
         address, memo = reply.lane.address, reply.memo
-        sent = Sent(reply.facts, len(reply.span), sent_bytes, result)
-        self._on_sent(sent, address, memo.token)
+        sent = Sent(reply.facts, reply.stop - reply.start, sent_bytes, result)
+        self._witness(sent, address, memo.token)
         if self._log_requests:
             entry = Entry(
                 remote=address,

@@ -132,7 +132,7 @@ class Door(web.Server):
         self._meter = meter
         self._on_closed = on_closed
         self._identities = identities
-        self._fast = fast
+        self.fast = fast  # None as soon as all connections are to end
         self._answering: dict[RequestHandler, web.BaseRequest] = {}  # one at a time on each
         self._idle = asyncio.Event()
         self._idle.set()
@@ -150,11 +150,6 @@ class Door(web.Server):
         return Lane(self, sock)
 
     # --- for its connections ----------------------------------------------------------------------
-
-    @property
-    def fast(self) -> Fast | None:
-        """What answers ordinary requests at once; not any more once all are to end."""
-        return None if self._draining else self._fast
 
     def inner(self, lane: Lane) -> Inner:
         """Make aiohttp's half of a connection."""
@@ -238,7 +233,7 @@ class Door(web.Server):
         aiohttp drops what arrives on a connection that it was told to close, so it is told only
         when no request is being answered.
         """
-        self._draining = True
+        self._draining, self.fast = True, None
         if any(lane.sending for lane in self._lanes):
             self._idle.clear()
         with suppress(TimeoutError):

@@ -7,6 +7,7 @@ If-None-Match; those are additions, and appear only for images whose whole is pr
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import re
 import time
@@ -14,6 +15,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+from uuid import uuid4
 
 from aiohttp import web
 
@@ -36,7 +38,9 @@ REQUEST_ID_LENGTH_MAX = 64  # Glance's own default; what it says to longer ones 
 RESULT = web.RequestKey("result", str)  # of a request, for the access log
 FIRST_BYTE_SECONDS = web.RequestKey("first_byte_seconds", float)  # how long a request waited for it
 
-_random = random.Random()  # noqa: S311  of each process, for names
+# Request ids are UUIDs, as Glance makes them; those of one process count on from where it began.
+_UUID_BEGINS = str(uuid4())[:24]
+_numbers = itertools.count(random.getrandbits(40))
 
 # Glance takes any id for a path; what is no such token is for Glance to judge.
 _IMAGE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}", re.ASCII)
@@ -260,9 +264,7 @@ def _headers(request: web.BaseRequest, image: Image, etag: str | None) -> dict[s
 def request_id_of(brought: str) -> str:
     """Return the id of a request: the one that it brings, as Glance spells it, or a new one."""
     if not brought:
-        # A UUID of version 4, as Glance makes them; it names, and hides nothing.
-        text = f"{_random.getrandbits(128):032x}"
-        return f"req-{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
+        return f"req-{_UUID_BEGINS}{next(_numbers):012x}"
     return brought if brought.startswith("req-") else f"req-{brought}"
 
 

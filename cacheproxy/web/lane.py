@@ -45,9 +45,7 @@ class Fast(Protocol):
 class House(Protocol):
     """What connections belong to."""
 
-    @property
-    def fast(self) -> Fast | None:
-        """What answers at once; None: nothing does, now."""
+    fast: Fast | None  # what answers at once; None: nothing does, now
 
     def inner(self, lane: Lane) -> Inner:
         """Make aiohttp's half of a connection."""

@@ -26,6 +26,15 @@ class Witness:
         self._identities = identities
         self._notifier = notifier
 
+    @property
+    def notifies(self) -> bool:
+        """Whether anybody wants to know more of an answer than that there was one."""
+        return self._notifier is not None
+
+    def used(self, image_id: str) -> None:
+        """Take notice of an answer from the cache alone, where nobody wants to know more."""
+        self._uses.used(image_id)
+
     def __call__(self, sent: Sent, address: str | None, token: str | None) -> None:
         """Take notice of an answer that has ended, to whoever sent this token from there."""
         if sent.result == "hit":

@@ -43,6 +43,7 @@ from cacheproxy.web.front import (
     http_log,
 )
 from cacheproxy.web.image_file import ImageFile
+from cacheproxy.web.witness import Witness
 from fuzz.answers import Answer, answers
 from fuzz.requests import SIZES, WARM, Event, Line, Pace, Part
 from fuzz.world import CHUNK_BYTES, Files, Keeper, Upstream, facts_of
@@ -122,6 +123,16 @@ class CopyingReader(ChunkReader):
                     yield data
 
 
+class Uses:
+    """Counts hits."""
+
+    def __init__(self, told: list[object]) -> None:
+        self._told = told
+
+    def used(self, image_id: str) -> None:
+        self._told.append(("used", image_id))
+
+
 class Side:
     """A worker that has served the caller before, and what it tells others.
 
@@ -140,10 +151,11 @@ class Side:
         settings = UpstreamSettings("http://glance.example:9292")
         self.permissions = Permissions(self.upstream, settings, meter, lambda: self.now)
         self.images = Images(self.keeper, self.upstream, self.upstream, CacheSettings(), meter)
-        image_file = ImageFile(self.images, self.permissions, self.upstream.answer, meter)
+        witness = Witness(Uses(self.told), None, None)
+        image_file = ImageFile(self.images, self.permissions, self.upstream.answer, meter, witness)
         front = Front(image_file, self.upstream.answer, self.upstream.answer)
         self.closed = 0
-        self.fast = FastLane(self.images, self.permissions, meter, log_requests=True)
+        self.fast = FastLane(self.images, self.permissions, meter, witness, log_requests=True)
         lane = self.fast if kind == "fast" else None
         self.door = Door(front, meter, self._on_closed, log=True, fast=lane)
         self.server: web.Server | None = None
