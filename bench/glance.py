@@ -1,12 +1,11 @@
-"""Glance 33 with its own image cache and Keystone: one gunicorn worker with 16 threads, as it recommends."""
+"""Glance 33 and Keystone, each one gunicorn worker with 16 threads: with its own image cache, and without."""
 
 from __future__ import annotations
 
-import os
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from bench.scenario import MissingError
 from bench.server import LOAD_CORE, SERVER_CORE, Server, path_of, pinned
 
 if TYPE_CHECKING:
+    import harness.glance
     from harness.images_api import ImagesApi
 
 CACHED_SECONDS = 60.0
@@ -26,7 +26,7 @@ POLL_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """A running Glance, alone on the core of the servers."""
+    """A running Glance; only one with a cache knows how to forget and keep."""
 
     server: Server
     member: ImagesApi
@@ -57,15 +57,6 @@ class Glance:
             body: bytes = answer.read()
         return body.decode()
 
-    @contextmanager
-    def as_upstream(self) -> Iterator[None]:
-        """Let it run on the core of the load, where upstreams of measured servers are."""
-        _move(self.server, LOAD_CORE)
-        try:
-            yield
-        finally:
-            _move(self.server, SERVER_CORE)
-
     def read_bytes(self) -> int:
         """Return what its processes have read from files so far: the store's, the cache's, others."""
         pages = (Path(f"/proc/{each.pid}/io").read_text() for each in self.server.processes())
@@ -76,11 +67,19 @@ class Glance:
         return round((self.read_bytes() - before) / target.size, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Glances:
+    """Two of them."""
+
+    caching: Glance  # with its own cache, on the core of the servers
+    plain: Glance  # without: ours is before it, and does that; on the core of the load, as upstreams are
+
+
 @contextmanager
-def glance(home: Path) -> Iterator[Glance]:
-    """Run it, and Keystone beside the load; MissingError if they are not installed."""
+def glances(home: Path) -> Iterator[Glances]:
+    """Run both, and Keystone beside the load; MissingError if they are not installed."""
     # The command line says where they are, and only who measures Glance needs pytest.
-    from harness.glance import running_caching_glance  # noqa: PLC0415
+    from harness.glance import running_caching_glance, running_glance  # noqa: PLC0415
     from harness.images_api import ImagesApi  # noqa: PLC0415
     from harness.keystone import ADMIN, running_keystone  # noqa: PLC0415
     from harness.program import Program  # noqa: PLC0415
@@ -89,28 +88,27 @@ def glance(home: Path) -> Iterator[Glance]:
     for name in ("keystone", "glance"):
         if not (ENVIRONMENTS / name / "installed").exists():
             raise MissingError(f"{name} is not installed: make services")
-        (home / name).mkdir(parents=True)
+    directories = [home.resolve() / name for name in ("keystone", "caching", "plain")]
+    for directory in directories:
+        directory.mkdir(parents=True)
     with ExitStack() as stack:
         with pinned(LOAD_CORE):
-            keystone = stack.enter_context(running_keystone((home / "keystone").resolve()))
-        with pinned(SERVER_CORE):
-            directory = (home / "glance").resolve()
-            running = stack.enter_context(running_caching_glance(directory, keystone))
-        port = urlsplit(running.url).port
-        (program,) = (each for each in Program.running if each.name == f"glance-{port}")
-        yield Glance(
-            Server("glance", running.url, program.process.pid),
-            ImagesApi(running.url, running.headers),
-            {"X-Auth-Token": keystone.token(ADMIN)},
+            keystone = stack.enter_context(running_keystone(directories[0]))
+        admin = {"X-Auth-Token": keystone.token(ADMIN)}
+
+        def started(running: AbstractContextManager[harness.glance.Glance], core: int) -> Glance:
+            with pinned(core):
+                glance = stack.enter_context(running)
+            name = f"glance-{urlsplit(glance.url).port}"
+            (program,) = (each for each in Program.running if each.name == name)
+            server = Server("glance", glance.url, program.process.pid)
+            return Glance(server, ImagesApi(glance.url, glance.headers), admin)
+
+        yield Glances(
+            started(running_caching_glance(directories[1], keystone), SERVER_CORE),
+            started(running_glance(directories[2], keystone), LOAD_CORE),
         )
 
 
 def _id(target: Target) -> str:
     return target.path.split("/")[3]
-
-
-def _move(server: Server, core: int) -> None:
-    """Move all threads of all its processes."""
-    for process in server.processes():
-        for thread in process.threads():
-            os.sched_setaffinity(thread.id, {core})

@@ -39,6 +39,7 @@ datadir: {home}/run
 #                       without its reader; these belong together (Traffic Server's own guide).
 # range.lookup          ranges are cut out of cached images.
 # dir.sync_frequency    what was cached seconds before a stop is found after it, as others find it.
+# wait_for_cache        nobody is answered, past the cache, before the disk was looked at.
 # required_headers      Glance says nothing of how long images hold; cache.config does.
 _RECORDS: dict[str, str | int] = {
     "exec_thread.autoconfig": 0,
@@ -56,6 +57,7 @@ _RECORDS: dict[str, str | int] = {
     "http.transaction_no_activity_timeout_out": 600,
     "http.transaction_active_timeout_in": 0,
     "http.cache.http": 1,
+    "http.wait_for_cache": 1,
     "http.cache.required_headers": 0,
     "http.cache.range.lookup": 1,
     "http.cache.max_open_read_retries": 10,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.bars import BARS
 from bench.cold import settle
-from bench.glance import Glance, glance
+from bench.glance import Glance, glances
 from bench.images import MIB
 from bench.load import Target, WrongAnswerError
 from bench.load.whole import read_whole
@@ -35,13 +35,13 @@ def run(options: Options) -> Report:
     store = options.directory / "store"
     wanted = image(store, IMAGE_BYTES_QUICK if options.quick else IMAGE_BYTES)
     small = image(store, MIB, seed=1)
-    with glance(options.directory / "theirs") as theirs:
-        target, opener = theirs.add(wanted), theirs.add(small)
-        theirs.keep(opener)
-        theirs.keep(target)
+    with glances(options.directory / "theirs") as theirs:
+        cached = theirs.caching.add(wanted)
+        theirs.caching.keep(cached)
+        target, opener = theirs.plain.add(wanted), theirs.plain.add(small)
         sides: dict[str, Callable[[], Figures]] = {
-            OURS: partial(_ours, options.directory / "ours", theirs, target, opener),
-            "glance": partial(_theirs, theirs, target),
+            OURS: partial(_ours, options.directory / "ours", theirs.plain, target, opener),
+            "glance": partial(_theirs, theirs.caching, cached),
         }
         found = Sides.measured("glance-herd", sides, options)
     return Report(
@@ -55,7 +55,7 @@ def run(options: Options) -> Report:
         [
             found.rounds.note(),
             "store reads: what Glance's processes read from files in all, in images of that size, to a tenth (its database is read too)",
-            "Glance alone has the servers' core; before it ours has that, and Glance shares the other one with the clients",
+            "Glance with its cache has the servers' core; ours has that in its turn, before a Glance without a cache that shares the other core with the clients",
         ],
         [
             BARS["glance-herd"].judge(found.ratio(LAST, "glance", OURS)),
@@ -81,10 +81,9 @@ def _theirs(theirs: Glance, target: Target) -> Figures:
 
 def _ours(home: Path, theirs: Glance, target: Target, opener: Target) -> Figures:
     shutil.rmtree(home, ignore_errors=True)
-    with theirs.as_upstream(), PEERS[OURS].start(home, theirs.server.url) as ours:
+    with PEERS[OURS].start(home, theirs.server.url) as ours:
         read_whole(ours, [opener])
         settle(ours)
-        theirs.forget(target)
         read, cpu, our_cpu = theirs.read_bytes(), theirs.server.cpu_seconds(), ours.cpu_seconds()
         done = _herd(ours, target)
         settle(ours)

@@ -7,7 +7,7 @@ from functools import partial
 
 from bench.bars import BARS
 from bench.cold import MEMORY, settle
-from bench.glance import glance
+from bench.glance import glances
 from bench.images import MIB
 from bench.load import Target
 from bench.load.whole import read_ranges, read_whole
@@ -27,22 +27,22 @@ REQUESTS, MICROSECONDS, P50, P99 = "requests/s", "CPU µs/request", "p50 ms", "p
 
 
 def run(options: Options) -> Report:
-    """Read in turn, over 16 connections; ours is in front of that Glance."""
+    """Read in turn, over 16 connections; ours is in front of a Glance without a cache."""
     wanted = image(options.directory / "store", IMAGE_BYTES_QUICK if options.quick else IMAGE_BYTES)
     seconds = SECONDS_QUICK if options.quick else SECONDS
     found: dict[str, Sides] = {}
     with (
-        glance(options.directory / "theirs") as theirs,
-        PEERS[OURS].start(options.directory / "ours", theirs.server.url) as ours,
+        glances(options.directory / "theirs") as theirs,
+        PEERS[OURS].start(options.directory / "ours", theirs.plain.server.url) as ours,
     ):
-        target = theirs.add(wanted)
-        theirs.keep(target)
+        target, cached = theirs.plain.add(wanted), theirs.caching.add(wanted)
+        theirs.caching.keep(cached)
         read_whole(ours, [target])
         settle(ours)
         for name, size in SIZES.items():
             sides: dict[str, Callable[[], Figures]] = {
                 OURS: partial(_read, ours, target, size, seconds),
-                "glance": partial(_read, theirs.server, target, size, seconds),
+                "glance": partial(_read, theirs.caching.server, cached, size, seconds),
             }
             found[name] = Sides.measured(f"glance-range-{name}", sides, options)
     return Report(

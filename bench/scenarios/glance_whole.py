@@ -7,7 +7,7 @@ from functools import partial
 
 from bench.bars import BARS
 from bench.cold import CPU, GB, MEMORY, RATE, settle
-from bench.glance import glance
+from bench.glance import glances
 from bench.images import MIB
 from bench.load import Target
 from bench.load.whole import read_whole
@@ -24,19 +24,19 @@ TIMES = 8  # it is read in each round
 
 
 def run(options: Options) -> Report:
-    """Read in turn, over one connection; ours is in front of that Glance."""
+    """Read in turn, over one connection; ours is in front of a Glance without a cache."""
     wanted = image(options.directory / "store", IMAGE_BYTES_QUICK if options.quick else IMAGE_BYTES)
     with (
-        glance(options.directory / "theirs") as theirs,
-        PEERS[OURS].start(options.directory / "ours", theirs.server.url) as ours,
+        glances(options.directory / "theirs") as theirs,
+        PEERS[OURS].start(options.directory / "ours", theirs.plain.server.url) as ours,
     ):
-        target = theirs.add(wanted)
-        theirs.keep(target)
+        target, cached = theirs.plain.add(wanted), theirs.caching.add(wanted)
+        theirs.caching.keep(cached)
         read_whole(ours, [target])
         settle(ours)
         sides: dict[str, Callable[[], Figures]] = {
             OURS: partial(_read, ours, target),
-            "glance": partial(_read, theirs.server, target),
+            "glance": partial(_read, theirs.caching.server, cached),
         }
         found = Sides.measured("glance-whole", sides, options)
     return Report(

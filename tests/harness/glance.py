@@ -148,9 +148,15 @@ def _glance(directory: Path, more: str, **values: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def glance(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
     """Run Glance with Keystone for the whole test run; it is in Keystone's catalog."""
-    directory = tmp_path_factory.mktemp("glance")
+    with running_glance(tmp_path_factory.mktemp("glance"), keystone) as running:
+        keystone.add_endpoint("image", running.url)
+        yield running
+
+
+@contextmanager
+def running_glance(directory: Path, keystone: Keystone) -> Iterator[Glance]:
+    """Run Glance with Keystone, and with its files in `directory`."""
     with _glance(directory, WITH_KEYSTONE, keystone=keystone.url) as url:
-        keystone.add_endpoint("image", url)
         yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
 
 
