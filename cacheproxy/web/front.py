@@ -134,8 +134,7 @@ class Door(web.Server):
         self._identities = identities
         self.fast = fast  # None as soon as all connections are to end
         self._answering: dict[RequestHandler, web.BaseRequest] = {}  # one at a time on each
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle = asyncio.Event()  # while draining: no answer is on its way
         self._draining = False
         self._lanes: set[Lane] = set()
         self._silent: set[Lane] = set()  # connections that have not asked anything yet
@@ -186,6 +185,8 @@ class Door(web.Server):
 
     def settled(self) -> None:
         """An answer has ended: see whether it was the last."""
+        if not self._draining:
+            return  # nobody waits for it
         if not self._answering and not any(lane.sending for lane in self._lanes):
             self._idle.set()
 
@@ -197,10 +198,11 @@ class Door(web.Server):
         """Close what has been idle for too long, and leave who takes nothing of an answer."""
         now = time.monotonic()
         for lane in tuple(self._lanes):
-            if lane.idle_since is not None and now - lane.idle_since > KEEPALIVE_SECONDS:
+            if lane.outlet.full_seconds(now) > STALL_SECONDS_MAX:
+                # What it holds is wanted elsewhere; nor does a polite end come to an end.
+                lane.reset()
+            elif lane.idle_since is not None and now - lane.idle_since > KEEPALIVE_SECONDS:
                 lane.close()
-            elif lane.sending and lane.outlet.full_seconds(now) > STALL_SECONDS_MAX:
-                lane.reset()  # what it holds is wanted elsewhere
         self._sweep_later()
 
     # --- answering --------------------------------------------------------------------------------
@@ -234,8 +236,8 @@ class Door(web.Server):
         when no request is being answered.
         """
         self._draining, self.fast = True, None
-        if any(lane.sending for lane in self._lanes):
-            self._idle.clear()
+        self._idle.clear()
+        self.settled()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 with suppress(TimeoutError):
