@@ -132,12 +132,11 @@ SPANS = [
 @pytest.mark.parametrize("narrow", [False, True])
 @pytest.mark.parametrize("span", [None, *SPANS], ids=str)
 async def test_every_span(world: World, span: Span | None, narrow: bool) -> None:
-    client = await world.connect(narrow=narrow)
+    client, of = await world.connect(narrow=narrow), WHOLE if span is None else span
     for _ in range(2):  # an answer leaves the connection as it was
         client.send(asked(span))
         (answer,) = await world.read(client)
         assert answer.status == (200 if span is None else 206)
-        of = WHOLE if span is None else span
         assert answer.body == LARGE[of.start : of.stop]
         shown = f"bytes {of.start}-{of.stop - 1}/{SIZE}".encode()
         assert dict(answer.fields).get(b"content-range") == (None if span is None else shown)
