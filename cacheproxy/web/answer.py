@@ -13,7 +13,7 @@ from cacheproxy.chunkread import OpenPart
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.errors import ProxyError
 from cacheproxy.headers import Headers
-from cacheproxy.serve import Image, Images
+from cacheproxy.serve import Download, Image, Images
 from cacheproxy.web.lane import Lane
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Answer(Generic[R]):
 
     __slots__ = (
         *("first_byte_seconds", "memory_bytes", "reply", "sent_bytes"),
-        *("_account", "_ended", "_lane", "_parts", "_task"),
+        *("_account", "_download", "_ended", "_lane", "_parts", "_task"),
     )
 
     def __init__(self, account: Account[R], reply: R, parts: list[OpenPart]) -> None:
@@ -86,6 +86,7 @@ class Answer(Generic[R]):
         self._lane = reply.lane
         self._account = account
         self._parts = parts
+        self._download: Download | None = None  # of what has left memory
         self._task: asyncio.Task[None] | None = None
         self._ended = False
 
@@ -95,6 +96,18 @@ class Answer(Generic[R]):
 
     def go_on(self) -> None:
         """Send until all is sent, or the client takes no more."""
+        try:
+            sent = self._send()
+        except Exception:
+            log.exception("an answer of %s is broken off", self.reply.facts.image_id)
+            self._break()
+            return
+        if sent:
+            self.end()
+            self._lane.sent()
+
+    def _send(self) -> bool:
+        """Send what can be sent now; whether that was the rest."""
         lane, parts, outlet = self._lane, self._parts, self._lane.outlet
         outlet.on_ready = None
         while parts:
@@ -106,18 +119,17 @@ class Answer(Generic[R]):
             if done:
                 self._account.images.release(parts, 1)
             elif lane.transport.is_closing():
-                return  # the lane will end this
+                return False  # the lane will end this
             elif outlet.full:
                 outlet.on_ready = self.go_on
-                return
+                return False
             else:
                 self._bring()
-                return
-        self.end()
-        lane.sent()
+                return False
+        return True
 
-    def end(self, result: str = "hit") -> None:
-        """Give everything back; it was all, or the client has left."""
+    def end(self, *, failed: bool = False) -> None:
+        """Give everything back; it was all, or the client has left, or it could not go on."""
         if self._ended:
             return
         self._ended = True
@@ -125,39 +137,50 @@ class Answer(Generic[R]):
         self._account.images.release(self._parts)
         if self._task is not None:
             self._task.cancel()
-        self._account.ended(self, result)
+        result = "hit" if self._download is None else self._download.result
+        self._account.ended(self, "error" if failed else result)
+
+    def _break(self, *, failed: bool = True) -> None:
+        self._task = None
+        self.end(failed=failed)
+        self._lane.broken()
 
     # --- what has left memory ---------------------------------------------------------------------
 
     def _bring(self) -> None:
         self._account.images.release(self._parts)
-        self._task = asyncio.get_running_loop().create_task(self._download())
+        self._task = asyncio.get_running_loop().create_task(self._send_rest())
         self._account.owns(self._task)
 
-    async def _download(self) -> None:
+    async def _send_rest(self) -> None:
         """Send the rest as the other lane would."""
-        rest = Span(self.reply.start + self.sent_bytes, self.reply.stop)
-        image, images = Image(self.reply.facts, proven=True), self._account.images
-        result = "error"
         try:
-            async with aclosing(await images.open(image, rest, self.reply.headers)) as download:
-                async with aclosing(download.pieces()) as pieces:
-                    async for piece in pieces:
-                        left = len(piece)
-                        await self._lane.outlet.put(piece)
-                        self.sent_bytes += (
-                            left - len(piece) if isinstance(piece, OpenPart) else left
-                        )
-                result = download.result
+            await self._bring_rest()
         except ConnectionError:
-            return  # the client has left: the lane will end this
-        except (ProxyError, TimeoutError) as error:
+            self._lane.transport.abort()  # the client has left: the lane will end this
+        except TimeoutError:  # it took nothing for so long: what it holds is wanted elsewhere
+            self._break(failed=False)
+        except ProxyError as error:
             log.info("an answer of %s is broken off: %s", self.reply.facts.image_id, error)
+            self._break()
         except Exception:
             log.exception("an answer of %s is broken off", self.reply.facts.image_id)
-        self._task = None
-        self.end(result)
-        if result == "error":
-            self._lane.broken()
+            self._break()
         else:
+            self._task = None
+            self.end()
             self._lane.sent()
+
+    async def _bring_rest(self) -> None:
+        rest = Span(self.reply.start + self.sent_bytes, self.reply.stop)
+        image, images = Image(self.reply.facts, proven=True), self._account.images
+        async with aclosing(await images.open(image, rest, self.reply.headers)) as download:
+            self._download = download
+            async with aclosing(download.pieces()) as pieces:
+                async for piece in pieces:
+                    size = len(piece)
+                    try:
+                        await self._lane.outlet.put(piece)
+                    finally:
+                        left = len(piece) if isinstance(piece, OpenPart) else 0
+                        self.sent_bytes += size - left
