@@ -21,6 +21,7 @@ from cacheproxy.web import front
 from cacheproxy.web.fast_lane import COPIED_BYTES_MAX, SPAN_BYTES_MAX
 from cacheproxy.web.image_file import Sent
 from cacheproxy.web.lane import Lane
+from cacheproxy.web.witness import Witness
 from fuzz.answers import Answer, answers
 from fuzz.sides import Client, Side, soon
 from fuzz.world import CHUNK_BYTES, DATA, Files, Reader
@@ -39,6 +40,16 @@ def asked(span: Span | None = None, image_id: str = "large") -> bytes:
     return b"GET /v2/images/%s/file HTTP/1.1\r\n%s%s" % (image_id.encode(), wanted, FIELDS)
 
 
+class Noting(Witness):
+    """Keeps what it is told."""
+
+    def __init__(self, sent: list[tuple[Sent, str | None, str | None]]) -> None:
+        self.sent = sent
+
+    def __call__(self, sent: Sent, address: str | None, token: str | None) -> None:
+        self.sent.append((sent, address, token))
+
+
 class World:
     """A worker that knows the caller and has all files open."""
 
@@ -48,7 +59,7 @@ class World:
         self.files = Files(directory)
         self.side = Side(self.files, "fast")
         self.sent: list[tuple[Sent, str | None, str | None]] = []
-        self.side.fast._on_sent = lambda *told: self.sent.append(told)
+        self.side.fast._witness = Noting(self.sent)
         self.clients: list[Client] = []
 
     async def connect(self, *, narrow: bool = False) -> Client:
@@ -543,7 +554,7 @@ def sweep(world: World) -> None:
 
 
 async def test_without_a_lane_everything_is_the_same(world: World) -> None:
-    world.side.door._fast = None
+    world.side.door.fast = None
     client = await world.connect(narrow=True)
     client.send(asked())
     (answer,) = await world.read(client)
