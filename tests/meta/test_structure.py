@@ -179,6 +179,9 @@ def test_a_wrong_import_is_seen(module: str, source: str, tmp_path: Path) -> Non
 
 FORK_AND_IMPORT = """
 import importlib, os, sys, traceback
+# What others have made is brought in once: only ours may need one another in some order.
+import aiohttp.web, alembic.command, jsonschema, oslo_config.cfg, prometheus_client
+import sqlalchemy.ext.asyncio
 failed = False
 for name in sys.argv[1:]:
     if not (child := os.fork()):
