@@ -1,21 +1,17 @@
-"""What clients send: mostly ordinary requests, and everything that is nearly one.
-
-A *conversation* is what comes in on some connections, one after the other, in pieces, with what
-happens to the worker in between.
-"""
+"""What clients send: mostly ordinary requests, and everything that is nearly one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+from functools import cache
 from itertools import pairwise
 from typing import TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from fuzz.conversation import Conversation, Event, Kind, Line, Pace, Part
+
 T = TypeVar("T")
-Line = bytes  # a header field without its end
 
 SIZES = {"large": 300_000, "small": 1000, "single": 1, "unproven": 70_000, "empty": 0}
 IMAGES = (*SIZES, "foreign", "unknown", "refused")
@@ -23,35 +19,19 @@ WARM = ("large", "small", "single")  # those that the worker has served before
 USUAL_MAX = 4  # ordinary requests before one that is not
 
 
-class Event(Enum):
-    """What happens to a worker between two pieces."""
-
-    TIME = "what was allowed is not believed any more"
-    PURGE = "somebody has changed an image"
-    EXPEL = "the keeper wants a chunk file back"
-    ALTER = "a chunk file is not what was proven"
-    CLEAR = "the keeper wants them all back"
-    COLD = "a chunk has left memory"
+@cache
+def among(*choices: T) -> SearchStrategy[T]:
+    """Choose one of these; making a strategy takes longer than drawing from it."""
+    return st.sampled_from(choices)
 
 
-class Pace(Enum):
-    """How a piece comes."""
-
-    HASTY = "before the answer to what came before"
-
-
-Part = bytes | Event | Pace
+@cache
+def below(stop: int) -> SearchStrategy[int]:
+    """Choose a number that is not negative."""
+    return st.integers(0, stop - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """What comes in: the fields that the caller is known by, and the parts of each connection."""
-
-    caller: tuple[Line, ...]
-    connections: tuple[tuple[Part, ...], ...]
-    requests: int = 0  # how many went into them
-
-
+@cache
 def often(common: T, *others: T, times: int = 4) -> SearchStrategy[T]:
     """Choose one of these, the first one so many times as often as any other."""
     return st.sampled_from([common] * times * max(1, len(others)) + list(others))
@@ -111,18 +91,19 @@ FORMS = (
 @st.composite
 def good_ranges(draw: DrawFn, size: int) -> Line:
     """Draw a range of an image of this size."""
-    start = draw(st.sampled_from([at for at in STARTS if at < size]))
-    length = draw(st.sampled_from((1, 4096, 16_384, 16_385, 65_536, 100_000, 262_144, 1_000_000)))
-    form = draw(often("bytes={0}-{1}", "bytes={0}-", "bytes=-{0}", times=2))
+    start = draw(among(*(at for at in STARTS if at < size)))
+    length = draw(among(1, 4096, 16_384, 16_385, 65_536, 100_000, 262_144, 1_000_000))
+    form: str = draw(often("bytes={0}-{1}", "bytes={0}-", "bytes=-{0}", times=2))
     return b"Range: " + form.format(start, start + length - 1).encode()
 
 
 @st.composite
 def odd_ranges(draw: DrawFn) -> Line:
     """Draw what may be no range at all."""
-    form, number = draw(st.sampled_from(FORMS)), st.sampled_from(NUMBERS)
-    name = draw(often(b"Range: ", b"range:", b"RANGE: ", b"Range : ", b"Range:\t", times=2))
-    return name + form.format(draw(number), draw(number)).encode("utf-8")
+    form: str = draw(among(*FORMS))
+    number = among(*NUMBERS)
+    name: bytes = draw(often(b"Range: ", b"range:", b"RANGE: ", b"Range : ", b"Range:\t", times=2))
+    return name + form.format(draw(number), draw(number)).encode()
 
 
 # --- other fields that change what a request means --------------------------------------------------
@@ -305,10 +286,10 @@ ENDS = (b"\n", b"\r", b"\r\r\n", b"\n\r", b" \r\n", b"\r\n ", b"\x85", b"")
 @st.composite
 def plain(draw: DrawFn, caller: tuple[Line, ...]) -> bytes:
     """Draw an ordinary request of a caller, with or without a range."""
-    image = draw(st.sampled_from(WARM))
+    image = draw(among(*WARM))
     lines = [b"GET /v2/images/%b/file HTTP/1.1" % image.encode(), HOST, *caller]
     if draw(often(True, False, times=2)):
-        lines.insert(draw(st.integers(1, len(lines))), draw(good_ranges(SIZES[image])))
+        lines.insert(1 + draw(below(len(lines))), draw(good_ranges(SIZES[image])))
     return b"\r\n".join((*lines, b"", b""))
 
 
@@ -318,20 +299,20 @@ ODDITIES = ("path", "method", "space", "version", "field", "range", "order", "en
 @st.composite
 def varied(draw: DrawFn, caller: tuple[Line, ...]) -> bytes:
     """Draw a request that has something about it, or two things."""
-    odd = draw(st.lists(st.sampled_from(ODDITIES), min_size=1, max_size=2))
-    image = draw(st.sampled_from(IMAGES))
-    path = draw(st.sampled_from(PATHS)) if "path" in odd else "/v2/images/{0}/file"
-    method = draw(st.sampled_from(METHODS)) if "method" in odd else b"GET"
-    version = draw(st.sampled_from(VERSIONS)) if "version" in odd else b"HTTP/1.1"
-    space = draw(st.sampled_from((b"  ", b"\t", b"", b" \t"))) if "space" in odd else b" "
+    odd = draw(st.lists(among(*ODDITIES), min_size=1, max_size=2))
+    image = draw(among(*IMAGES))
+    path = draw(among(*PATHS)) if "path" in odd else "/v2/images/{0}/file"
+    method = draw(among(*METHODS)) if "method" in odd else b"GET"
+    version = draw(among(*VERSIONS)) if "version" in odd else b"HTTP/1.1"
+    space = draw(among(b"  ", b"\t", b"", b" \t")) if "space" in odd else b" "
     lines = [HOST, *caller]
     for each in odd:
         if each in {"field", "range"}:
             line = draw(others if each == "field" else odd_ranges())
-            lines.insert(draw(st.integers(0, len(lines))), line)
+            lines.insert(draw(below(len(lines) + 1)), line)
     if "order" in odd:
-        at = draw(st.integers(0, len(lines) - 1))
-        change = draw(st.sampled_from(("duplicate", "drop", "swap")))
+        at = draw(below(len(lines)))
+        change = draw(among("duplicate", "drop", "swap"))
         if change == "duplicate":
             lines.append(lines[at])
         elif change == "drop":
@@ -341,9 +322,9 @@ def varied(draw: DrawFn, caller: tuple[Line, ...]) -> bytes:
     lines.insert(0, space.join((method, path.format(image).encode("latin-1"), version)))
     ends = [b"\r\n"] * (len(lines) + 1)
     if "end" in odd:
-        ends[draw(st.integers(0, len(ends) - 1))] = draw(st.sampled_from(ENDS))
+        ends[draw(below(len(ends)))] = draw(among(*ENDS))
     data = b"".join(line + end for line, end in zip((*lines, b""), ends, strict=True))
-    return data + draw(st.sampled_from(BODIES)) if "body" in odd else data
+    return data + draw(among(*BODIES)) if "body" in odd else data
 
 
 @st.composite
@@ -351,10 +332,10 @@ def mutated(draw: DrawFn, of: SearchStrategy[bytes]) -> bytes:
     """Draw one of these with a few bytes changed."""
     data = bytearray(draw(of))
     for _ in range(draw(often(1, 2, 3, times=2))):
-        at = draw(st.integers(0, max(0, len(data) - 1))) if len(data) < 4096 else 20
-        match draw(st.sampled_from(("insert", "delete", "flip", "case", "put", "tear"))):
+        at = draw(below(max(1, len(data)))) if len(data) < 4096 else 20
+        match draw(among("insert", "delete", "flip", "case", "put", "tear")):
             case "insert":
-                data.insert(at, draw(st.sampled_from(b"\r\n \t:,;-=/\x00\xff%0GH")))
+                data.insert(at, draw(among(*b"\r\n \t:,;-=/\x00\xff%0GH")))
             case "delete":
                 del data[at : at + 1]
             case "flip":
@@ -362,7 +343,7 @@ def mutated(draw: DrawFn, of: SearchStrategy[bytes]) -> bytes:
             case "case":
                 data[at : at + 1] = data[at : at + 1].swapcase()
             case "put":
-                data[at : at + 1] = draw(st.sampled_from((b"\r", b"\n", b" ", b":", b"\x0c", b"1")))
+                data[at : at + 1] = draw(among(b"\r", b"\n", b" ", b":", b"\x0c", b"1"))
             case _:
                 del data[at:]
     return bytes(data)
@@ -372,7 +353,7 @@ def mutated(draw: DrawFn, of: SearchStrategy[bytes]) -> bytes:
 def requests(draw: DrawFn, caller: tuple[Line, ...]) -> list[bytes]:
     """Draw what a connection carries: ordinary requests, and perhaps one that is not, among them."""
     usual = draw(st.lists(plain(caller), max_size=USUAL_MAX))
-    kind = draw(st.sampled_from(("varied", "varied", "mutated", "worse", "none", "none")))
+    kind = draw(among("varied", "varied", "mutated", "worse", "none", "none"))
     if kind == "none" and usual:
         return usual
     odd = {"mutated": mutated(plain(caller)), "worse": mutated(varied(caller))}
@@ -387,14 +368,14 @@ def connections(draw: DrawFn, caller: tuple[Line, ...]) -> tuple[int, tuple[Part
     for data in drawn:
         manner = draw(often("alone", "joined", "hasty", "cut", "cut twice", "event", times=2))
         if manner == "event":
-            parts.append(draw(st.sampled_from(Event)))
+            parts.append(draw(among(*Event)))
         elif manner == "hasty":
             parts.append(Pace.HASTY)
         elif manner == "joined" and parts and isinstance(parts[-1], bytes):
             parts[-1] += data
             continue
         cuts = {"cut": 1, "cut twice": 2}.get(manner, 0)
-        at = sorted({draw(st.integers(0, len(data))) for _ in range(cuts)} | {0, len(data)})
+        at = sorted({draw(below(len(data) + 1)) for _ in range(cuts)} | {0, len(data)})
         parts += [piece for a, b in pairwise(at) if (piece := data[a:b])]
     return len(drawn), tuple(parts)
 
@@ -404,4 +385,6 @@ def conversations(draw: DrawFn) -> Conversation:
     """Draw one caller's connections."""
     caller = draw(callers)
     made = draw(st.lists(connections(caller), min_size=1, max_size=3))
-    return Conversation(caller, tuple(parts for _, parts in made), sum(n for n, _ in made))
+    requests = sum(number for number, _ in made)
+    kind: Kind = draw(often("fast", "guarded", "slow", times=2))
+    return Conversation(caller, tuple(parts for _, parts in made), requests, kind)

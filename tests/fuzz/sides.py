@@ -16,7 +16,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import Literal
+from operator import itemgetter
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -45,23 +45,24 @@ from cacheproxy.web.front import (
 from cacheproxy.web.image_file import ImageFile
 from cacheproxy.web.witness import Witness
 from fuzz.answers import Answer, answers
-from fuzz.requests import SIZES, WARM, Event, Line, Pace, Part
+from fuzz.conversation import Event, Kind, Line, Pace, Part
+from fuzz.requests import SIZES, WARM
 from fuzz.world import CHUNK_BYTES, Files, Keeper, Upstream, facts_of
 from harness.waiting import until_async
-
-Kind = Literal["fast", "slow", "plain"]
 
 QUIET_TURNS = 12  # turns of the loop without a byte after which nothing more comes
 STUCK_SECONDS = 10.0  # without a byte, and with an open file in use
 TURNS = 2000  # then it is looked at now and then only
 READ_BYTES = 1 << 20
 
-counters = [
-    cell
-    for each in LAYOUT.metrics
-    if isinstance(each, Counter) and each is not FAST_REQUESTS
-    for cell in each.cells.values()
-]
+counters = itemgetter(
+    *(
+        cell
+        for each in LAYOUT.metrics
+        if isinstance(each, Counter) and each is not FAST_REQUESTS
+        for cell in each.cells.values()
+    )
+)
 histograms = [
     (each, key) for each in LAYOUT.metrics if isinstance(each, Histogram) for key in each.cells
 ]
@@ -134,10 +135,7 @@ class Uses:
 
 
 class Side:
-    """A worker that has served the caller before, and what it tells others.
-
-    `plain`: aiohttp has all of the connection, and copies.
-    """
+    """A worker that has served the caller before, and what it tells others."""
 
     def __init__(self, files: Files, kind: Kind) -> None:
         self.told: list[object] = []  # to keeper and upstream, in order
@@ -156,7 +154,8 @@ class Side:
         front = Front(image_file, self.upstream.answer, self.upstream.answer)
         self.closed = 0
         self.fast = FastLane(self.images, self.permissions, meter, witness, log_requests=True)
-        lane = self.fast if kind == "fast" else None
+        lane = self.fast if kind in {"fast", "guarded"} else None
+        self.guarded = kind == "guarded"
         self.door = Door(front, meter, self._on_closed, log=True, fast=lane)
         self.server: web.Server | None = None
         if kind == "plain":
@@ -243,7 +242,7 @@ class Side:
             ours, theirs = tcp_pair(buffer_bytes)
         ours.setblocking(False)
         theirs.setblocking(False)
-        factory = self.server or partial(self.door, theirs)
+        factory = self.server or partial(self.door, None if self.guarded else theirs)
         await asyncio.get_running_loop().connect_accepted_socket(factory, theirs)
         return Client(ours)
 
@@ -271,7 +270,7 @@ class Side:
 
     def figures(self) -> list[float]:
         """Return all that was counted."""
-        counted = [self.board._cells[cell] for cell in counters]
+        counted = [*counters(self.board._cells.tolist())]
         return counted + [self.board.total(metric, labels) for metric, labels in histograms]
 
 

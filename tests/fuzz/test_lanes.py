@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from fuzz.conversation import Conversation
 from fuzz.lanes import Lanes
-from fuzz.requests import HOST, Conversation, conversations
+from fuzz.requests import HOST, conversations
 
 SOME = 800  # conversations of the usual run, about 4,000 requests
 MANY = 44_000  # of the long one

@@ -13,13 +13,13 @@ import pytest
 from cacheproxy.metrics import CONNECTIONS, LEASES
 from cacheproxy.web import front
 from fuzz.answers import answers
-from fuzz.requests import Event
-from fuzz.sides import Client, Kind, Side, soon
+from fuzz.conversation import Event, Kind
+from fuzz.sides import Client, Side, soon
 from fuzz.world import CHUNK_BYTES, DATA, Files
 
 Way = Literal["closes", "resets", "says no more"]
 WAYS: tuple[Way, ...] = get_args(Way)
-LANES: tuple[Kind, ...] = ("fast", "slow")
+LANES: tuple[Kind, ...] = ("fast", "guarded", "slow")
 
 CALLER = (b"X-Auth-Token: member", b"User-Agent: curl")
 FIELDS = b"\r\n".join((b"Host: node.example:9292", *CALLER, b"", b""))
