@@ -7,6 +7,7 @@ fork, so that the supervisor stays small and no library's state is inherited.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import socket
 from typing import TYPE_CHECKING
@@ -183,6 +184,7 @@ async def _worker(
     from cacheproxy.identity import Identities
     from cacheproxy.notifier import Notifier
     from cacheproxy.permission import Permissions
+    from cacheproxy.processes import child
     from cacheproxy.processes.link import KeeperLink
     from cacheproxy.processes.worker import Worker
     from cacheproxy.serve import Images
@@ -194,7 +196,9 @@ async def _worker(
     from cacheproxy.web.signed import SignedUrls
     from cacheproxy.web.witness import Witness
 
-    cache = settings.cache
+    cache = dataclasses.replace(
+        settings.cache, hot_files_max=child.open_files_max(settings.cache.hot_files_max)
+    )
     upstream = Upstream(settings.upstream, meter)
     permissions = Permissions(Asking(upstream), settings.upstream, meter)
     link = KeeperLink(cache, meter)

@@ -124,7 +124,7 @@ CACHE = Section(
         Option(
             "hot_files_max",
             Whole(16, 65536),
-            "Chunk files that each worker keeps open for repeated hits.",
+            "Chunk files that each worker keeps open for repeated hits; only what is open is answered by the fast lane. At most half of the descriptors that a process may have (LimitNOFILE).",
         ),
         Option(
             "bypass_rereads_max",

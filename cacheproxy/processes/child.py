@@ -29,6 +29,12 @@ def run(main: Coroutine[None, None, int]) -> int:
     return code
 
 
+def open_files_max(wanted: int) -> int:
+    """Return how many files may be kept open of those wanted: half of all is for connections."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(wanted, allowed // 2)
+
+
 def background(name: str, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
     """Start what runs beside everything else; that it broke is told at once.  The caller ends it."""
     task = asyncio.create_task(work, name=name)
