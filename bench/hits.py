@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -83,6 +84,7 @@ def warm(options: Options, peers: Sequence[str]) -> Iterator[Warm]:
             server = stack.enter_context(peer.start(home / peer.name, source.url))
             compare(server, wanted)
             servers.append(server)
+        os.sync()  # nothing of the caches is to be written while something is measured
         yield Warm(servers, wanted, source)
 
 
