@@ -75,6 +75,7 @@ async def test_evicted_images_come_back(case: AdminCase) -> None:
     await evict(case, image)
     assert case.chunk_files() == 0
     assert await case.read(image).task == chunk(1) + chunk(2)
+    await case.idle()
     (evicted,) = await evict(case, image)
     assert evicted.dropped_chunks == 2
 
