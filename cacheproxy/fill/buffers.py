@@ -10,6 +10,9 @@ import mmap
 from collections.abc import Callable
 from weakref import WeakSet
 
+# Not shared with anybody, and there at once: each page would cost a fault when it is first written.
+FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+
 
 class Buffers:
     """The buffers of all fills; `bytes_max` for all together."""
@@ -51,7 +54,7 @@ class Buffers:
             return free.pop()
         while self._kept and self.lent + self._kept > self._bytes_max:
             self._drop_one()
-        return memoryview(mmap.mmap(-1, size))
+        return memoryview(mmap.mmap(-1, size, flags=FLAGS))
 
     def give(self, buffer: memoryview) -> None:
         """Take a buffer back, which nobody uses any more."""
