@@ -153,13 +153,15 @@ class Delivery:
 
     async def _send(self, index: int) -> None:
         digest = self.content.manifest.digest(index)
-        if digest is None or not self._store.has(digest):
+        size = len(self.content.grid.chunk(index))
+        opened = None
+        if digest is not None and self._deliver is not None:
+            opened = self._store.open_at_hand(digest, size)
+        if digest is None or (opened is None and not self._store.has(digest)):
             raise ChunkLostError(f"chunk {index} went meanwhile")
         if self._deliver is None:
             await asyncio.sleep(0)  # nothing else gives the loop its turn
             return
-        size = len(self.content.grid.chunk(index))
-        opened = self._store.open_at_hand(digest, size)
         if opened is None:
             try:
                 async with asyncio.timeout(DISK_SECONDS_MAX):

@@ -10,7 +10,6 @@ A second writer of the same chunk waits for the first, or until the chunk has go
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,6 +39,16 @@ class Stored:
     size: int
     new: bool  # a file was made; False: it was there, or is all zeros
     zero: bool
+
+
+@dataclass(slots=True)
+class _Abandoned:
+    """Whether nobody wants a file any more; set on the loop, read in a thread."""
+
+    now: bool = False
+
+    def is_set(self) -> bool:
+        return self.now
 
 
 class Intake:
@@ -153,7 +162,7 @@ class Intake:
         if claim is None:
             raise NoRoomError("the reservation is used up")
         ended = self._storing[digest] = asyncio.get_running_loop().create_future()
-        abandoned = threading.Event()
+        abandoned = _Abandoned()
         try:
             await self._promise.cover()
             write = self._hash_and_write if check else self._files.write
@@ -168,7 +177,7 @@ class Intake:
             written = await asyncio.shield(job)
         except asyncio.CancelledError:
             # The thread still reads the caller's buffer; it ends before giving the file its name.
-            abandoned.set()
+            abandoned.now = True
             await asyncio.wait([job], timeout=ABANDON_SECONDS)
             raise
         if written is None:

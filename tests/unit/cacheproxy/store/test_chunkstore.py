@@ -197,13 +197,22 @@ async def test_no_file_is_made_before_its_promise_is_durable(
         assert not state.clean
 
 
-async def test_a_put_cancelled_anywhere_leaves_nothing_reserved(case: StoreCase) -> None:
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_put_cancelled_anywhere_leaves_nothing_reserved(
+    case: StoreCase, *, sealed: bool
+) -> None:
     seeds = iter(range(100, 1000))
     sizes: list[int] = []
 
     async def put() -> None:
         sizes.append(len(case.files()))
-        await case.put(chunk(next(seeds), 5000))
+        data = chunk(next(seeds), 5000)
+        reservation = await case.store.reserve(len(data))
+        try:
+            seal = digest_of(data) if sealed else None
+            await case.store.put(data, reservation=reservation, sealed_by=seal)
+        finally:
+            reservation.close()
 
     async def check() -> None:
         await case.check()
