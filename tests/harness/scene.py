@@ -417,7 +417,8 @@ class Scene:
 
     def _check_pins(self) -> None:
         """What the operator was promised still stands."""
-        kept = unpack((self.cache / PINS).read_bytes()).images if self.pinned else {}
+        file = self.cache / PINS  # made with the first pin
+        kept = unpack(file.read_bytes()).images if file.exists() else {}
         for image_id, pinned in self.pinned.items():
             assert (image_id in kept) == pinned, f"{image_id}: promised {pinned}, {kept}"
 
