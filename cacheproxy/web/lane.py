@@ -135,8 +135,11 @@ class Lane(asyncio.Protocol):
         self._give(data)
 
     def eof_received(self) -> bool:
-        """Let an answer that has begun go on to its end: its client may only have said all."""
-        if self._sending is not None:
+        """Let an answer that has begun go on to its end: its client may only have said all.
+
+        TLS has no such half of a connection here: its end is the end, and an answer's with it.
+        """
+        if self._sending is not None and self._sock is not None:
             self._closing = True
             return True
         if self._inner is not None:

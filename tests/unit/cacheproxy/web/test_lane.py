@@ -214,6 +214,17 @@ async def test_who_has_said_all_gets_all(case: Case) -> None:
     assert case.fast.ended == 0
 
 
+async def test_over_tls_who_has_said_all_is_left(case: Case) -> None:
+    """The loop knows no half of such a connection, and would complain."""
+    client = await case.connect()
+    client.send(FAST)
+    await case.came(client, b"fast")
+    case.lane._sock = None
+    client.say_all()
+    await soon(lambda: not case.door._lanes)
+    assert case.fast.ended == 1
+
+
 async def test_who_has_said_all_and_asked_nothing_is_left(case: Case) -> None:
     client = await case.connect()
     client.say_all()
