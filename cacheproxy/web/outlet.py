@@ -16,6 +16,10 @@ from cacheproxy.chunkread import PIECE_BYTES, OpenPart, Piece
 from cacheproxy.connections import STALL_SECONDS_MAX
 
 SPILL_BYTES = 16 << 10  # written through the transport where the socket is full
+# Sent at once to a client who takes it, before others have their turn.  After shorter turns readers
+# are asleep and must be woken each time: 64 readers of whole images cost 0.33 s of a core per GB
+# with 1 MiB, 0.21 with 2, 0.16 with 4; but each turn is what everybody else waits for.
+TURN_BYTES = 2 << 20
 
 
 class Outlet:
@@ -28,6 +32,7 @@ class Outlet:
         self.on_ready: Callable[[], None] | None = None  # called instead of waking `ready`
         self._waiting: asyncio.Future[None] | None = None
         self._filled_at = 0.0  # of time.monotonic(), the last time
+        self._turn = 0  # bytes of files sent since others had theirs
         if sock is not None:
             # Whatever the socket does not take at once fills it: only an empty transport is ready.
             transport.set_write_buffer_limits(high=0)
@@ -148,10 +153,14 @@ class Outlet:
     async def send(self, part: OpenPart) -> None:
         """Send of a part what is in memory; errors as in `put`."""
         await self.ready()
+        self._turn += len(part)
         while not self.send_now(part) and self.full:
+            self._turn = 0
             await self.ready()
         self._check()
-        await asyncio.sleep(0)  # somebody else's turn
+        if self._turn >= TURN_BYTES:
+            self._turn = 0
+            await asyncio.sleep(0)  # somebody else's turn
 
     def _check(self) -> None:
         if self._transport.is_closing():
