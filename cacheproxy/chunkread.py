@@ -98,7 +98,7 @@ class OpenPart:
         """Send `head`, and of the part what the socket takes behind it; the number of bytes sent.
 
         None if memory does not have the bytes, or may not be believed: then nothing was sent.
-        BlockingIOError if the socket takes nothing, another OSError if the peer is gone.
+        BlockingIOError if the socket takes nothing, ConnectionError if the peer is gone.
         What is being sent are the pages themselves: who writes to the file before the peer has
         them changes them.
         """
@@ -117,6 +117,10 @@ class OpenPart:
                 if not taken:
                     raise
                 return taken
+            except ConnectionError:
+                raise
+            except OSError:  # of the file: what is in memory cannot be had from a sick disk
+                return taken or None
         finally:
             self.let_go()
         self.position += count

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import aclosing
@@ -321,3 +323,20 @@ async def test_a_sender_that_leaves_leaves_nothing(
     await asyncio.wait([reading])
     assert reader._reading == {}
     assert reader.buffered == 0
+
+
+async def test_a_sick_disk_is_not_taken_for_a_client_that_has_left(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> int:
+        raise OSError(errno.EIO, "the disk is sick")
+
+    monkeypatch.setattr(os, "sendfile", fails)
+    file, reader = case.file(), case.reader()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        part = reader.part(file, 0, SIZE)
+        assert part.send(theirs) is None
+        assert part.send(theirs, b"head") == len(b"head")
+        assert part.position == 0
