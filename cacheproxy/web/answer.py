@@ -11,10 +11,14 @@ from typing import Generic, Protocol, TypeVar
 from backends.spans import Span
 from cacheproxy.chunkread import OpenPart
 from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.geometry import Grid
 from cacheproxy.errors import ProxyError
 from cacheproxy.headers import Headers
 from cacheproxy.serve import Download, Image, Images
 from cacheproxy.web.lane import Lane
+
+WINDOW_BYTES = 4 << 20  # of an answer, whose files are leased at once
+TURN_BYTES = 2 << 20  # sent to one who takes all, before others have their turn
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +33,10 @@ class Reply(Protocol):
     @property
     def facts(self) -> ImageFacts:
         """What image it is."""
+
+    @property
+    def grid(self) -> Grid:
+        """How it is cut."""
 
     @property
     def start(self) -> int:
@@ -72,22 +80,23 @@ class Answer(Generic[R]):
 
     __slots__ = (
         *("first_byte_seconds", "memory_bytes", "reply", "sent_bytes"),
-        *("_account", "_download", "_ended", "_lane", "_parts", "_task"),
+        *("_account", "_download", "_ended", "_lane", "_parts", "_soon", "_task"),
     )
 
-    def __init__(self, account: Account[R], reply: R, parts: list[OpenPart]) -> None:
-        """`parts` are what is left to send, leased, the first one last."""
+    def __init__(
+        self, account: Account[R], reply: R, parts: list[OpenPart], sent_bytes: int
+    ) -> None:
+        """`parts` are what comes next, leased, the first one last; so many bytes were sent."""
         self.reply = reply
         self.first_byte_seconds = time.monotonic() - reply.began
-        self.memory_bytes = (
-            reply.stop - reply.start - sum(map(len, parts))
-        )  # of the image, sent by this
-        self.sent_bytes = self.memory_bytes  # and with those that a download brought
+        self.memory_bytes = sent_bytes  # of the image, sent by this
+        self.sent_bytes = sent_bytes  # and with those that a download brought
         self._lane = reply.lane
         self._account = account
         self._parts = parts
         self._download: Download | None = None  # of what has left memory
         self._task: asyncio.Task[None] | None = None
+        self._soon: asyncio.Handle | None = None  # its next turn
         self._ended = False
 
     def __repr__(self) -> str:
@@ -109,8 +118,9 @@ class Answer(Generic[R]):
     def _send(self) -> bool:
         """Send what can be sent now; whether that was the rest."""
         lane, parts, outlet = self._lane, self._parts, self._lane.outlet
-        outlet.on_ready = None
-        while parts:
+        outlet.on_ready = self._soon = None
+        turn = self.sent_bytes + TURN_BYTES
+        while parts or self._lease():
             part = parts[-1]
             there = part.position
             done = outlet.send_now(part)
@@ -118,15 +128,31 @@ class Answer(Generic[R]):
             self.sent_bytes += part.position - there
             if done:
                 self._account.images.release(parts, 1)
+                if self.sent_bytes >= turn:
+                    self._soon = asyncio.get_running_loop().call_soon(self.go_on)
+                    return False
             elif lane.transport.is_closing():
                 return False  # the lane will end this
             elif outlet.full:
                 outlet.on_ready = self.go_on
                 return False
             else:
-                self._bring()
-                return False
-        return True
+                break
+        if self.sent_bytes == self.reply.stop - self.reply.start:
+            return True
+        self._bring()
+        return False
+
+    def _lease(self) -> bool:
+        """Lease the files of what comes next; False: there is nothing more, or they are not open."""
+        reply, images = self.reply, self._account.images
+        start = reply.start + self.sent_bytes
+        if start == reply.stop:
+            return False
+        stop = min(reply.stop, start + WINDOW_BYTES)
+        self._parts[:] = images.parts(reply.facts.image_id, reply.grid, start, stop) or ()
+        images.hold(self._parts)
+        return bool(self._parts)
 
     def end(self, *, failed: bool = False) -> None:
         """Give everything back; it was all, or the client has left, or it could not go on."""
@@ -134,6 +160,8 @@ class Answer(Generic[R]):
             return
         self._ended = True
         self._lane.outlet.on_ready = None
+        if self._soon is not None:
+            self._soon.cancel()
         self._account.images.release(self._parts)
         if self._task is not None:
             self._task.cancel()

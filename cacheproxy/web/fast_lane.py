@@ -27,7 +27,7 @@ from cacheproxy.metrics import (
 from cacheproxy.permission import Permissions
 from cacheproxy.serve import Images
 from cacheproxy.web.access_log import Entry, access_log, write
-from cacheproxy.web.answer import Answer
+from cacheproxy.web.answer import WINDOW_BYTES, Answer
 from cacheproxy.web.cache_rights import TOKEN
 from cacheproxy.web.errors import SERVER
 from cacheproxy.web.image_file import (
@@ -40,7 +40,6 @@ from cacheproxy.web.lane import Lane
 from cacheproxy.web.ordinary import Repeat, ordinary, read_fields
 from cacheproxy.web.witness import Witness
 
-SPAN_BYTES_MAX = 4 << 20  # longer answers are worth a task, and their readers a turn of others
 COPIED_BYTES_MAX = 16 << 10  # shorter ones are cheaper to copy behind their head than to send apart
 
 
@@ -88,6 +87,7 @@ class Reply:
     __slots__ = (
         "began",
         "facts",
+        "grid",
         "headers",
         "lane",
         "memo",
@@ -102,6 +102,7 @@ class Reply:
         lane: Lane,
         memo: Memo,
         facts: ImageFacts,
+        grid: Grid,
         start: int,
         stop: int,
         whole: bool,
@@ -109,6 +110,7 @@ class Reply:
         self.lane = lane
         self.memo = memo
         self.facts = facts
+        self.grid = grid
         self.start = start
         self.stop = stop
         self.headers = memo.headers
@@ -174,12 +176,10 @@ class FastLane:
         (first, last), size = wanted, facts.size
         whole = first < 0
         start, stop = (0, size) if whole else (first, size if not 0 <= last < size else last + 1)
-        if not start < stop <= start + SPAN_BYTES_MAX:
+        if start >= stop:
             return False
-        reply = Reply(lane, memo, facts, start, stop, whole)
-        return (
-            self._copy(reply, grid) if stop - start <= COPIED_BYTES_MAX else self._send(reply, grid)
-        )
+        reply = Reply(lane, memo, facts, grid, start, stop, whole)
+        return self._copy(reply) if stop - start <= COPIED_BYTES_MAX else self._send(reply)
 
     def _memo(self, last: object, image_id: str, lines: bytes) -> Memo | None:
         """Return what a request says; None if its fields are not ordinary."""
@@ -195,27 +195,29 @@ class FastLane:
 
     # --- answering --------------------------------------------------------------------------------
 
-    def _copy(self, reply: Reply, grid: Grid) -> bool:
+    def _copy(self, reply: Reply) -> bool:
         """Answer at once with a copy; False if that takes the disk."""
-        data = self.images.at_hand(reply.facts.image_id, grid, reply.start, reply.stop)
+        data = self.images.at_hand(reply.facts.image_id, reply.grid, reply.start, reply.stop)
         if data is None:
             return False
         reply.lane.outlet.write(self._head(reply) + data)
         self._at_once(reply)
         return True
 
-    def _send(self, reply: Reply, grid: Grid) -> bool:
+    def _send(self, reply: Reply) -> bool:
         """Answer from the files themselves, or begin to; False if that takes the disk."""
-        outlet = reply.lane.outlet
-        parts = self.images.parts(reply.facts.image_id, grid, reply.start, reply.stop)
+        outlet, start = reply.lane.outlet, reply.start
+        first_stop = min(reply.stop, start + WINDOW_BYTES)
+        parts = self.images.parts(reply.facts.image_id, reply.grid, start, first_stop)
         if parts is None or not outlet.send_head(self._head(reply), parts[-1]):
             return False
         while parts and outlet.send_now(parts[-1]):
             parts.pop()
-        if parts:
+        if parts or first_stop < reply.stop:
             # Nothing has happened since they were found: they are still open.
             self.images.hold(parts)
-            reply.lane.sends(Answer(self, reply, parts))
+            sent_bytes = first_stop - start - sum(map(len, parts))
+            reply.lane.sends(Answer(self, reply, parts, sent_bytes))
         else:
             self._at_once(reply)
         return True

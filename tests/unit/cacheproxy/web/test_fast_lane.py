@@ -18,7 +18,7 @@ from cacheproxy.errors import KeeperError, StorageError
 from cacheproxy.metrics import CONNECTIONS, EQUATIONS, LEASES, REQUESTS, SERVED_BYTES
 from cacheproxy.serve import Images
 from cacheproxy.web import front
-from cacheproxy.web.fast_lane import COPIED_BYTES_MAX, SPAN_BYTES_MAX
+from cacheproxy.web.fast_lane import COPIED_BYTES_MAX
 from cacheproxy.web.image_file import Sent
 from cacheproxy.web.lane import Lane
 from cacheproxy.web.witness import Witness
@@ -174,17 +174,18 @@ async def test_a_range_that_runs_over_the_end_is_cut(world: World) -> None:
     assert world.side.fast_requests == 1
 
 
-async def test_long_answers_are_left_to_others(
+async def test_long_answers_lease_a_window_at_a_time(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert SPAN_BYTES_MAX > SIZE
-    monkeypatch.setattr("cacheproxy.web.fast_lane.SPAN_BYTES_MAX", SIZE - 1)
+    monkeypatch.setattr("cacheproxy.web.fast_lane.WINDOW_BYTES", SIZE // 3)
+    monkeypatch.setattr("cacheproxy.web.answer.WINDOW_BYTES", SIZE // 5)
+    monkeypatch.setattr("cacheproxy.web.answer.TURN_BYTES", SIZE // 7)
     client = await world.connect()
-    for span in (WHOLE, Span(1, SIZE)):
+    for number, span in enumerate((WHOLE, Span(1, SIZE), Span(7, SIZE - 7)), 1):
         client.send(asked(span))
         (answer,) = await world.read(client)
-        assert answer.body == LARGE[span.start :]
-    assert world.side.fast_requests == 1
+        assert answer.body == LARGE[span.start : span.stop]
+        assert world.side.fast_requests == number
 
 
 async def test_over_tls(world: World, tmp_path: Path) -> None:
