@@ -173,7 +173,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.asked_since() == asked
         self.dying |= kept
         freed = self.case.total(EVICTED_BYTES) - evicted
-        whole = [n for n in going if n not in kept and n not in self.damaged]
+        whole = [n for n in going if n not in kept | self.damaged | self.deleted]
         assert freed >= CHUNK * len(whole)
 
     # --- who needs them ---------------------------------------------------------------------------
