@@ -40,6 +40,7 @@ from cacheproxy.web.lane import Lane
 from cacheproxy.web.ordinary import Repeat, ordinary, read_fields
 from cacheproxy.web.witness import Witness
 
+IMAGES_MAX = 64  # remembered of one connection
 COPIED_BYTES_MAX = 16 << 10  # shorter ones are cheaper to copy behind their head than to send apart
 
 
@@ -47,7 +48,7 @@ class Memo:
     """What a connection's last request said, which the next one mostly says again."""
 
     __slots__ = (
-        *("asked_id", "headers", "image_id", "key", "lines", "repeat", "token"),
+        *("asked_id", "headers", "image_id", "key", "lines", "others", "repeat", "token"),
         *("_facts", "_head"),
     )
 
@@ -58,6 +59,7 @@ class Memo:
         self.asked_id = asked_id
         self.token = next((text for name, text in headers if name.lower() == TOKEN.lower()), None)
         self.key = b""  # what the upstream's word is found under
+        self.others: dict[str, Memo] = {}  # of the same fields, by image; with this one
         self.repeat: Repeat | None = None  # how another range of the same is asked for
         self._facts: ImageFacts | None = None  # of which `_head` is
         self._head = ""
@@ -163,7 +165,8 @@ class FastLane:
             memo = self._memo(memo, asked.image_id, asked.fields)
             if memo is None:
                 return False
-            memo.repeat = Repeat.of(data) if asked.first >= 0 else None
+            if memo.repeat is None and asked.first >= 0:
+                memo.repeat = Repeat.of(data)
             lane.memo, wanted = memo, (asked.first, asked.last)
         assert isinstance(memo, Memo)
         # Authorise first: nothing below is looked at for one whom the upstream has not just allowed.
@@ -184,12 +187,18 @@ class FastLane:
     def _memo(self, last: object, image_id: str, lines: bytes) -> Memo | None:
         """Return what a request says; None if its fields are not ordinary."""
         if isinstance(last, Memo) and last.lines == lines:
+            memo = last.others.get(image_id)
+            if memo is not None:
+                return memo
             memo = Memo(image_id, lines, last.headers, last.asked_id)
+            if len(last.others) < IMAGES_MAX:
+                memo.others = last.others
         else:
             fields = read_fields(lines)
             if fields is None or len(fields.request_id) > REQUEST_ID_LENGTH_MAX:
                 return None
             memo = Memo(image_id, lines, *fields)
+        memo.others[image_id] = memo
         memo.key = self._permissions.key(image_id, memo.headers)
         return memo
 
