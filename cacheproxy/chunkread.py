@@ -32,6 +32,9 @@ from cacheproxy.store.proving import read_proven
 from cacheproxy.store.residency import resident
 
 PIECE_BYTES = 256 << 10
+# What goes out behind its head in one segment, if it fits into one (64 KiB at most, offloaded or on
+# a loopback).  Longer parts are faster behind a head of its own: 28 instead of 45 µs for 64 KiB.
+JOINED_BYTES_MAX = 60 << 10
 READS_MAX = 4  # chunks read and hashed at once
 BUFFERS_BYTES_MAX = 16 << 20  # chunks kept for their senders, beside those being read
 READ_SECONDS_MAX = 15.0  # the longest wait for the disk to give one chunk
@@ -108,7 +111,9 @@ class OpenPart:
         try:
             if not self.file.intact():
                 return None
-            taken = sock.send(head, socket.MSG_MORE) if head else 0
+            taken = (
+                sock.send(head, socket.MSG_MORE if size <= JOINED_BYTES_MAX else 0) if head else 0
+            )
             if taken < len(head):
                 return taken
             try:
