@@ -533,10 +533,14 @@ async def test_a_sweep_resets_who_takes_nothing(
 ) -> None:
     """Also where only the transport has something left, and nobody waits for it to go."""
     client = await world.connect(narrow=True)
-    await world.taken_in_part(client)
     if sent:
-        await soon(lambda: client.read(1000) and world.side.fast_requests == 1)
-    (lane,) = world.lanes
+        client.send(asked(Span(0, 10)))
+        await world.read(client)
+        (lane,) = world.lanes
+        lane.outlet.write(LARGE)  # as the end of an answer that the socket did not take
+    else:
+        await world.taken_in_part(client)
+        (lane,) = world.lanes
     assert lane.outlet.full
     sweep(world)
     assert world.lanes == {lane}
