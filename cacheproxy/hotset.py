@@ -32,8 +32,14 @@ class HotFile:
     dying: bool = False
 
     def intact(self) -> bool:
-        """Whether it is still the file that the keeper proved (inode, size and times)."""
-        now, then = os.fstat(self.fd), self.identity
+        """Whether it is still the file that the keeper proved (inode, size and times).
+
+        Not if the disk cannot even tell.
+        """
+        try:
+            now, then = os.fstat(self.fd), self.identity
+        except OSError:
+            return False
         return (
             now.st_ctime_ns == then.ctime_ns
             and now.st_mtime_ns == then.mtime_ns

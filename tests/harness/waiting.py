@@ -33,3 +33,8 @@ async def until_async(what: str, probe: Callable[[], T], seconds: float = 30.0) 
             raise AssertionError(f"waited {seconds} s in vain for {what}")
         await asyncio.sleep(STEP_SECONDS)
     return found
+
+
+async def passing(seconds: float) -> None:
+    """Let time itself pass, where it is what is tested: a silence, or the time that an answer took."""
+    await asyncio.sleep(seconds)

@@ -20,6 +20,7 @@ from bench.load.whole import read_ranges, read_whole, sha512_of
 from bench.server import Server
 from harness.raw_origin import Peer, Script, always, raw_origin
 from harness.services import unavailable
+from harness.waiting import passing
 
 DATA = bytes(range(251)) * 1000
 IMAGE = Target("/v2/images/one/file", len(DATA))
@@ -34,7 +35,7 @@ async def ranges(peer: Peer, first_seconds: float = 0) -> None:
     """Serve the image's ranges, each answer in pieces; the first takes so long."""
     while True:
         asked = await peer.request()
-        await asyncio.sleep(first_seconds)
+        await passing(first_seconds)
         first_seconds = 0
         assert asked.one("x-auth-token")
         assert asked.target == IMAGE.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -85,6 +86,22 @@ def test_a_file_of_the_same_digest_takes_the_place_and_both_are_returned(case: C
     case.hot.release(second)
     case.hot.clear()
     assert case.closed == [b"a", b"a"]
+
+
+def test_a_file_that_a_sick_disk_does_not_tell_of_is_not_intact(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = case.add("a")
+    with monkeypatch.context() as sick:
+
+        def fail(_: int) -> os.stat_result:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        sick.setattr("cacheproxy.hotset.os.fstat", fail)
+        assert not file.intact()
+    assert file.intact()
+    case.hot.release(file)
+    case.hot.clear()
 
 
 def test_a_file_that_was_written_is_not_intact(case: Case) -> None:

@@ -19,6 +19,7 @@ from cacheproxy.metrics import UPSTREAM_BYTES
 from cacheproxy.upstream import Upstream, UpstreamBody
 from harness.authority import Authority
 from harness.raw_origin import Peer, RawOrigin, Script, raw_origin
+from harness.waiting import passing
 
 IMAGE = "0b8a4b6e-0000-4000-8000-000000000001"
 CHUNK = 16  # bytes of room at once
@@ -199,7 +200,7 @@ async def test_a_large_body_waits_for_room(authority: Authority | None) -> None:
         receiving = asyncio.create_task(body.into(bowl))
         await bowl.asked.wait()
         assert not bowl.data
-        await asyncio.sleep(0.5)  # longer than an upstream may be silent, which it is not
+        await passing(0.5)  # longer than an upstream may be silent, which it is not
         assert not receiving.done()
         bowl.open = True
         bowl.news()
