@@ -17,7 +17,7 @@ from cacheproxy.processes.link import KeeperLink
 from cacheproxy.processes.orders import Certify, ConnectionKind
 from cacheproxy.web.front import Door
 
-TOUCH_SECONDS = 1.0  # how often the use of chunks is told to the keeper
+TOUCH_SECONDS = 0.25  # how often the use of chunks is told to the keeper, which must not evict them
 HANDSHAKE_SECONDS = 10.0  # for a client to agree on TLS
 FAREWELL_SECONDS = 5.0  # for the other side to close TLS in order
 ARRIVING_SECONDS = 1.0  # a stop's patience with those who have not agreed yet
