@@ -24,7 +24,7 @@ help:
 	@echo 'make test              every gate: rules, lint, types, unit and conformance tests'
 	@echo 'make test-long         the tests that take many minutes: kills at every step, power cuts'
 	@echo 'make bench             every measurement of `python -m bench list` (SCENARIOS=...: some)'
-	@echo 'make bench-deps        the Debian packages of others that are measured beside us'
+	@echo 'make bench-deps        what `python -m bench` needs, and those who are measured beside us'
 	@echo 'make lint              ruff and mypy only; make format lets ruff rewrite the files'
 	@echo 'make clean             remove what the other targets made'
 
@@ -38,7 +38,7 @@ test: packages $(VENV)/installed-test services
 test-long: packages packages-long $(VENV)/installed-test services services-long
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest -m long $(ARGS)
 
-bench: packages packages-long bench-deps $(VENV)/installed-bench services
+bench: packages packages-long bench-deps services
 	$(PY) -m bench run $(or $(SCENARIOS),$$($(PY) -m bench list | cut -d' ' -f1)) $(ARGS)
 
 lint: $(VENV)/installed-test
@@ -62,8 +62,9 @@ packages:
 packages-long:
 	@tests/services/packages.sh debootstrap mtools qemu-system-x86 syslinux
 
-# Whom `python -m bench` compares with, and what makes the load; Glance comes with `make services`.
-bench-deps:
+# What `python -m bench` needs, whom it compares with, and what makes the load; Glance comes with
+# `make services`.
+bench-deps: $(VENV)/installed-bench
 	@tests/services/packages.sh nginx-light varnish squid trafficserver wrk
 
 python:

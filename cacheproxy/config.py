@@ -72,7 +72,7 @@ class CacheSettings:
     proof_seconds: float = 3600.0  # how long a proof is believed
     scrub_rate: int = 8 * MIB  # bytes read again per second in the background; 0: none
     scrub_interval_days: int = 7  # from the beginning of one round to that of the next, at least
-    hot_files_max: int = 4096  # open chunk files per worker: 4 GiB of images, 15 MB of its memory
+    hot_files_max: int = 4096  # open chunk files per worker: 4 GiB of images
     bypass_rereads_max: int = 4  # whole-image re-reads at once, sources without ranges
 
 

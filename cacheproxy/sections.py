@@ -72,7 +72,7 @@ SECTIONS = (
             Option(
                 "fast_lane",
                 Switch(),
-                "Whether requests for what is cached, open and believed are answered before the full HTTP parser sees them. Answers are the same without it, and cost about ten times the processor time. Only to find out whether it is at fault.",
+                "Whether requests for what is cached, open and believed are answered before the full HTTP parser sees them. Answers are the same without it; short ones cost several times the processor time. Switch it off only to find out whether it is at fault.",
             ),
             Option(
                 "access_log",

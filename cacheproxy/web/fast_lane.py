@@ -45,7 +45,10 @@ COPIED_BYTES_MAX = 16 << 10  # shorter ones are cheaper to copy behind their hea
 
 
 class Memo:
-    """What a connection's last request said, which the next one mostly says again."""
+    """What a connection's last request said, which the next one mostly says again.
+
+    It has the caller's token, and lasts as long as the connection.
+    """
 
     __slots__ = (
         *("asked_id", "headers", "image_id", "key", "lines", "others", "repeat", "token"),
@@ -65,7 +68,7 @@ class Memo:
         self._head = ""
 
     def head(self, reply: Reply, date: str) -> bytes:
-        """Return the head of an answer."""
+        """Return the head of an answer: what `image_file` has aiohttp write, as `tests/fuzz` sees to."""
         facts, start, stop = reply.facts, reply.start, reply.stop
         if self._facts is not facts:
             checksum = "" if facts.checksum is None else f"Content-MD5: {facts.checksum}\r\n"
@@ -124,7 +127,7 @@ class Reply:
 class FastLane:
     """Takes requests from lanes; of one worker."""
 
-    def __init__(  # noqa: PLR0913  everything but the first three may be left out
+    def __init__(  # noqa: PLR0913  all but the last two are collaborators
         self,
         images: Images,
         permissions: Permissions,
