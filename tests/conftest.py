@@ -20,4 +20,5 @@ pytest_plugins = (
     "harness.catalog",
     "harness.guest",
     "harness.images",
+    "harness.swift",
 )
