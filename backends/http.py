@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import base64
 import ssl
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Self
 from urllib.parse import unquote
 
 import aiohttp
 from yarl import URL
 
+from backends.answers import AnswerStream, NoBytes, carried_span, translated
 from backends.base import Stat
 from backends.errors import (
     DeniedError,
@@ -33,7 +33,7 @@ from backends.errors import (
 )
 from backends.location import Location
 from backends.options import HttpOptions
-from backends.spans import END, Span, parse_content_range, parse_unsatisfied_range
+from backends.spans import END, Span, parse_unsatisfied_range
 
 REDIRECTS_MAX = 5
 _REDIRECTS = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND)
@@ -84,10 +84,10 @@ class HttpStore:
     @asynccontextmanager
     async def read(
         self, location: Location, span: Span | None = None
-    ) -> AsyncIterator[_HttpStream | _NoBytes]:
+    ) -> AsyncIterator[AnswerStream | NoBytes]:
         """Read an object; whatever was not read of the answer is not received either."""
         if span is not None and not len(span):
-            yield _NoBytes((await self.stat(location)).size)
+            yield NoBytes((await self.stat(location)).size)
             return
         headers = {} if span is None else {"Range": span.range_header}
         async with self._answered("GET", location, headers) as response:
@@ -124,7 +124,7 @@ class HttpStore:
         url = _url(location, location.uri)
         authorization = _authorization(url)
         for _ in range(REDIRECTS_MAX + 1):
-            with _translated(location):
+            with translated(location):
                 response = await self._client().request(
                     method,
                     url.with_user(None),
@@ -155,16 +155,18 @@ class HttpStore:
 
     async def _stream(
         self, location: Location, span: Span | None, response: aiohttp.ClientResponse
-    ) -> _HttpStream | _NoBytes:
+    ) -> AnswerStream | NoBytes:
         """Hold the answer's headers against what was asked."""
         if response.status == HTTPStatus.OK:
             size = response.content_length
             carried = Span(0, END if size is None else size)
             wanted = carried if span is None else span.clip(carried)
-            return _HttpStream(location, response.content, carried, wanted, size)
+            return AnswerStream(location, response.content, carried, wanted, size)
         if span is not None and response.status == HTTPStatus.PARTIAL_CONTENT:
-            carried, size = _carried(location, span, response)
-            return _HttpStream(location, response.content, carried, carried, size)
+            carried, size = carried_span(
+                location, span, response.headers.get("Content-Range", ""), response.content_length
+            )
+            return AnswerStream(location, response.content, carried, carried, size)
         if span is not None and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             try:
                 size = parse_unsatisfied_range(response.headers.get("Content-Range", ""))
@@ -173,92 +175,8 @@ class HttpStore:
                 size = stat.size if stat is not None else None
             if size is not None and span.start < size:
                 raise InvalidError(f"{location}: has {size} bytes, but refuses {span}")
-            return _NoBytes(size)
+            return NoBytes(size)
         raise _refusal(location, response)
-
-
-class _NoBytes:
-    """An empty stream."""
-
-    def __init__(self, size: int | None) -> None:
-        self.size = size
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        raise StopAsyncIteration
-
-
-class _HttpStream:
-    """The `wanted` part of an answer that should carry the span `carried` (to END: not told)."""
-
-    def __init__(
-        self,
-        location: Location,
-        content: aiohttp.StreamReader,
-        carried: Span,
-        wanted: Span,
-        size: int | None,
-    ) -> None:
-        self.size = size
-        self._location = location
-        self._content = content
-        self._carried = carried
-        self._wanted = wanted
-        self._position = carried.start
-        self._ended = not len(wanted)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        while not self._ended:
-            with _translated(self._location):
-                received = await self._content.readany()
-            if not received:
-                self._end()
-                break
-            start = self._position
-            self._position += len(received)
-            if self._position > self._carried.stop:
-                raise InvalidError(f"{self._location}: more bytes than announced")
-            # An answer that should end here is read to its end, so that a longer one is noticed.
-            if self._wanted.stop <= self._position < self._carried.stop:
-                self._ended = True
-            if kept := received[max(self._wanted.start - start, 0) : self._wanted.stop - start]:
-                return kept
-        raise StopAsyncIteration
-
-    def _end(self) -> None:
-        self._ended = True
-        if self._carried.stop == END:
-            self.size = self._position
-        elif self._position < self._carried.stop:
-            raise UnavailableError(
-                f"{self._location}: ended at byte {self._position} of {self._carried.stop}"
-            )
-
-
-def _carried(
-    location: Location, span: Span, response: aiohttp.ClientResponse
-) -> tuple[Span, int | None]:
-    """Return the span that a 206 carries and the object's size, if they answer what was asked."""
-    try:
-        told = parse_content_range(response.headers.get("Content-Range", ""))
-    except ValueError:
-        raise InvalidError(f"{location}: a 206 without a readable Content-Range") from None
-    if told.size is not None:
-        due = span.clip(Span(0, told.size))
-    elif span.stop == END:
-        due = Span(span.start, told.span.stop)
-    else:
-        due = span
-    if told.span != due:
-        raise InvalidError(f"{location}: asked for {due}, the answer has {told.span}")
-    if response.content_length not in (None, len(due)):
-        raise InvalidError(f"{location}: {response.content_length} bytes are announced for {due}")
-    return due, told.size
 
 
 def _refusal(location: Location, response: aiohttp.ClientResponse) -> StoreError:
@@ -300,31 +218,3 @@ def _trusted(options: HttpOptions) -> ssl.SSLContext | bool:
         return ssl.create_default_context(cafile=options.ca_file)
     except OSError as error:
         raise ValueError(f"CA file {options.ca_file}: {error.strerror or error}") from error
-
-
-@contextmanager
-def _translated(location: Location) -> Iterator[None]:
-    try:
-        yield
-    except aiohttp.InvalidURL:
-        raise InvalidError(f"{location}: is no http address") from None
-    except aiohttp.ClientResponseError:
-        raise InvalidError(f"{location}: the server does not speak HTTP") from None
-    except (aiohttp.ClientError, OSError) as error:  # OSError: with TimeoutError
-        raise UnavailableError(f"{location}: {_reason(error)}") from None
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case TimeoutError():
-            return "no answer in time"
-        case aiohttp.ClientConnectorDNSError():
-            return "the host is not known"
-        case aiohttp.ClientSSLError():
-            return "no trusted TLS connection"
-        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
-            return "the answer was cut"
-        case OSError():
-            return error.strerror or type(error).__name__
-        case _:
-            return type(error).__name__

@@ -1,0 +1,133 @@
+"""The bytes of an answer over HTTP, held against what was asked for and what it promised.
+
+What all drivers share that speak HTTP with aiohttp.  Errors quote nothing of aiohttp's, whose
+messages may show credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self
+
+import aiohttp
+
+from backends.errors import InvalidError, UnavailableError
+from backends.location import Location
+from backends.spans import END, Span, parse_content_range
+
+
+class NoBytes:
+    """An empty stream."""
+
+    def __init__(self, size: int | None) -> None:
+        self.size = size
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+
+class AnswerStream:
+    """The `wanted` part of an answer that should carry the span `carried` (to END: not told)."""
+
+    def __init__(
+        self,
+        location: Location,
+        content: aiohttp.StreamReader,
+        carried: Span,
+        wanted: Span,
+        size: int | None,
+    ) -> None:
+        self.size = size
+        self._location = location
+        self._content = content
+        self._carried = carried
+        self._wanted = wanted
+        self._position = carried.start
+        self._ended = not len(wanted)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._ended:
+            with translated(self._location):
+                received = await self._content.readany()
+            if not received:
+                self._end()
+                break
+            start = self._position
+            self._position += len(received)
+            if self._position > self._carried.stop:
+                raise InvalidError(f"{self._location}: more bytes than announced")
+            # An answer that should end here is read to its end, so that a longer one is noticed.
+            if self._wanted.stop <= self._position < self._carried.stop:
+                self._ended = True
+            if kept := received[max(self._wanted.start - start, 0) : self._wanted.stop - start]:
+                return kept
+        raise StopAsyncIteration
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._carried.stop == END:
+            self.size = self._position
+        elif self._position < self._carried.stop:
+            raise UnavailableError(
+                f"{self._location}: ended at byte {self._position} of {self._carried.stop}"
+            )
+
+
+def carried_span(
+    location: Location, span: Span, content_range: str, content_length: int | None
+) -> tuple[Span, int | None]:
+    """Return the span that a 206 carries and the object's size, where it tells that.
+
+    InvalidError if its headers do not answer the `span` that was asked for.
+    """
+    try:
+        told = parse_content_range(content_range)
+    except ValueError:
+        raise InvalidError(f"{location}: a 206 without a readable Content-Range") from None
+    if told.size is not None:
+        due = span.clip(Span(0, told.size))
+    elif span.stop == END:
+        due = Span(span.start, told.span.stop)
+    else:
+        due = span
+    if told.span != due:
+        raise InvalidError(f"{location}: asked for {due}, the answer has {told.span}")
+    if content_length not in (None, len(due)):
+        raise InvalidError(f"{location}: {content_length} bytes are announced for {due}")
+    return due, told.size
+
+
+@contextmanager
+def translated(location: Location) -> Iterator[None]:
+    """Turn aiohttp's errors, and the network's, into the store's."""
+    try:
+        yield
+    except aiohttp.InvalidURL:
+        raise InvalidError(f"{location}: is no http address") from None
+    except aiohttp.ClientResponseError:
+        raise InvalidError(f"{location}: the server does not speak HTTP") from None
+    except (aiohttp.ClientError, OSError) as error:  # OSError: with TimeoutError
+        raise UnavailableError(f"{location}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case aiohttp.ClientConnectorDNSError():
+            return "the host is not known"
+        case aiohttp.ClientSSLError():
+            return "no trusted TLS connection"
+        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
+            return "the answer was cut"
+        case OSError():
+            return error.strerror or type(error).__name__
+        case _:
+            return type(error).__name__
