@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Self
 
 import aiohttp
@@ -17,8 +18,18 @@ from backends.location import Location
 from backends.spans import END, Span, parse_content_range
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What an answer tells of the whole object: see `backends.base.ReadStream`."""
+
+    size: int | None
+    version: str | None
+
+
 class NoBytes:
     """An empty stream."""
+
+    version = None
 
     def __init__(self, size: int | None) -> None:
         self.size = size
@@ -39,9 +50,10 @@ class AnswerStream:
         content: aiohttp.StreamReader,
         carried: Span,
         wanted: Span,
-        size: int | None,
+        told: Told,
     ) -> None:
-        self.size = size
+        self.size = told.size
+        self.version = told.version
         self._location = location
         self._content = content
         self._carried = carried
@@ -102,6 +114,11 @@ def carried_span(
     if content_length not in (None, len(due)):
         raise InvalidError(f"{location}: {content_length} bytes are announced for {due}")
     return due, told.size
+
+
+def strong_tag(entity_tag: str | None) -> str | None:
+    """Return an `ETag` if it differs with every change of a byte (RFC 9110 section 8.8.3)."""
+    return None if entity_tag is None or entity_tag.startswith("W/") else entity_tag
 
 
 @contextmanager

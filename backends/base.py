@@ -34,7 +34,8 @@ class WriteResult:
 class ReadStream(Protocol):
     """The bytes of one span, read once, in order; pieces are never empty.
 
-    `size` is the whole object's, None until the source told it.  The stream ends exactly at the
+    `size` is the whole object's, None until the source told it; `version` tells an object from
+    another of the same name, None where the store has nothing of the kind.  The stream ends exactly at the
     span's end (or the object's, where the span was open): fewer or more bytes than promised are
     an `InvalidError` or `UnavailableError`, never a quiet end.
     """
@@ -42,6 +43,10 @@ class ReadStream(Protocol):
     @property
     def size(self) -> int | None:
         """The whole object's size in bytes, where known."""
+
+    @property
+    def version(self) -> str | None:
+        """What differs where the object was replaced (S3, HTTP: the strong entity tag)."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Iterate over the bytes; at most once."""

@@ -215,6 +215,10 @@ class _FaultyStream:
     def size(self) -> int | None:
         return None if self._hide_size else self._inner.size
 
+    @property
+    def version(self) -> str | None:
+        return self._inner.version
+
     def __aiter__(self) -> Self:
         return self
 

@@ -198,6 +198,8 @@ class _OpenFile:
 
 
 class _FileStream:
+    version = None
+
     def __init__(self, file: _OpenFile, span: Span, piece_bytes: int) -> None:
         self._file = file
         self._span = span

@@ -20,7 +20,7 @@ from urllib.parse import unquote
 import aiohttp
 from yarl import URL
 
-from backends.answers import AnswerStream, NoBytes, carried_span, translated
+from backends.answers import AnswerStream, NoBytes, Told, carried_span, strong_tag, translated
 from backends.base import Stat
 from backends.errors import (
     DeniedError,
@@ -157,16 +157,17 @@ class HttpStore:
         self, location: Location, span: Span | None, response: aiohttp.ClientResponse
     ) -> AnswerStream | NoBytes:
         """Hold the answer's headers against what was asked."""
+        version = strong_tag(response.headers.get("ETag"))
         if response.status == HTTPStatus.OK:
             size = response.content_length
             carried = Span(0, END if size is None else size)
             wanted = carried if span is None else span.clip(carried)
-            return AnswerStream(location, response.content, carried, wanted, size)
+            return AnswerStream(location, response.content, carried, wanted, Told(size, version))
         if span is not None and response.status == HTTPStatus.PARTIAL_CONTENT:
             carried, size = carried_span(
                 location, span, response.headers.get("Content-Range", ""), response.content_length
             )
-            return AnswerStream(location, response.content, carried, carried, size)
+            return AnswerStream(location, response.content, carried, carried, Told(size, version))
         if span is not None and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             try:
                 size = parse_unsatisfied_range(response.headers.get("Content-Range", ""))

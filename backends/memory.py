@@ -106,6 +106,8 @@ class MemoryStore:
 
 
 class _MemoryStream:
+    version = None
+
     def __init__(self, content: bytes, span: Span, piece_bytes: int) -> None:
         self._content = content
         self._span = span

@@ -260,6 +260,7 @@ class _ResumedStream:
         self._pieces: AsyncIterator[bytes] | None = None
         self._stream: ReadStream | None = None
         self._size: int | None = None
+        self._version: str | None = None
         self._failures = 0
         self._progress = 0  # bytes since the last failure
 
@@ -269,6 +270,10 @@ class _ResumedStream:
             return self._stream.size
         return self._size
 
+    @property
+    def version(self) -> str | None:
+        return self._version
+
     async def open(self) -> None:
         """Open what is left."""
         stream = await self._stack.enter_async_context(self._inner.read(self._location, self._span))
@@ -276,6 +281,9 @@ class _ResumedStream:
             raise InvalidError(
                 f"{self._location}: had {self._size} bytes and has {stream.size} now"
             )
+        if self._version is not None and stream.version not in (None, self._version):
+            raise InvalidError(f"{self._location}: was replaced while it was read")
+        self._version = self._version or stream.version
         self._stream, self._pieces = stream, aiter(stream)
 
     def __aiter__(self) -> Self:

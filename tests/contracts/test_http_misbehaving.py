@@ -20,6 +20,7 @@ from backends.http import HttpStore
 from backends.location import Location
 from backends.options import HttpOptions
 from backends.spans import Span
+from backends.wrapping import Retrying, wrap
 from contracts.answers import (
     CHUNKED,
     CONTENT,
@@ -328,3 +329,32 @@ class TestHead:
             else:
                 with pytest.raises(InvalidError):
                     await read(store, location_of(origin), Span(5, 6))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "mixed"),
+    [('"1"', '"2"', False), ('"1"', '"1"', True), ('W/"1"', 'W/"2"', True), (None, '"2"', True)],
+)
+async def test_what_was_replaced_meanwhile_is_not_read_on(
+    store: HttpStore, first: str | None, second: str | None, mixed: bool
+) -> None:
+    answers = [
+        answer("200 OK", "Content-Length: 10", *tagged(first), body=b"01234"),
+        partial_content("bytes 5-9/10", b"56789", *tagged(second), "Content-Length: 5"),
+    ]
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(answers.pop(0))
+
+    resuming = wrap(store, Retrying(2, 0.0, 0.0))
+    async with raw_origin(script) as origin:
+        if mixed:
+            assert await read(resuming, location_of(origin)) == CONTENT
+        else:
+            with pytest.raises(InvalidError, match="replaced"):
+                await read(resuming, location_of(origin))
+
+
+def tagged(entity_tag: str | None) -> list[str]:
+    return [] if entity_tag is None else [f"ETag: {entity_tag}"]
