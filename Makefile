@@ -88,7 +88,7 @@ $(VENV)/installed-bench: $(VENV)/created pyproject.toml constraints.txt
 	@touch $@
 
 # The real services, each in an environment of its own: their pins contradict one another.
-services: $(foreach name,keystone glance nova cinder swift,$(SERVICES)/$(name)/installed)
+services: $(foreach name,keystone glance nova cinder swift moto,$(SERVICES)/$(name)/installed)
 
 services-long: $(SERVICES)/tempest/installed
 

@@ -13,6 +13,7 @@ from backends.options import (
     Handling,
     HttpOptions,
     MemoryOptions,
+    S3Options,
     StoreOptions,
 )
 from backends.wrapping import Limited, Retrying, wrap
@@ -25,6 +26,9 @@ SCHEMES: MappingProxyType[str, type[StoreOptions]] = MappingProxyType(
         "http": HttpOptions,
         "https": HttpOptions,
         "memory": MemoryOptions,
+        "s3": S3Options,
+        "s3+http": S3Options,
+        "s3+https": S3Options,
     }
 )
 
@@ -39,7 +43,7 @@ def options_type(location: Location) -> type[StoreOptions]:
 
 @overload
 def open_store(
-    options: FilesystemOptions | MemoryOptions, handling: Handling = ...
+    options: FilesystemOptions | MemoryOptions | S3Options, handling: Handling = ...
 ) -> PruneStore: ...
 @overload
 def open_store(options: HttpOptions, handling: Handling = ...) -> ReadStore: ...
@@ -71,5 +75,9 @@ def _driver(options: StoreOptions) -> ReadStore:
             from backends.http import HttpStore  # noqa: PLC0415
 
             return HttpStore(options)
+        case S3Options():
+            from backends.s3 import S3Store  # noqa: PLC0415
+
+            return S3Store(options)
         case _:
             assert_never(options)

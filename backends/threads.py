@@ -71,7 +71,7 @@ class Lane:
             await asyncio.wait({waiter}, timeout=self._threads.hang_seconds)
         except asyncio.CancelledError:
             if not self._revoked(future):
-                await _outlast(waiter, self._threads.hang_seconds)
+                await outlast(waiter, self._threads.hang_seconds)
             raise
         if not waiter.done():
             self._revoked(future)
@@ -92,7 +92,7 @@ class Lane:
                 return
         waiter = asyncio.wrap_future(self._threads.submit(cleanup))
         waiter.add_done_callback(_retrieve)
-        if await _outlast(waiter, self._threads.hang_seconds):
+        if await outlast(waiter, self._threads.hang_seconds):
             raise asyncio.CancelledError
         if waiter.done():
             waiter.result()
@@ -116,7 +116,7 @@ class Lane:
         return False
 
 
-async def _outlast(waiter: asyncio.Future[Any], seconds: float) -> bool:
+async def outlast(waiter: asyncio.Future[Any], seconds: float) -> bool:
     """Wait until `waiter` is done, through any cancellation; return whether there was one."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

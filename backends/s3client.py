@@ -1,0 +1,101 @@
+"""The one botocore client of an S3 store: made at its first use, and free of its surroundings.
+
+Neither AWS_* variables that name other keys nor files in a home directory have a say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from functools import cache
+from typing import Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore.loaders import Loader, create_loader
+
+from backends.options import S3Options
+from backends.s3location import Endpoint
+
+ATTEMPTS = 1  # botocore's; trying again is for the wrapper, which knows where a read broke
+
+
+@cache
+def _models() -> Loader:
+    """Return what reads botocore's models of the services, once for all stores of a process."""
+    return create_loader()
+
+
+def _session() -> AioSession:
+    session = AioSession()
+    session.register_component("data_loader", _models())
+    session.set_config_variable("config_file", os.devnull)
+    session.set_config_variable("credentials_file", os.devnull)
+    session.set_config_variable("profile", None)
+    _ = session.full_config  # looks for the files, now instead of on the loop
+    return session
+
+
+class S3Client:
+    """Opens the client when it is first asked for it."""
+
+    def __init__(self, options: S3Options, endpoint: Endpoint) -> None:
+        self._options = options
+        self._endpoint = endpoint
+        self._opening = asyncio.Lock()
+        self._client: Any = None
+        self._stack = AsyncExitStack()
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for."""
+        return self._options.region or self._endpoint.region
+
+    async def get(self) -> Any:
+        """Return the client, open."""
+        async with self._opening:
+            if self._client is None:
+                session = await asyncio.to_thread(_session)
+                self._client = await self._stack.enter_async_context(self._made(session))
+            return self._client
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        async with self._opening:
+            self._client = None
+            await self._stack.aclose()
+
+    def _made(self, session: AioSession) -> Any:
+        options = self._options
+        return session.create_client(
+            "s3",
+            region_name=self.region,
+            endpoint_url=self._endpoint.url,
+            aws_access_key_id=options.access_key,
+            aws_secret_access_key=options.secret_key,
+            verify=None if options.ca_file is None else str(options.ca_file),
+            config=AioConfig(
+                warm_up_loader_caches=True,  # in a thread
+                signature_version="s3v4",
+                connect_timeout=options.connect_seconds,
+                read_timeout=options.stall_seconds,
+                max_pool_connections=options.connections,
+                retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                s3={
+                    "addressing_style": self._addressing,
+                    # What is sent has its Content-MD5, which is signed and which every server
+                    # knows; botocore would hash it once more, on the loop.
+                    "payload_signing_enabled": False,
+                },
+            ),
+        )
+
+    @property
+    def _addressing(self) -> str:
+        """`auto` as Glance means it: in the host at Amazon, in the path elsewhere."""
+        if self._options.addressing == "auto":
+            return "virtual" if self._endpoint.is_amazon else "path"
+        return self._options.addressing

@@ -1,0 +1,148 @@
+"""Writing an object to S3: in one request where it fits in a part, else in parallel parts.
+
+The object appears with the last request, whole.  Requests that make something on the server are
+outlasted by a cancelled caller: what they made is known then, and taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from backends.base import WriteResult
+from backends.errors import DuplicateError, InvalidError, StoreError, UnavailableError
+from backends.s3body import S3Body
+from backends.s3object import S3Object
+from backends.s3parts import PartPlan
+from backends.tally import Tally
+from backends.threads import outlast
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+OUTLAST_SECONDS = 600.0  # how long what must not be left alone may take
+
+
+class S3Writer:
+    """An object in the making.  `close` takes back what was not committed.
+
+    `turn` is held while an object of that name is published: not every server refuses a second
+    one by itself.
+    """
+
+    def __init__(self, target: S3Object, plan: PartPlan, turn: asyncio.Lock) -> None:
+        self._target = target
+        self._plan = plan
+        self._turn = turn
+        self._tally = Tally(str(target.location), plan.size)
+        self._buffer = bytearray()  # the part that is being filled
+        self._number = 1  # its number
+        self._taken = 0  # bytes, into this and earlier parts
+        self._sending: dict[asyncio.Task[None], S3Body] = {}
+        self._tried = False  # to publish it
+        self._published = False
+        self._kept = False
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes; waits while as many parts are on their way as may be."""
+        view = memoryview(data).cast("B")
+        self._tally.add(view.nbytes)
+        while view.nbytes:
+            room = self._plan.part_bytes(self._number) - len(self._buffer)
+            if room:
+                self._buffer += view[:room]
+                self._taken += len(view[:room])
+                view = view[room:]
+            else:
+                await self._send_part()
+
+    async def commit(self) -> WriteResult:
+        """Publish the object."""
+        self._tally.finish()
+        if self._taken != self._tally.written:
+            raise InvalidError(f"{self._target.location}: some of it could not be written")
+        if self._target.has_parts:
+            await self._send_part()
+            while self._sending:
+                await self._arrival()
+        await _outlasted(self._publish())
+        self._kept = True
+        return WriteResult(self._target.location, self._tally.written)
+
+    async def close(self) -> None:
+        """Leave nothing on the server, unless it was committed."""
+        for task, body in self._sending.items():
+            if not body.is_sent:  # else the part may be made after all: better to know
+                task.cancel()
+        if self._sending:
+            await _outlasted(_ended(set(self._sending)))
+        if not self._kept:
+            await _outlasted(self._take_back())
+
+    async def _send_part(self) -> None:
+        """Begin to send the part that was filled, when there is room."""
+        if not self._target.has_parts:
+            await _outlasted(self._target.begin_parts())
+        while not self._plan.may_begin(self._number, len(self._sending), self._bytes_sending):
+            await self._arrival()
+        body = S3Body(self._buffer)
+        task = asyncio.create_task(self._target.put_part(self._number, body))
+        self._sending[task] = body
+        self._buffer = bytearray()
+        self._number += 1
+
+    @property
+    def _bytes_sending(self) -> int:
+        return sum(len(body.data) for body in self._sending.values())
+
+    async def _arrival(self) -> None:
+        """Wait for a part on its way; raise what befell it."""
+        done, _ = await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        for task in done:
+            del self._sending[task]
+
+    async def _publish(self) -> None:
+        async with self._turn:
+            if await self._target.exists():
+                raise DuplicateError(f"{self._target.location}: is there already")
+            self._tried = True
+            if self._target.has_parts:
+                await self._target.complete()
+            else:
+                await self._target.put(S3Body(self._buffer))
+            self._published = True
+
+    async def _take_back(self) -> None:
+        target = self._target
+        try:
+            if target.has_parts and not self._published:
+                await target.abort_parts()
+            if self._published or (self._tried and await target.is_there()):
+                await target.delete()
+        except StoreError as error:
+            _log.warning("an upload that failed may have left something: %s", error)
+
+
+async def _ended(tasks: set[asyncio.Task[None]]) -> None:
+    """Wait for the end of tasks whose results matter no more."""
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _outlasted(work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` to its end, through any cancellation, which is raised after that."""
+    task = asyncio.create_task(work)
+    cancelled = await outlast(task, OUTLAST_SECONDS)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
+    if cancelled:
+        if not task.cancelled():
+            task.exception()  # looked at: nobody else will
+        raise asyncio.CancelledError
+    if task.cancelled():
+        raise UnavailableError(f"no end within {OUTLAST_SECONDS} s")
+    return task.result()

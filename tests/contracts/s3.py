@@ -1,0 +1,58 @@
+"""An S3 store under test, and the ways around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from backends.options import S3Options
+from backends.s3 import S3Store
+from backends.s3location import Address
+from contracts.subject import PIECE, Subject, write
+
+BUCKET = "images"
+SECRET = "secret/with+slashes/"
+# Every object of more than a piece is sent in parts, two of them at once.
+IN_PARTS: dict[str, Any] = {
+    "large_object_bytes": 0,
+    "part_bytes": PIECE,
+    "parts_at_once": 2,
+    "buffer_bytes": 4 * PIECE,
+}
+
+
+def s3_options(host: str, **changes: Any) -> S3Options:
+    defaults: dict[str, Any] = {
+        "bucket": BUCKET,
+        "access_key": "access",
+        "secret_key": SECRET,
+        "create_bucket": True,
+    }
+    return S3Options(host, **(defaults | changes))
+
+
+@asynccontextmanager
+async def opened(host: str, **changes: Any) -> AsyncIterator[S3Store]:
+    store = S3Store(s3_options(host, **changes))
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def left_in(store: S3Store) -> set[str]:
+    """Return the keys of all objects in the store's bucket, and of uploads that were not ended."""
+    client = await store._client.get()
+    bucket = store._options.bucket
+    objects = await client.list_objects_v2(Bucket=bucket)
+    uploads = await client.list_multipart_uploads(Bucket=bucket)
+    return {found["Key"] for found in objects.get("Contents", ())} | {
+        f"upload of {found['Key']}" for found in uploads.get("Uploads", ())
+    }
+
+
+def s3_subject(store: S3Store) -> Subject:
+    missing = store._endpoint.location(Address(store._options.bucket, "absent"))
+    return Subject(store, partial(write, store), partial(left_in, store), missing)
