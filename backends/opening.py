@@ -13,9 +13,9 @@ from backends.options import (
     Handling,
     HttpOptions,
     MemoryOptions,
-    S3Options,
     StoreOptions,
 )
+from backends.s3_options import S3Options
 from backends.wrapping import Limited, Retrying, wrap
 
 # Whose options open a location of that scheme (Glance's names, `memory` apart).

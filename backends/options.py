@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+
+from backends.s3_options import S3Options
 
 MIB = 1 << 20
 
@@ -47,27 +48,6 @@ class HttpOptions:
     connect_seconds: float = 10.0
     stall_seconds: float = 60.0  # the longest silence, before or within an answer
     buffer_bytes: int = MIB  # received and not yet read, per answer
-
-
-@dataclass(frozen=True, slots=True)
-class S3Options:
-    """Glance's `s3_store_*`, with its defaults, and the bounds of the s3 driver."""
-
-    host: str  # a name or an address, with a scheme or without (plain HTTP)
-    bucket: str
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    region: str = ""  # where empty, what the host tells
-    create_bucket: bool = False  # when the first object is put
-    addressing: Literal["auto", "virtual", "path"] = "auto"  # the bucket in the host or the path
-    large_object_bytes: int = 100 * MIB  # from here on in parts, where the size is known
-    part_bytes: int = 10 * MIB
-    parts_at_once: int = 10  # of one object, on their way
-    ca_file: Path | None = None  # trusted instead of botocore's authorities
-    buffer_bytes: int = 64 * MIB  # of one write, in memory
-    connections: int = 100  # at once
-    connect_seconds: float = 10.0
-    stall_seconds: float = 60.0  # the longest silence, before or within an answer
 
 
 StoreOptions = MemoryOptions | FilesystemOptions | HttpOptions | S3Options

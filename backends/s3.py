@@ -1,15 +1,17 @@
 """Glance's `s3` store: one object of a bucket for each image, on any server that speaks S3.
 
-A span is read with one `Range` request.  Objects are written by `backends.s3writer`, in one
+A span is read with one `Range` request.  Objects are written by `backends.s3_writer`, in one
 request or in parts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -19,13 +21,13 @@ from backends.answers import AnswerStream, NoBytes, Told, carried_span, strong_t
 from backends.base import Stat
 from backends.errors import DuplicateError, InvalidError, MissingError
 from backends.location import Location, checked_name
-from backends.options import S3Options
-from backends.s3client import S3Client
-from backends.s3errors import code_of, translated
-from backends.s3location import DEFAULT_REGION, Address, Endpoint
-from backends.s3object import S3Object
-from backends.s3parts import PartPlan
-from backends.s3writer import S3Writer
+from backends.s3_client import S3Client
+from backends.s3_errors import code_of, translated
+from backends.s3_location import DEFAULT_REGION, Address, Endpoint
+from backends.s3_object import S3Object
+from backends.s3_options import S3Options
+from backends.s3_parts import PartPlan
+from backends.s3_writer import S3Writer
 from backends.spans import END, Span
 
 _OURS_ALREADY = "BucketAlreadyOwnedByYou"
@@ -39,8 +41,7 @@ class S3Store:
             raise ValueError("an S3 store needs a bucket, an access key and a secret key")
         if min(options.part_bytes, options.parts_at_once, options.buffer_bytes) < 1:
             raise ValueError("an S3 store needs room for a part")
-        if options.ca_file is not None and not options.ca_file.is_file():
-            raise ValueError(f"CA file {options.ca_file}: is not there")
+        _check_ca_file(options.ca_file)
         self._options = options
         self._endpoint = Endpoint.of(options.host)
         self._client = S3Client(options, self._endpoint)
@@ -156,6 +157,15 @@ class S3Store:
         except ClientError as error:
             if code_of(error) != _OURS_ALREADY:  # somebody else was faster
                 raise
+
+
+def _check_ca_file(path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise ValueError(f"CA file {path}: {error.strerror or error}") from error
 
 
 def _stream(location: Location, span: Span | None, answer: Any) -> AnswerStream:

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from backends.options import S3Options
 from backends.s3 import S3Store
-from backends.s3location import Address
+from backends.s3_location import Address
+from backends.s3_options import S3Options
 from contracts.subject import PIECE, Subject, write
 
 BUCKET = "images"

@@ -15,9 +15,9 @@ from typing import Any
 
 from backends.errors import DuplicateError, MissingError, UnavailableError, UnsupportedError
 from backends.location import Location
-from backends.s3body import S3Body
-from backends.s3errors import translated
-from backends.s3location import Address
+from backends.s3_body import S3Body
+from backends.s3_errors import translated
+from backends.s3_location import Address
 from backends.wrapping import Retrying
 
 MARK = "write"  # the name of our mark in an object's metadata

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from backends.errors import InvalidError
-from backends.options import S3Options
+from backends.s3_options import S3Options
 
 PARTS_MAX = 10_000  # of one object, wherever S3 is spoken
 # An object of unknown size has equal parts up to here, which some servers ask for; then each

@@ -15,8 +15,8 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.loaders import Loader, create_loader
 
-from backends.options import S3Options
-from backends.s3location import Endpoint
+from backends.s3_location import Endpoint
+from backends.s3_options import S3Options
 
 ATTEMPTS = 1  # botocore's; trying again is for the wrapper, which knows where a read broke
 

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from backends.base import WriteResult
 from backends.errors import DuplicateError, InvalidError, StoreError, UnavailableError
-from backends.s3body import S3Body
-from backends.s3object import S3Object
-from backends.s3parts import PartPlan
+from backends.s3_body import S3Body
+from backends.s3_object import S3Object
+from backends.s3_parts import PartPlan
 from backends.tally import Tally
 from backends.threads import outlast
 

@@ -18,7 +18,9 @@ from backends.location import Location
 SCHEMES = ("s3", "s3+http", "s3+https")
 DEFAULT_REGION = "us-east-1"  # what S3 servers other than Amazon's sign with, unless told
 
-_HOST = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#@\s]+(?:/[^?#@\s]*)?)", re.ASCII)
+_HOST = re.compile(
+    r"(?P<scheme>https?)://(?P<authority>[^/?#@\s]+(?:/[^?#@\s]*[^/?#@\s])?)/*", re.ASCII
+)
 _AMAZON = re.compile(
     r"s3(?:[.-](?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?\.amazonaws\.com(?:\.cn)?(?::\d+)?", re.ASCII
 )
@@ -35,7 +37,7 @@ class Endpoint:
     @classmethod
     def of(cls, host: str) -> Self:
         """Read `s3_store_host`; without a scheme it means plain HTTP.  ValueError if it is none."""
-        text = host.strip().rstrip("/")
+        text = host.strip()
         match = _HOST.fullmatch(text if "://" in text else f"http://{text}")
         if match is None:
             raise ValueError("s3_store_host is neither a host nor an http address")
