@@ -39,8 +39,9 @@ def run_keeper(settings: Settings, past: Past, control: socket.socket, meter: Me
     os.EX_CONFIG: it cannot work, and has said why; os.EX_TEMPFAIL: the cache is to be opened anew;
     os.EX_DATAERR: and its index to be made again.
     """
-    from cacheproxy.processes import child
+    from cacheproxy.processes import child, turns
 
+    turns.give_way()
     return child.run(_keeper(settings, past, control, meter))
 
 
@@ -52,8 +53,9 @@ def run_worker(
     certificate: Certificate | None,
 ) -> int:
     """Be a worker until drained; the exit code."""
-    from cacheproxy.processes import child
+    from cacheproxy.processes import child, turns
 
+    turns.come_soon()
     return child.run(_worker(settings, number, control, meter, certificate))
 
 
