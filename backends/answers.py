@@ -6,9 +6,12 @@ messages may show credentials.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
 from typing import Self
 
 import aiohttp
@@ -114,6 +117,39 @@ def carried_span(
     if content_length not in (None, len(due)):
         raise InvalidError(f"{location}: {content_length} bytes are announced for {due}")
     return due, told.size
+
+
+def stream_of(
+    location: Location, span: Span | None, response: aiohttp.ClientResponse
+) -> AnswerStream | None:
+    """Return what an answer with bytes (200, 206) carries of `span`; None if it is none of these.
+
+    InvalidError if its headers contradict one another or what was asked.
+    """
+    version = strong_tag(response.headers.get("ETag"))
+    if response.status == HTTPStatus.OK:
+        size = response.content_length
+        carried = Span(0, END if size is None else size)
+        wanted = carried if span is None else span.clip(carried)
+        return AnswerStream(location, response.content, carried, wanted, Told(size, version))
+    if span is not None and response.status == HTTPStatus.PARTIAL_CONTENT:
+        carried, size = carried_span(
+            location, span, response.headers.get("Content-Range", ""), response.content_length
+        )
+        return AnswerStream(location, response.content, carried, carried, Told(size, version))
+    return None
+
+
+def trusted(ca_file: Path | None, *, verify_certificates: bool) -> ssl.SSLContext | bool:
+    """Return aiohttp's `ssl` for these options; ValueError for a CA file that cannot be used."""
+    if not verify_certificates:
+        return False
+    if ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ValueError(f"CA file {ca_file}: {error.strerror or error}") from error
 
 
 def strong_tag(entity_tag: str | None) -> str | None:

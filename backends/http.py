@@ -11,7 +11,6 @@ No error shows a URI's credentials or query, nor quotes aiohttp, whose messages 
 from __future__ import annotations
 
 import base64
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -20,7 +19,7 @@ from urllib.parse import unquote
 import aiohttp
 from yarl import URL
 
-from backends.answers import AnswerStream, NoBytes, Told, carried_span, strong_tag, translated
+from backends.answers import AnswerStream, NoBytes, stream_of, translated, trusted
 from backends.base import Stat
 from backends.errors import (
     DeniedError,
@@ -33,7 +32,7 @@ from backends.errors import (
 )
 from backends.location import Location
 from backends.options import HttpOptions
-from backends.spans import END, Span, parse_unsatisfied_range
+from backends.spans import Span, parse_unsatisfied_range
 
 REDIRECTS_MAX = 5
 _REDIRECTS = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND)
@@ -67,7 +66,9 @@ class HttpStore:
 
     def __init__(self, options: HttpOptions | None = None) -> None:
         self._options = options or HttpOptions()
-        self._trusted = _trusted(self._options)
+        self._trusted = trusted(
+            self._options.ca_file, verify_certificates=self._options.verify_certificates
+        )
         self._session: aiohttp.ClientSession | None = None
 
     def __repr__(self) -> str:
@@ -157,18 +158,11 @@ class HttpStore:
         self, location: Location, span: Span | None, response: aiohttp.ClientResponse
     ) -> AnswerStream | NoBytes:
         """Hold the answer's headers against what was asked."""
-        version = strong_tag(response.headers.get("ETag"))
-        if response.status == HTTPStatus.OK:
-            size = response.content_length
-            carried = Span(0, END if size is None else size)
-            wanted = carried if span is None else span.clip(carried)
-            return AnswerStream(location, response.content, carried, wanted, Told(size, version))
-        if span is not None and response.status == HTTPStatus.PARTIAL_CONTENT:
-            carried, size = carried_span(
-                location, span, response.headers.get("Content-Range", ""), response.content_length
-            )
-            return AnswerStream(location, response.content, carried, carried, Told(size, version))
+        stream = stream_of(location, span, response)
+        if stream is not None:
+            return stream
         if span is not None and response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            size: int | None
             try:
                 size = parse_unsatisfied_range(response.headers.get("Content-Range", ""))
             except ValueError:  # not every server tells it there
@@ -208,14 +202,3 @@ def _authorization(url: URL) -> dict[str, str]:
         return {}
     pair = f"{unquote(url.raw_user or '')}:{unquote(url.raw_password or '')}"
     return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-
-
-def _trusted(options: HttpOptions) -> ssl.SSLContext | bool:
-    if not options.verify_certificates:
-        return False
-    if options.ca_file is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=options.ca_file)
-    except OSError as error:
-        raise ValueError(f"CA file {options.ca_file}: {error.strerror or error}") from error

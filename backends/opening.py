@@ -16,6 +16,7 @@ from backends.options import (
     StoreOptions,
 )
 from backends.s3_options import S3Options
+from backends.swift_options import SwiftOptions
 from backends.wrapping import Limited, Retrying, wrap
 
 # Whose options open a location of that scheme (Glance's names, `memory` apart).
@@ -29,6 +30,10 @@ SCHEMES: MappingProxyType[str, type[StoreOptions]] = MappingProxyType(
         "s3": S3Options,
         "s3+http": S3Options,
         "s3+https": S3Options,
+        "swift": SwiftOptions,
+        "swift+config": SwiftOptions,
+        "swift+http": SwiftOptions,
+        "swift+https": SwiftOptions,
     }
 )
 
@@ -43,7 +48,8 @@ def options_type(location: Location) -> type[StoreOptions]:
 
 @overload
 def open_store(
-    options: FilesystemOptions | MemoryOptions | S3Options, handling: Handling = ...
+    options: FilesystemOptions | MemoryOptions | S3Options | SwiftOptions,
+    handling: Handling = ...,
 ) -> PruneStore: ...
 @overload
 def open_store(options: HttpOptions, handling: Handling = ...) -> ReadStore: ...
@@ -79,5 +85,9 @@ def _driver(options: StoreOptions) -> ReadStore:
             from backends.s3 import S3Store  # noqa: PLC0415
 
             return S3Store(options)
+        case SwiftOptions():
+            from backends.swift import SwiftStore  # noqa: PLC0415
+
+            return SwiftStore(options)
         case _:
             assert_never(options)

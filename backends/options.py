@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.s3_options import S3Options
+from backends.swift_options import SwiftOptions
 
 MIB = 1 << 20
 
@@ -50,7 +51,7 @@ class HttpOptions:
     buffer_bytes: int = MIB  # received and not yet read, per answer
 
 
-StoreOptions = MemoryOptions | FilesystemOptions | HttpOptions | S3Options
+StoreOptions = MemoryOptions | FilesystemOptions | HttpOptions | S3Options | SwiftOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 from backends.base import WriteResult
 from backends.errors import DuplicateError, InvalidError, StoreError, UnavailableError
+from backends.outlasting import outlast
 from backends.s3_body import S3Body
 from backends.s3_object import S3Object
 from backends.s3_parts import PartPlan
 from backends.tally import Tally
-from backends.threads import outlast
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

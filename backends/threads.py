@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from backends.errors import UnavailableError
+from backends.outlasting import outlast
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -114,19 +115,6 @@ class Lane:
             self._busy = False
             return True
         return False
-
-
-async def outlast(waiter: asyncio.Future[Any], seconds: float) -> bool:
-    """Wait until `waiter` is done, through any cancellation; return whether there was one."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    cancelled = False
-    while not waiter.done() and (left := deadline - loop.time()) > 0:
-        try:
-            await asyncio.wait({waiter}, timeout=left)
-        except asyncio.CancelledError:
-            cancelled = True
-    return cancelled
 
 
 def _retrieve(future: Future[Any] | asyncio.Future[Any]) -> None:

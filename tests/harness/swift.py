@@ -58,7 +58,7 @@ user = {user}
 swift_dir = {directory}
 log_address = /nonexistent
 [pipeline:main]
-pipeline = catch_errors gatekeeper healthcheck cache listing_formats bulk authtoken s3api s3token keystoneauth copy slo dlo proxy-server
+pipeline = catch_errors gatekeeper healthcheck listing_formats bulk authtoken s3api s3token keystoneauth copy slo dlo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -69,9 +69,6 @@ use = egg:swift#catch_errors
 use = egg:swift#gatekeeper
 [filter:healthcheck]
 use = egg:swift#healthcheck
-[filter:cache]
-use = egg:swift#memcache
-memcache_servers = 127.0.0.1:{nobody}
 [filter:listing_formats]
 use = egg:swift#listing_formats
 [filter:bulk]
@@ -81,8 +78,10 @@ use = egg:swift#copy
 [filter:slo]
 use = egg:swift#slo
 minimum_segment_size = 1
+rate_limit_after_segment = 1000
 [filter:dlo]
 use = egg:swift#dlo
+rate_limit_after_segment = 1000
 [filter:keystoneauth]
 use = egg:swift#keystoneauth
 operator_roles = admin, member
@@ -175,7 +174,7 @@ def running_swift(directory: Path, keystone: Keystone) -> Iterator[Swift]:
         programs.append((kind, port, configuration))
     proxy = free_port()
     service = SERVICE.format(keystone=keystone.url)
-    values |= {"keystone": keystone.url, "service": service, "nobody": str(free_port())}
+    values |= {"keystone": keystone.url, "service": service}
     programs.append(("proxy", proxy, PROXY.format(port=proxy, **values)))
     with ExitStack() as stack:
         for kind, port, configuration in programs:

@@ -17,6 +17,7 @@ from backends.options import (
     HttpOptions,
     MemoryOptions,
 )
+from backends.swift_options import SwiftAccount, SwiftOptions
 from contracts.subject import read, write
 
 
@@ -36,6 +37,11 @@ async def test_other_stores() -> None:
     assert not isinstance(store, WriteStore)
     assert repr(store).endswith("> HttpStore()")
     await store.aclose()
+    account = SwiftAccount("http://keystone/v3", "project:user", "key")
+    swift = open_store(SwiftOptions({"ref1": account}))
+    assert isinstance(swift, PruneStore)
+    assert repr(swift).endswith("> SwiftStore(http://keystone/v3, glance)")
+    await swift.aclose()
     memory = open_store(MemoryOptions())
     location = await write(memory, "image", b"content")
     assert options_type(location) is MemoryOptions
@@ -55,6 +61,10 @@ def test_no_driver(uri: str) -> None:
         ("filesystem:///images/1", FilesystemOptions),
         ("http://host/image", HttpOptions),
         ("HTTPS://host/image", HttpOptions),
+        ("swift://project:user:key@host/images/image", SwiftOptions),
+        ("swift+http://host/v1/AUTH_a/images/image", SwiftOptions),
+        ("swift+https://host/v1/AUTH_a/images/image", SwiftOptions),
+        ("swift+config://ref1/images/image", SwiftOptions),
     ],
 )
 def test_schemes(uri: str, options: type) -> None:
@@ -64,7 +74,8 @@ def test_schemes(uri: str, options: type) -> None:
 def test_drivers_are_imported_when_they_are_opened() -> None:
     program = """
 import sys, backends.opening as opening, backends.options as options
-drivers = {"backends.memory", "backends.filesystem", "backends.http", "aiohttp"}
+drivers = {"backends.memory", "backends.filesystem", "backends.http", "aiohttp", "keystoneauth1"}
+drivers |= {"backends.swift", "backends.swift_client"}
 assert not drivers & set(sys.modules), drivers & set(sys.modules)
 opening.open_store(options.MemoryOptions())
 assert drivers & set(sys.modules) == {"backends.memory"}

@@ -1,0 +1,199 @@
+"""Requests to Swift: connections, tokens renewed when one is refused, errors in the stores' words.
+
+The data goes over aiohttp: python-swiftclient blocks a thread for each transfer, and holds what it
+reads and sends in pieces of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from backends.answers import translated, trusted
+from backends.errors import (
+    DeniedError,
+    DuplicateError,
+    InvalidError,
+    MissingError,
+    NoSpaceError,
+    StoreError,
+    ThrottledError,
+    UnavailableError,
+    UnsupportedError,
+)
+from backends.location import Location
+from backends.swift_identity import Access, Identity
+from backends.swift_options import SwiftOptions
+
+LISTING_PAGE = 1000  # entries
+_SHORT_BODY_MAX = 1 << 22  # bytes; of a page, or of a report on deletions
+_RATE_LIMITED = 498  # Swift's own status
+
+_ERRORS: dict[int, type[StoreError]] = {
+    HTTPStatus.UNAUTHORIZED: DeniedError,
+    HTTPStatus.FORBIDDEN: DeniedError,
+    HTTPStatus.NOT_FOUND: MissingError,
+    HTTPStatus.METHOD_NOT_ALLOWED: UnsupportedError,
+    HTTPStatus.REQUEST_TIMEOUT: UnavailableError,
+    HTTPStatus.CONFLICT: DuplicateError,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: NoSpaceError,
+    HTTPStatus.TOO_MANY_REQUESTS: ThrottledError,
+    _RATE_LIMITED: ThrottledError,
+    HTTPStatus.INSUFFICIENT_STORAGE: NoSpaceError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A container or an object, whose, and how errors call it (safe to show)."""
+
+    identity: Identity
+    container: str
+    name: str
+    shown: Location
+
+    def sibling(self, name: str, container: str | None = None) -> Target:
+        """Return another object; errors call it as they call this one."""
+        chosen = self.container if container is None else container
+        return Target(self.identity, chosen, name, self.shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked.
+
+    A body is made anew for each attempt, and sent only when Swift has asked for it: so a token
+    that has ended costs nothing.
+    """
+
+    method: str
+    target: Target
+    headers: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: Callable[[], aiohttp.Payload] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A short answer, read to its end."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+
+class SwiftClient:
+    """Requests of any identity, over one pool of connections.  ValueError for a bad CA file."""
+
+    def __init__(self, options: SwiftOptions) -> None:
+        self._options = options
+        self._trusted = trusted(options.ca_file, verify_certificates=options.verify_certificates)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    @asynccontextmanager
+    async def answered(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask, once more with another token if the first is refused; any status is an answer."""
+        identity = request.target.identity
+        access = await identity.access()
+        response = await self._asked(request, access)
+        try:
+            if response.status == HTTPStatus.UNAUTHORIZED:
+                response.close()
+                response = await self._asked(request, await identity.access(refused=access))
+            yield response
+        finally:
+            response.close()
+
+    async def call(self, request: Request) -> Answer:
+        """Ask, and read the answer whole; what is too long for that is an InvalidError."""
+        shown = request.target.shown
+        async with self.answered(request) as response:
+            received = bytearray()
+            with translated(shown):
+                async for piece in response.content.iter_any():
+                    received += piece
+                    if len(received) > _SHORT_BODY_MAX:
+                        raise InvalidError(f"{shown}: an answer without an end")
+            return Answer(response.status, response.headers, bytes(received))
+
+    async def names(self, target: Target, prefix: str) -> AsyncIterator[str]:
+        """List the objects of the target's container that begin with `prefix`."""
+        query = {"format": "json", "prefix": prefix, "limit": str(LISTING_PAGE)}
+        while True:
+            answer = await self.call(Request("GET", target.sibling(""), query=query))
+            if answer.status == HTTPStatus.NO_CONTENT:
+                return
+            if answer.status != HTTPStatus.OK:
+                raise refusal(target.shown, answer.status)
+            try:
+                found = [str(entry["name"]) for entry in json.loads(answer.body)]
+            except (ValueError, TypeError, KeyError):
+                raise InvalidError(f"{target.shown}: not a listing of a container") from None
+            if not found or found[-1] <= query.get("marker", ""):
+                return
+            for name in found:
+                yield name
+            query["marker"] = found[-1]
+
+    async def _asked(self, request: Request, access: Access) -> aiohttp.ClientResponse:
+        with translated(request.target.shown):
+            return await self._connections().request(
+                request.method,
+                _url(access.url, request),
+                headers={**request.headers, "X-Auth-Token": access.token},
+                data=None if request.body is None else request.body(),
+                expect100=request.body is not None,
+                allow_redirects=False,
+            )
+
+    def _connections(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            options = self._options
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=options.connections, ssl=self._trusted),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},
+                read_bufsize=options.read_buffer_bytes // 2,  # aiohttp stops at twice that
+                timeout=aiohttp.ClientTimeout(
+                    connect=options.stall_seconds,  # with the wait for one of the connections
+                    sock_connect=options.connect_seconds,
+                    sock_read=options.stall_seconds,
+                ),
+            )
+        return self._session
+
+
+def refusal(what: Location, status: int) -> StoreError:
+    """Return the error for a status that is no success."""
+    kind = _ERRORS.get(status)
+    if kind is None:
+        unavailable = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        kind = UnavailableError if unavailable else InvalidError
+    return kind(f"{what}: Swift answers {status}")
+
+
+def _url(storage: str, request: Request) -> URL:
+    target = request.target
+    parts = [storage.rstrip("/"), quote(target.container, safe="")]
+    if target.name:
+        parts.append(quote(target.name, safe=""))
+    asked = f"?{urlencode(request.query)}" if request.query else ""
+    try:
+        return URL("/".join(parts) + asked, encoded=True)
+    except ValueError:
+        raise InvalidError(f"{target.shown}: leads to what is no http address") from None

@@ -1,0 +1,73 @@
+"""The options of Glance's Swift store; `swift_settings` reads them as Glance names them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MIB = 1 << 20
+MEGABYTE = 1000 * 1024  # what Glance's Swift options mean by MB
+SEED_MAX = 32  # hexadecimal digits of an image id
+
+
+@dataclass(frozen=True, slots=True)
+class SwiftAccount:
+    """With whom a store logs in to Keystone, and where: a section of `swift_store_config_file`.
+
+    Either `user` (`PROJECT:USER`) and `key`, or an application credential.
+    """
+
+    auth_address: str
+    user: str = ""
+    key: str = field(default="", repr=False)
+    application_credential_id: str = ""
+    application_credential_secret: str = field(default="", repr=False)
+    user_domain_id: str | None = "default"
+    user_domain_name: str | None = None
+    project_domain_id: str | None = "default"
+    project_domain_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SwiftOptions:
+    """Glance's `swift_store_*`, with its defaults, and the bounds of the driver.
+
+    ValueError for what makes no sense together.
+    """
+
+    accounts: Mapping[str, SwiftAccount] = field(default_factory=dict)  # by reference
+    default_reference: str = "ref1"  # whose account takes new images
+    locations_name_references: bool = False  # accounts stand in a file, not in locations
+    container: str = "glance"
+    create_container: bool = False
+    containers_seed: int = 0  # characters of an image's id that choose its container
+    large_object_bytes: int = 5120 * MEGABYTE  # from here on, images are written in segments
+    segment_bytes: int = 200 * MEGABYTE
+    multi_tenant: bool = False
+    admin_projects: tuple[str, ...] = ()  # may write everybody's images
+    region: str | None = None
+    service_type: str = "object-store"
+    endpoint_type: str = "publicURL"
+    endpoint: str | None = None  # instead of the catalog's
+    ca_file: Path | None = None
+    verify_certificates: bool = True
+    resumptions: int = 0  # of one read, by the driver itself (Glance's retry_get_count)
+    expire_soon_seconds: int = 60  # a token that ends so soon is not used for a new request
+    connections: int = 100  # at once, to all servers together
+    connect_seconds: float = 10.0
+    stall_seconds: float = 60.0  # the longest silence of Swift or Keystone
+    read_buffer_bytes: int = MIB  # received and not yet read, per answer
+    piece_bytes: int = MIB  # what goes into an upload at once
+    upload_buffer_bytes: int = 64 * MIB  # written and not yet sent, per upload
+    segments_at_once: int = 4  # of one upload, also when it is deleted
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.containers_seed <= SEED_MAX:
+            raise ValueError(f"not a number of characters from 0 to {SEED_MAX}")
+        if self.multi_tenant and self.locations_name_references:
+            raise ValueError("a multi-tenant Swift store has no file of accounts")
+        if not self.multi_tenant and self.default_reference not in self.accounts:
+            raise ValueError(f"no account with an address is called {self.default_reference!r}")
+        if not 0 < self.piece_bytes <= self.upload_buffer_bytes or self.segment_bytes <= 0:
+            raise ValueError("pieces, segments and their buffer must have room for bytes")
