@@ -14,26 +14,21 @@ import mmap
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
-from prometheus_client.registry import Collector
+from typing import ClassVar, Literal
 
 Unit = Literal["", "bytes", "seconds"]
 Labels = tuple[str, ...]
-Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 _CELL_BYTES = 8
 
 
 class Metric:
-    """One metric: its name, help, unit (empty: a plain number) and at most one label."""
+    """One metric: its name, help, unit (empty: a plain number) and at most one label.
 
+    The texts are printed as they are: no quotes, backslashes or line ends.
+    """
+
+    kind: ClassVar[Literal["counter", "gauge", "histogram"]]
     cells_each = 1  # cells per label value
     sparse = False  # whether label values that never happened are left out of the print
 
@@ -61,6 +56,8 @@ class Metric:
 class Counter(Metric):
     """Only ever grows, also across restarts of children."""
 
+    kind = "counter"
+
 
 class SparseCounter(Counter):
     """A counter with many possible label values, of which few ever happen."""
@@ -71,10 +68,13 @@ class SparseCounter(Counter):
 class Gauge(Metric):
     """Goes up and down; zero for a process that is not there."""
 
+    kind = "gauge"
+
 
 class Histogram(Metric):
     """How long things took, in seconds: a count per bucket (not cumulated), then their sum."""
 
+    kind = "histogram"
     # Up to the first one a cached range is answered, past the last one an image took an hour.
     bounds: Sequence[float] = (
         *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -212,39 +212,28 @@ class Board:
 
     def render(self) -> bytes:
         """Print all metrics in the Prometheus text format (version 0.0.4)."""
-        registry = CollectorRegistry()
-        registry.register(_Collector(self))
-        return generate_latest(registry)
+        return "".join(f"{line}\n" for line in self._lines()).encode()
 
-    def families(self) -> Iterator[Family]:
-        """Read every metric once."""
+    def _lines(self) -> Iterator[str]:
         for metric in LAYOUT.metrics:
-            match metric:
-                case Histogram():
-                    yield self._histogram(metric)
-                case Counter():
-                    counter = CounterMetricFamily(
-                        metric.name, metric.help, labels=metric.label_names
-                    )
-                    for labels, cell in metric.cells.items():
-                        value = self._sum(cell)
-                        if value or not metric.sparse:
-                            counter.add_metric(labels, value)
-                    yield counter
-                case _:
-                    gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.label_names)
-                    for labels, cell in metric.cells.items():
-                        gauge.add_metric(labels, self._sum(cell))
-                    yield gauge
+            yield f"# HELP {metric.name} {metric.help}"
+            yield f"# TYPE {metric.name} {metric.kind}"
+            for labels, cell in metric.cells.items():
+                pairs = zip(metric.label_names, labels, strict=True)
+                named = ",".join(f'{name}="{value}"' for name, value in pairs)
+                if isinstance(metric, Histogram):
+                    yield from self._histogram(metric, cell, named)
+                elif (value := self._sum(cell)) or not metric.sparse:
+                    yield f"{metric.name}{_braced(named)} {value}"
 
-    def _histogram(self, metric: Histogram) -> HistogramMetricFamily:
-        family = HistogramMetricFamily(metric.name, metric.help, labels=metric.label_names)
-        names = [*map(str, map(float, metric.bounds)), "+Inf"]
-        for labels, first in metric.cells.items():
-            counts = itertools.accumulate(self._sum(first + i) for i in range(len(names)))
-            duration = self._sum(first + metric.cells_each - 1)
-            family.add_metric(labels, list(zip(names, counts, strict=True)), duration)
-        return family
+    def _histogram(self, metric: Histogram, first: int, named: str) -> Iterator[str]:
+        bounds = [*map(str, map(float, metric.bounds)), "+Inf"]
+        counts = list(itertools.accumulate(self._sum(first + i) for i in range(len(bounds))))
+        for bound, count in zip(bounds, counts, strict=True):
+            bounded = ",".join(filter(None, (f'le="{bound}"', named)))
+            yield f"{metric.name}_bucket{_braced(bounded)} {count}"
+        yield f"{metric.name}_count{_braced(named)} {counts[-1]}"
+        yield f"{metric.name}_sum{_braced(named)} {self._sum(first + metric.cells_each - 1)}"
 
     def _row(self, row: int) -> memoryview[float]:
         if not 0 <= row < self._rows:
@@ -255,9 +244,5 @@ class Board:
         return sum(self._cells[cell :: LAYOUT.width])
 
 
-class _Collector(Collector):
-    def __init__(self, board: Board) -> None:
-        self._board = board
-
-    def collect(self) -> Iterator[Family]:
-        return self._board.families()
+def _braced(named: str) -> str:
+    return f"{{{named}}}" if named else ""

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cacheproxy import metrics
-from cacheproxy.meter import Board, Counter, Equation, Gauge, Histogram, Metric, Term
+from cacheproxy.meter import LAYOUT, Board, Counter, Equation, Gauge, Histogram, Metric, Term
 
 
 def printed(board: Board) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -47,6 +47,19 @@ def test_names_that_operators_rely_on_are_printed() -> None:
         if name == "cacheproxy_requests_total"
     }
     assert results == {"hit", "partial", "miss", "bypass", "refused", "error"}
+
+
+def test_texts_can_be_printed_as_they_are() -> None:
+    texts = {text for metric in LAYOUT.metrics for text in (metric.help, *sum(metric.cells, ()))}
+    assert not [text for text in texts if set(text) & set('"\\\n')]
+
+
+def test_each_is_told_for_what_it_is() -> None:
+    families = text_string_to_metric_families(Board.create(1).render().decode())
+    told = {family.name: (family.type, family.documentation) for family in families}
+    assert told == {
+        metric.name.removesuffix("_total"): (metric.kind, metric.help) for metric in LAYOUT.metrics
+    }
 
 
 def test_rows_are_summed_and_stay_apart() -> None:
