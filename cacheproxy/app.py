@@ -12,6 +12,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
+from cacheproxy import clientlibrary
 from cacheproxy.certificate import Certificate
 from cacheproxy.config import Settings
 from cacheproxy.meter import Meter
@@ -42,6 +43,7 @@ def run_keeper(settings: Settings, past: Past, control: socket.socket, meter: Me
     from cacheproxy.processes import child, turns
 
     turns.give_way()
+    clientlibrary.bring_in()
     return child.run(_keeper(settings, past, control, meter))
 
 
@@ -56,6 +58,7 @@ def run_worker(
     from cacheproxy.processes import child, turns
 
     turns.come_soon()
+    clientlibrary.bring_in()
     return child.run(_worker(settings, number, control, meter, certificate))
 
 
