@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from backends.glance_values import number, truth
+
 MIB = 1 << 20
 PART_MIB_MIN = 5  # S3 refuses smaller ones, but for the last
 
@@ -40,10 +42,10 @@ def s3_options(values: Mapping[str, str]) -> S3Options:
     ValueError for what Glance refuses too.  The three options of data integrity protection say
     nothing here: what is sent always has its digest.
     """
-    part_mib = _number(values, "s3_store_large_object_chunk_size", 10)
+    part_mib = number(values, "s3_store_large_object_chunk_size", 10)
     if part_mib < PART_MIB_MIN:
         raise ValueError(f"s3_store_large_object_chunk_size must be at least {PART_MIB_MIN}")
-    pools = _number(values, "s3_store_thread_pools", 10)
+    pools = number(values, "s3_store_thread_pools", 10)
     if pools < 1:
         raise ValueError("s3_store_thread_pools must be at least 1")
     ca_file = values.get("s3_store_cacert", "")
@@ -53,9 +55,9 @@ def s3_options(values: Mapping[str, str]) -> S3Options:
         access_key=_required(values, "s3_store_access_key"),
         secret_key=_required(values, "s3_store_secret_key"),
         region=values.get("s3_store_region_name", ""),
-        create_bucket=_truth(values, "s3_store_create_bucket_on_put"),
+        create_bucket=truth(values, "s3_store_create_bucket_on_put"),
         addressing=_addressing(values),
-        large_object_bytes=_number(values, "s3_store_large_object_size", 100) * MIB,
+        large_object_bytes=number(values, "s3_store_large_object_size", 100) * MIB,
         part_bytes=part_mib * MIB,
         parts_at_once=pools,
         ca_file=Path(ca_file) if ca_file else None,
@@ -67,24 +69,6 @@ def _required(values: Mapping[str, str], name: str) -> str:
     if not value:
         raise ValueError(f"{name} must be set")
     return value
-
-
-def _number(values: Mapping[str, str], name: str, default: int) -> int:
-    value = values.get(name, str(default)).strip()
-    if not (value.isascii() and value.isdigit()):
-        raise ValueError(f"{name} is not a number from 0 on: {value!r}")
-    return int(value)
-
-
-_TRUE = ("true", "1", "on", "yes")  # what oslo.config takes for a boolean
-_FALSE = ("false", "0", "off", "no")
-
-
-def _truth(values: Mapping[str, str], name: str) -> bool:
-    value = values.get(name, "false").strip().lower()
-    if value not in _TRUE + _FALSE:
-        raise ValueError(f"{name} is neither true nor false: {value!r}")
-    return value in _TRUE
 
 
 def _addressing(values: Mapping[str, str]) -> Addressing:
