@@ -21,10 +21,11 @@ from backends.answers import AnswerStream, NoBytes, Told, carried_span, strong_t
 from backends.base import Stat
 from backends.errors import DuplicateError, InvalidError, MissingError
 from backends.location import Location, checked_name
+from backends.outlasting import finished
 from backends.s3_client import S3Client
 from backends.s3_errors import code_of, translated
 from backends.s3_location import DEFAULT_REGION, Address, Endpoint
-from backends.s3_object import S3Object
+from backends.s3_object import OUTLAST_SECONDS, S3Object
 from backends.s3_options import S3Options
 from backends.s3_parts import PartPlan
 from backends.s3_writer import S3Writer
@@ -101,8 +102,9 @@ class S3Store:
         await self.stat(location)
         address = Address.of(location)
         client = await self._client.get()
+        gone = client.delete_object(Bucket=address.bucket, Key=address.key)
         with translated(location):
-            await client.delete_object(Bucket=address.bucket, Key=address.key)
+            await finished(gone, OUTLAST_SECONDS)  # a cancelled caller need not guess
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -37,6 +37,11 @@ def _session() -> AioSession:
     return session
 
 
+def _expect_nothing(params: dict[str, Any], **_: object) -> None:
+    """Send bodies at once: waiting for `100 Continue` would cost every part a round trip."""
+    params["headers"].pop("Expect", None)
+
+
 class S3Client:
     """Opens the client when it is first asked for it."""
 
@@ -57,7 +62,9 @@ class S3Client:
         async with self._opening:
             if self._client is None:
                 session = await asyncio.to_thread(_session)
-                self._client = await self._stack.enter_async_context(self._made(session))
+                client = await self._stack.enter_async_context(self._made(session))
+                client.meta.events.register_last("before-call.s3", _expect_nothing)
+                self._client = client
             return self._client
 
     async def aclose(self) -> None:

@@ -24,6 +24,7 @@ MARK = "write"  # the name of our mark in an object's metadata
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.2
 PAUSE_SECONDS_MAX = 5.0
+OUTLAST_SECONDS = 600.0  # how long what must not be left alone may take
 ABORTS_MAX = 3  # a part that arrives beside an abort may survive it
 
 

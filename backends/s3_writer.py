@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 from backends.base import WriteResult
-from backends.errors import DuplicateError, InvalidError, StoreError, UnavailableError
-from backends.outlasting import outlast
+from backends.errors import DuplicateError, InvalidError, StoreError
+from backends.outlasting import finished
 from backends.s3_body import S3Body
-from backends.s3_object import S3Object
+from backends.s3_errors import translated
+from backends.s3_object import OUTLAST_SECONDS, S3Object
 from backends.s3_parts import PartPlan
 from backends.tally import Tally
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
-
-OUTLAST_SECONDS = 600.0  # how long what must not be left alone may take
 
 
 class S3Writer:
@@ -67,24 +63,22 @@ class S3Writer:
             await self._send_part()
             while self._sending:
                 await self._arrival()
-        await _outlasted(self._publish())
+        with translated(self._target.location):
+            await finished(self._publish(), OUTLAST_SECONDS)
         self._kept = True
         return WriteResult(self._target.location, self._tally.written)
 
     async def close(self) -> None:
         """Leave nothing on the server, unless it was committed."""
-        for task, body in self._sending.items():
-            if not body.is_sent:  # else the part may be made after all: better to know
-                task.cancel()
-        if self._sending:
-            await _outlasted(_ended(set(self._sending)))
         if not self._kept:
-            await _outlasted(self._take_back())
+            with translated(self._target.location):
+                await finished(self._take_back(), OUTLAST_SECONDS)
 
     async def _send_part(self) -> None:
         """Begin to send the part that was filled, when there is room."""
         if not self._target.has_parts:
-            await _outlasted(self._target.begin_parts())
+            with translated(self._target.location):
+                await finished(self._target.begin_parts(), OUTLAST_SECONDS)
         while not self._plan.may_begin(self._number, len(self._sending), self._bytes_sending):
             await self._arrival()
         body = S3Body(self._buffer)
@@ -118,6 +112,10 @@ class S3Writer:
 
     async def _take_back(self) -> None:
         target = self._target
+        for task, body in self._sending.items():
+            if not body.is_sent:  # else the part may be made after all: better to know
+                task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
         try:
             if target.has_parts and not self._published:
                 await target.abort_parts()
@@ -125,24 +123,3 @@ class S3Writer:
                 await target.delete()
         except StoreError as error:
             _log.warning("an upload that failed may have left something: %s", error)
-
-
-async def _ended(tasks: set[asyncio.Task[None]]) -> None:
-    """Wait for the end of tasks whose results matter no more."""
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _outlasted(work: Coroutine[Any, Any, T]) -> T:
-    """Do `work` to its end, through any cancellation, which is raised after that."""
-    task = asyncio.create_task(work)
-    cancelled = await outlast(task, OUTLAST_SECONDS)
-    if not task.done():
-        task.cancel()
-        await asyncio.wait({task})
-    if cancelled:
-        if not task.cancelled():
-            task.exception()  # looked at: nobody else will
-        raise asyncio.CancelledError
-    if task.cancelled():
-        raise UnavailableError(f"no end within {OUTLAST_SECONDS} s")
-    return task.result()
