@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cacheproxy.fill import patience, published
 from harness.fill_case import Case, started
 from harness.origin import Origin, origin
 
@@ -23,3 +24,10 @@ async def case(glance: Origin, tmp_path: Path) -> AsyncIterator[Case]:
     """A cache that completes what it begins, the default."""
     async with started(glance, tmp_path / "cache") as running:
         yield running
+
+
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts follow each other at once."""
+    monkeypatch.setattr(published, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr(patience, "BACKOFF_SECONDS", 0.0)
