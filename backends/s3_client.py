@@ -15,10 +15,18 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.loaders import Loader, create_loader
 
+from backends.s3_errors import translated
 from backends.s3_location import Endpoint
 from backends.s3_options import S3Options
 
 ATTEMPTS = 1  # botocore's; trying again is for the wrapper, which knows where a read broke
+
+# Where botocore's variables come from: name in the file, in the environment, default, conversion.
+_SURROUNDINGS = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
 
 
 @cache
@@ -28,11 +36,8 @@ def _models() -> Loader:
 
 
 def _session() -> AioSession:
-    session = AioSession()
+    session = AioSession(session_vars=_SURROUNDINGS)
     session.register_component("data_loader", _models())
-    session.set_config_variable("config_file", os.devnull)
-    session.set_config_variable("credentials_file", os.devnull)
-    session.set_config_variable("profile", None)
     _ = session.full_config  # looks for the files, now instead of on the loop
     return session
 
@@ -58,11 +63,12 @@ class S3Client:
         return self._options.region or self._endpoint.region
 
     async def get(self) -> Any:
-        """Return the client, open."""
+        """Return the client, open; UnavailableError if botocore makes none of the options."""
         async with self._opening:
             if self._client is None:
-                session = await asyncio.to_thread(_session)
-                client = await self._stack.enter_async_context(self._made(session))
+                with translated(self._endpoint.url):
+                    session = await asyncio.to_thread(_session)
+                    client = await self._stack.enter_async_context(self._made(session))
                 client.meta.events.register_last("before-call.s3", _expect_nothing)
                 self._client = client
             return self._client
