@@ -6,9 +6,10 @@
     never       nothing is hashed, if only the file is the one that the keeper opened
 
 Pages in memory are given as an `OpenPart`, which sends itself without a copy.  The loop never waits
-for a disk: reading and hashing is done in a few threads.  Their buffers are shared by all who want
-the same chunk at the moment that it is read, and kept within a bound: a sender that is so slow that
-its buffer had to go reads and hashes the chunk again.
+for a disk: reading and hashing is done in a few threads.  What they have hashed is in memory then,
+and goes out from there; where it is not to be believed, or has gone again, from their buffers.
+These are shared by all who want the same chunk at the moment that it is read, and kept within a
+bound: a sender that is so slow that its buffer had to go reads and hashes the chunk again.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ PIECE_BYTES = 256 << 10
 # a loopback).  Longer parts are faster behind a head of its own: 28 instead of 45 µs for 64 KiB.
 JOINED_BYTES_MAX = 60 << 10
 READS_MAX = 4  # chunks read and hashed at once
+AHEAD_READS_MAX = READS_MAX - 1  # of them while nobody waits for it: a thread is left for who does
 BUFFERS_BYTES_MAX = 16 << 20  # chunks kept for their senders, beside those being read
 READ_SECONDS_MAX = 15.0  # the longest wait for the disk to give one chunk
 
@@ -149,8 +151,11 @@ class ChunkReader:
         self._reading: dict[HotFile, Read[bytearray | None]] = {}
         self._late: set[Read[Any]] = set()  # a sender has given up waiting for them
         self._seconds_max = settings.disk_hang_seconds
-        self._broken_off = asyncio.Event()
+        self._waiters: set[asyncio.Future[bool]] = set()
         self.on_hang: Callable[[], None] = lambda: None  # a read took too long
+        # A file stays open, and counted, while a thread reads it, whoever has left meanwhile.
+        self.hold: Callable[[HotFile], None] = lambda _: None
+        self.release: Callable[[HotFile], None] = lambda _: None
         self._buffers: OrderedDict[HotFile, bytearray] = OrderedDict()  # hashed, the oldest first
         self.buffered = 0  # bytes of `_buffers`
 
@@ -163,8 +168,8 @@ class ChunkReader:
 
     def break_off(self) -> None:
         """End every wait for the disk at once: it is not to be used now."""
-        self._broken_off.set()
-        self._broken_off = asyncio.Event()  # for those who come later
+        for waiter in self._waiters:
+            _wake(waiter, False)
 
     def part(self, file: HotFile, position: int, stop: int) -> OpenPart:
         """Give a part of a chunk as far as it is in memory; the caller holds a lease of its file."""
@@ -188,33 +193,38 @@ class ChunkReader:
         # Looked at only now, so that a write before or while it was read is noticed.
         return data if len(data) == size and file.intact() else None
 
-    async def pieces(self, file: HotFile, part: Span) -> AsyncGenerator[Piece]:
+    async def pieces(
+        self, file: HotFile, part: Span, on_wait: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[Piece]:
         """Give a part of a chunk; the caller holds a lease of its file.
 
         Who gets an `OpenPart` takes from it what he can before he asks for the next piece.
+        `on_wait` is called each time that the disk is waited for.
         Raises `ChunkLostError` if the chunk is damaged or the file is not what was proven,
         `StorageError` if the disk does not answer.
         """
         self._senders[file] += 1
         others = self._buffers.get(file)  # was hashed for those who came before
+        position, read_at = part.start, -1
         try:
-            position = part.start
             while position < part.stop:
-                data = self._buffers.get(file)
-                if data is None or data is others:
-                    here = self.part(file, position, part.stop)
-                    if here.hold(len(here)):
-                        here.let_go()
-                        yield here
-                        if here.position > position:
-                            position = here.position
-                            continue
-                    data = None
+                here = self.part(file, position, part.stop)
+                if here.hold(len(here)):
+                    here.let_go()
+                    yield here
+                    if here.position > position:
+                        position = here.position
+                        continue
                 size = min(PIECE_BYTES, part.stop - position)
                 if self._verify == "never":
-                    piece = await self._unproven(file, position, size)
+                    piece = await self._unproven(file, position, size, on_wait)
                 else:
-                    data = data or await self._whole(file)
+                    data = self._buffers.get(file)
+                    if data is None or data is others:
+                        data = await self._whole(file, on_wait)
+                        if self.believes(file) and read_at != position:
+                            read_at = position  # it is in memory now; but not for ever
+                            continue
                     # A copy: whoever sends slowly keeps a piece in memory, not the chunk.
                     piece = bytes(memoryview(data)[position : position + size])
                 position += len(piece)
@@ -224,6 +234,23 @@ class ChunkReader:
             if not self._senders[file]:
                 del self._senders[file]
                 self._forget(file)
+
+    def ahead(self, file: HotFile, part: Span) -> bool:
+        """Have a part of a chunk in memory, proven, for a sender who is not there yet.
+
+        False if that cannot begin now: the threads have enough to do for those who wait.
+        Damage is nobody's yet: whoever comes to the chunk finds it anew.
+        """
+        if self._verify != "disk-read" or file in self._reading:
+            return True
+        here = self.part(file, part.start, part.stop)
+        if here.hold(len(here)):
+            here.let_go()
+            return True
+        if len(self._reading) >= AHEAD_READS_MAX or self._late:
+            return False
+        _ = self._prove(file)
+        return True
 
     def believes(self, file: HotFile) -> bool:
         """Whether a file's pages in memory may be taken for what was proven."""
@@ -235,19 +262,22 @@ class ChunkReader:
 
     # --- reading and hashing ----------------------------------------------------------------------
 
-    async def _whole(self, file: HotFile) -> bytearray:
+    async def _whole(self, file: HotFile, on_wait: Callable[[], None]) -> bytearray:
         """Read and hash a chunk, together with all who want the same at the moment."""
-        reading = self._reading.get(file)
-        if reading is None:
-            began = self._clock()
-            reading = self._reading[file] = self._start(read_proven, file, file.digest, file.size)
-            reading.add_done_callback(partial(self._was_read, file, began))
+        reading = self._reading.get(file) or self._prove(file)
+        on_wait()
         data = await self._wait(reading)
         if data is None:
             raise ChunkLostError("the chunk is damaged")
         if not file.intact():
             raise ChunkLostError("the chunk file is not what was proven")
         return data
+
+    def _prove(self, file: HotFile) -> Read[bytearray | None]:
+        began = self._clock()
+        reading = self._reading[file] = self._start(read_proven, file, file.digest, file.size)
+        reading.add_done_callback(partial(self._was_read, file, began))
+        return reading
 
     def _was_read(self, file: HotFile, began: float, reading: Read[bytearray | None]) -> None:
         del self._reading[file]
@@ -267,8 +297,12 @@ class ChunkReader:
 
     # --- without hashing --------------------------------------------------------------------------
 
-    async def _unproven(self, file: HotFile, position: int, size: int) -> bytes:
-        piece = await self._wait(self._start(_read_some, file, position, size))
+    async def _unproven(
+        self, file: HotFile, position: int, size: int, on_wait: Callable[[], None]
+    ) -> bytes:
+        reading = self._start(_read_some, file, position, size)
+        on_wait()
+        piece = await self._wait(reading)
         if len(piece) < size or not file.intact():
             raise ChunkLostError("the chunk file is not what the keeper opened")
         return piece
@@ -276,34 +310,42 @@ class ChunkReader:
     # --- threads ----------------------------------------------------------------------------------
 
     def _start(self, work: Callable[..., T], file: HotFile, *args: object) -> Read[T]:
-        """Have a thread work on a duplicate of the file, which nobody closes under it."""
+        """Have a thread work on a file, which is leased as long as it does."""
         if len(self._late) >= READS_MAX:
             raise StorageError("the disk hangs")
-        copy = os.dup(file.fd)
         loop = asyncio.get_running_loop()
-        reading = loop.run_in_executor(self._threads, partial(work, copy, *args))
-        reading.add_done_callback(lambda _: os.close(copy))
+        reading = loop.run_in_executor(self._threads, partial(work, file.fd, *args))
+        self.hold(file)
+        reading.add_done_callback(lambda _: self.release(file))
         reading.add_done_callback(self._late.discard)
         return reading
 
     async def _wait(self, reading: Read[T]) -> T:
         """Wait for a thread, which goes on if this is cancelled, broken off or too long."""
-        broken_off = asyncio.ensure_future(self._broken_off.wait())
-        waits: list[asyncio.Future[Any]] = [reading, broken_off]
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()  # whether it took too long
+        seconds = min(READ_SECONDS_MAX, self._seconds_max)
+        timer = loop.call_later(seconds, _wake, waiter, True)
+        came = partial(_wake, waiter, False)
+        reading.add_done_callback(came)
+        self._waiters.add(waiter)
         try:
-            await asyncio.wait(
-                waits,
-                timeout=min(READ_SECONDS_MAX, self._seconds_max),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            too_long = await waiter
         finally:
-            broken_off.cancel()
+            self._waiters.discard(waiter)
+            reading.remove_done_callback(came)
+            timer.cancel()
         if reading.done():
             return reading.result()
         self._late.add(reading)
-        if not broken_off.done():
+        if too_long:
             self.on_hang()
         raise StorageError("the disk gives no chunk")
+
+
+def _wake(waiter: asyncio.Future[bool], too_long: bool, *_: object) -> None:
+    if not waiter.done():
+        waiter.set_result(too_long)
 
 
 def _read_some(fd: int, position: int, size: int) -> bytes:

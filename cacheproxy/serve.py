@@ -20,6 +20,7 @@ from cacheproxy.chunkread import ChunkReader, OpenPart, Piece
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts, same_image
 from cacheproxy.core.geometry import Grid
+from cacheproxy.core.lookahead import Lookahead
 from cacheproxy.errors import (
     CacheRefusedError,
     ChunkLostError,
@@ -34,6 +35,7 @@ from cacheproxy.memory import Memory
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import SERVED_BYTES
 
+AHEAD_BYTES_MAX = 4 << 20  # read from the disk ahead of what is being sent, for one reader
 LOOK_SECONDS = 3.0  # how long who reads a known image waits for its record; qemu gives up after 5
 REOPENS_MAX = (
     3  # how often the same chunk may be damaged or gone before a reader goes round the cache
@@ -72,6 +74,9 @@ class Reader(Protocol):
 
     async def chunk(self, index: int) -> tuple[HotFile, bool]:
         """Wait for the next chunk: a leased file, and whether it was fetched meanwhile."""
+
+    def ahead(self, index: int) -> HotFile | None:
+        """Return a chunk that has come, but is not due yet."""
 
     def close(self) -> None:
         """Stop."""
@@ -124,6 +129,7 @@ class Images:
         self.keeper = keeper
         self.chunks = ChunkReader(settings)
         self.chunks.on_hang = keeper.hung
+        self.chunks.hold, self.chunks.release = keeper.hot.hold, keeper.hot.release
         self.bypass = bypass
         self.meter = meter
         self._upstream = upstream
@@ -258,6 +264,7 @@ class Download:
         self._reader: Reader | None = None
         self._present = self._fetched = 0
         self._leftovers = Leftovers()
+        self._lookahead = Lookahead()
         self._bypassed = False
         self._reopens = 0  # without a byte in between
         self._reopened_at = -1
@@ -351,11 +358,9 @@ class Download:
                     self._images.memory.remember(self._image.facts, self._grid, index, file.digest)
                 elif self._reader is not None and not fetched:
                     self._leftovers.add(index, file.digest)
-                chunk = self._grid.chunk(index)
-                part = chunk.clip(Span(self._position, self._span.stop))
-                within = Span(part.start - chunk.start, part.stop - chunk.start)
+                self._read_ahead(index)
                 source = "fill" if fetched else "cache"
-                async with aclosing(self._send(file, within)) as pieces:
+                async with aclosing(self._send(file, index)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, OpenPart):
                             there = piece.position
@@ -381,10 +386,42 @@ class Download:
             raise ChunkLostError("it was never in the hot set")
         return await self._reader.chunk(index)
 
-    async def _send(self, file: HotFile, part: Span) -> AsyncGenerator[Piece]:
+    def _within(self, index: int) -> Span:
+        """Return what is still wanted of a chunk."""
+        assert self._grid is not None
+        chunk = self._grid.chunk(index)
+        part = chunk.clip(Span(self._position, self._span.stop))
+        return Span(part.start - chunk.start, part.stop - chunk.start)
+
+    def _read_ahead(self, index: int) -> None:
+        """Have what comes behind a chunk in memory when it is due, as far as that is worth it."""
+        assert self._grid is not None
+        stop = self._grid.covering(self._span).stop
+        for following in self._lookahead.beyond(index, stop):
+            file = self._soon(following)
+            if file is None or not self._images.chunks.ahead(file, self._within(following)):
+                break
+            self._lookahead.saw_to(following)
+
+    def _soon(self, index: int) -> HotFile | None:
+        """Return the file of a chunk that is not due yet, if it is here."""
+        if self._reader is not None:
+            return self._reader.ahead(index)
+        digest = self._hot.get(index)
+        return None if digest is None else self._images.keeper.hot.at_hand(digest)
+
+    async def _send(self, file: HotFile, index: int) -> AsyncGenerator[Piece]:
         """Give a part of a chunk from its file."""
+        assert self._grid is not None
+        chunks_max = AHEAD_BYTES_MAX // self._grid.chunk_bytes
+
+        def waits() -> None:
+            self._lookahead.waited(chunks_max)
+            self._read_ahead(index)
+
+        part = self._within(index)
         try:
-            async with aclosing(self._images.chunks.pieces(file, part)) as pieces:
+            async with aclosing(self._images.chunks.pieces(file, part, waits)) as pieces:
                 async for piece in pieces:
                     yield piece
         except ChunkLostError:

@@ -127,6 +127,10 @@ class LinkReader:
             raise KeeperError(f"chunk {number} came instead of {index}")
         return file, fetched
 
+    def ahead(self, index: int) -> HotFile | None:
+        """Return a chunk that has come, but was not asked for yet; this holds its lease."""
+        return next((file for number, file, _ in self._arrived if number == index), None)
+
     def close(self) -> None:
         """Tell the keeper that nobody reads any more, and let go of what came."""
         if self._closed:

@@ -12,8 +12,15 @@ import mmap
 import os
 from collections.abc import Callable
 
-from cacheproxy.store.digest import digest_of
+from cacheproxy.store.digest import Hashing, digest_of
 from cacheproxy.store.residency import resident
+
+# A file is read from its first page on, and then in pieces.  The kernel takes the step from one to
+# the next for a reader who goes on, and reads ahead for him in large folios; asked for the whole at
+# once, it takes a page at a time.  Then 1 MiB costs 0.39 s of CPU per GB instead of 0.20, and to send
+# it from memory, each time, 0.20 instead of 0.06.
+FIRST_BYTES = mmap.PAGESIZE
+PIECE_BYTES = 256 << 10
 
 
 def read_proven(
@@ -27,7 +34,7 @@ def read_proven(
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         try:
-            if _fill(fd, memoryview(data)) == size and digest_of(data) == digest:
+            if _hash(fd, memoryview(data)) == digest:
                 return data
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
@@ -66,6 +73,18 @@ def _memory_holds(fd: int, digest: bytes, size: int) -> bool:
     if not was_there:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     return held
+
+
+def _hash(fd: int, buffer: memoryview) -> bytes | None:
+    """Read from a file's start until the buffer is full, and hash that; None if the file ends before."""
+    hashing, position, size = Hashing(), 0, FIRST_BYTES
+    while position < len(buffer):
+        count = os.preadv(fd, [buffer[position : position + size]], position)
+        if not count:
+            return None
+        hashing.update(buffer[position : position + count])
+        position, size = position + count, PIECE_BYTES
+    return hashing.digest()
 
 
 def _fill(fd: int, buffer: memoryview) -> int:

@@ -114,8 +114,10 @@ class Plain(web.Server):
 class CopyingReader(ChunkReader):
     """Gives copies of what is in memory, as aiohttp takes nothing else."""
 
-    async def pieces(self, file: HotFile, part: Span) -> AsyncGenerator[bytes]:
-        async with aclosing(super().pieces(file, part)) as pieces:
+    async def pieces(
+        self, file: HotFile, part: Span, on_wait: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[bytes]:
+        async with aclosing(super().pieces(file, part, on_wait)) as pieces:
             async for piece in pieces:
                 if not isinstance(piece, OpenPart):
                     yield piece

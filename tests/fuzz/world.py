@@ -121,6 +121,9 @@ class Reader:
     async def chunk(self, index: int) -> tuple[HotFile, bool]:
         return self.keeper.file(self.facts.image_id, index), False
 
+    def ahead(self, index: int) -> HotFile | None:  # noqa: ARG002  nothing comes before it is due
+        return None
+
     def close(self) -> None:
         self.keeper.told.append(("close", self.facts.image_id))
 

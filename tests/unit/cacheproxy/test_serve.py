@@ -100,6 +100,9 @@ class ReaderFake:
             raise KeeperError("away")
         return self.keeper.file(index), False
 
+    def ahead(self, index: int) -> HotFile | None:  # noqa: ARG002  nothing comes before it is due
+        return None
+
     def close(self) -> None:
         pass
 
