@@ -29,7 +29,7 @@ from backends.spans import Span
 from cacheproxy.config import CacheSettings
 from cacheproxy.errors import ChunkLostError, StorageError
 from cacheproxy.hotset import HotFile
-from cacheproxy.store.proving import read_proven
+from cacheproxy.store.proving import prove, read_proven
 from cacheproxy.store.residency import resident
 
 PIECE_BYTES = 256 << 10
@@ -43,6 +43,7 @@ READ_SECONDS_MAX = 15.0  # the longest wait for the disk to give one chunk
 
 T = TypeVar("T")
 Read = asyncio.Future[T]
+Found = bytearray | bool | None  # of a chunk: its bytes, or only that it is right and in memory
 
 
 class OpenPart:
@@ -148,7 +149,7 @@ class ChunkReader:
         self._clock = clock
         self._threads = ThreadPoolExecutor(READS_MAX, "chunk-read")
         self._senders: Counter[HotFile] = Counter()
-        self._reading: dict[HotFile, Read[bytearray | None]] = {}
+        self._reading: dict[HotFile, Read[Found]] = {}
         self._late: set[Read[Any]] = set()  # a sender has given up waiting for them
         self._seconds_max = settings.disk_hang_seconds
         self._waiters: set[asyncio.Future[bool]] = set()
@@ -221,9 +222,11 @@ class ChunkReader:
                 else:
                     data = self._buffers.get(file)
                     if data is None or data is others:
-                        data = await self._whole(file, on_wait)
-                        if self.believes(file) and read_at != position:
-                            read_at = position  # it is in memory now; but not for ever
+                        # What was hashed is in memory then; but not for ever.
+                        wants = self._verify == "always" or read_at == position
+                        read_at = position
+                        data = await self._proven(file, on_wait, data=wants)
+                        if data is None:
                             continue
                     # A copy: whoever sends slowly keeps a piece in memory, not the chunk.
                     piece = bytes(memoryview(data)[position : position + size])
@@ -249,7 +252,7 @@ class ChunkReader:
             return True
         if len(self._reading) >= AHEAD_READS_MAX or self._late:
             return False
-        _ = self._prove(file)
+        _ = self._prove(file, prove)
         return True
 
     def believes(self, file: HotFile) -> bool:
@@ -262,33 +265,38 @@ class ChunkReader:
 
     # --- reading and hashing ----------------------------------------------------------------------
 
-    async def _whole(self, file: HotFile, on_wait: Callable[[], None]) -> bytearray:
-        """Read and hash a chunk, together with all who want the same at the moment."""
-        reading = self._reading.get(file) or self._prove(file)
+    async def _proven(
+        self, file: HotFile, on_wait: Callable[[], None], *, data: bool
+    ) -> bytearray | None:
+        """Read and hash a chunk, together with all who want the same at the moment.
+
+        Return its bytes, if that is wanted and nobody else has begun without; else it is in memory.
+        """
+        reading = self._reading.get(file) or self._prove(file, read_proven if data else prove)
         on_wait()
-        data = await self._wait(reading)
-        if data is None:
+        found = await self._wait(reading)
+        if not found:
             raise ChunkLostError("the chunk is damaged")
         if not file.intact():
             raise ChunkLostError("the chunk file is not what was proven")
-        return data
+        return None if found is True else found
 
-    def _prove(self, file: HotFile) -> Read[bytearray | None]:
+    def _prove(self, file: HotFile, work: Callable[[int, bytes, int], Found]) -> Read[Found]:
         began = self._clock()
-        reading = self._reading[file] = self._start(read_proven, file, file.digest, file.size)
+        reading = self._reading[file] = self._start(work, file, file.digest, file.size)
         reading.add_done_callback(partial(self._was_read, file, began))
         return reading
 
-    def _was_read(self, file: HotFile, began: float, reading: Read[bytearray | None]) -> None:
+    def _was_read(self, file: HotFile, began: float, reading: Read[Found]) -> None:
         del self._reading[file]
-        data = None if reading.cancelled() else reading.result()
-        if data is None:
+        found = None if reading.cancelled() else reading.result()
+        if not found:
             return
         file.proven_at = began
-        if file in self._senders:
+        if found is not True and file in self._senders:
             self._forget(file)
-            self._buffers[file] = data
-            self.buffered += len(data)
+            self._buffers[file] = found
+            self.buffered += len(found)
             while self.buffered > BUFFERS_BYTES_MAX:
                 self._forget(next(iter(self._buffers)))
 

@@ -40,7 +40,9 @@ class _Question(threading.local):
 
 _question = _Question()
 _number = ctypes.c_long(_SYS_CACHESTAT)
-_cachestat = ctypes.CDLL(None).syscall  # its errors are told in `errno`, which nobody asks for
+# It looks and does not wait: the interpreter is kept meanwhile, since to get it back from busy threads
+# takes longer.  Its errors are told in `errno`, which nobody asks for.
+_cachestat = ctypes.PyDLL(None).syscall
 
 
 def _pages(position: int, size: int) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from cacheproxy.core.proof import Identity
 from cacheproxy.errors import ChunkLostError, StorageError
 from cacheproxy.hotset import HotFile
 from cacheproxy.store.digest import digest_of
-from cacheproxy.store.proving import read_proven
+from cacheproxy.store.proving import prove, read_proven
 from cacheproxy.store.residency import resident
 from harness.damage import make_cold, make_warm, overwrite, rot
 from harness.images import random_bytes
@@ -76,7 +76,12 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
         made.hashed.append(digest)
         return read_proven(fd, digest, size)
 
+    def noting_only(fd: int, digest: bytes, size: int) -> bool:
+        made.hashed.append(digest)
+        return prove(fd, digest, size)
+
     monkeypatch.setattr(chunkread, "read_proven", noting)
+    monkeypatch.setattr(chunkread, "prove", noting_only)
     yield made
     made.close()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cacheproxy.store import proving
-from cacheproxy.store.digest import Hashing, digest_of
+from cacheproxy.store.digest import digest_of
 from cacheproxy.store.proving import disk_holds, read_proven
 from cacheproxy.store.residency import resident
 from harness.damage import make_cold
@@ -66,19 +66,18 @@ def test_the_lock_is_held_while_it_is_hashed(
 ) -> None:
     held: list[bool] = []
 
-    class Looking(Hashing):
-        def digest(self) -> bytes:
-            other = os.open(path, os.O_RDONLY)
-            try:
-                fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                held.append(True)
-            finally:
-                os.close(other)
-            return super().digest()
+    def looking(data: bytearray) -> bytes:
+        other = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.append(True)
+        finally:
+            os.close(other)
+        return digest_of(data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(proving, "Hashing", Looking)
+        patch.setattr(proving, "digest_of", looking)
         for digest in (DIGEST, digest_of(b"other")):
             _ = read_proven(fd, digest, SIZE)
     assert held == [True, True]
