@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from backends.spans import Span
-from cacheproxy import serve
+from cacheproxy import chunkread, serve
 from cacheproxy.bypass import Bypass
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
@@ -23,10 +25,12 @@ from cacheproxy.errors import KeeperError, ProofFailedError
 from cacheproxy.fill.source import Headers
 from cacheproxy.hotset import HotFile, HotSet
 from cacheproxy.meter import Board
-from cacheproxy.metrics import LEASES
+from cacheproxy.metrics import HOT_FILES, LEASES
 from cacheproxy.processes import messages
 from cacheproxy.serve import Description, Image, Images
 from cacheproxy.store.digest import DIGEST_BYTES, digest_of
+from cacheproxy.store.proving import prove
+from harness.damage import make_cold
 
 CHUNK = 10
 DATA = bytes(range(35))
@@ -178,6 +182,81 @@ async def test_a_repeated_hit_asks_nobody(case: Case) -> None:
     assert await case.read(GRID.whole) == (DATA, "hit")
     assert await case.read(Span(5, 31)) == (DATA[5:31], "hit")
     assert case.keeper.opened == 1
+
+
+def make_all_cold(path: Path) -> None:
+    for index in range(GRID.count):
+        make_cold(path / str(index))
+
+
+async def test_what_comes_next_is_read_while_a_chunk_is_sent(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await case.read(GRID.whole) == (DATA, "hit")
+    make_all_cold(tmp_path)
+    asked: list[Span] = []
+    ahead = case.images.chunks.ahead
+
+    def noting(file: HotFile, part: Span) -> bool:
+        asked.append(part)
+        return ahead(file, part)
+
+    monkeypatch.setattr(case.images.chunks, "ahead", noting)
+    download = await case.images.open(Image(FACTS, proven=True), Span(5, 34), [])
+    async with aclosing(download), aclosing(download.pieces()) as pieces:
+        first = await anext(pieces)
+        # Waited once: one chunk ahead.
+        assert asked == [Span(0, 10)]
+        rest = [bytes(first), *[bytes(piece) async for piece in pieces]]
+    assert b"".join(rest) == DATA[5:34]
+    assert asked == [Span(0, 10), Span(0, 10), Span(0, 4)], "nothing that was not asked for"
+    assert case.keeper.opened == 1
+    assert case.board.total(LEASES) == 0
+
+
+async def test_a_range_within_a_chunk_reads_nothing_ahead(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await case.read(GRID.whole) == (DATA, "hit")
+    make_all_cold(tmp_path)
+    monkeypatch.setattr(case.images.chunks, "ahead", lambda *_: pytest.fail("not asked for"))
+    assert await case.read(Span(11, 20)) == (DATA[11:20], "hit")
+
+
+async def test_what_is_in_memory_is_followed_by_no_question(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(case.images.chunks, "ahead", lambda *_: pytest.fail("nobody waited"))
+    for _ in range(2):
+        assert await case.read(GRID.whole) == (DATA, "hit")
+
+
+async def test_a_client_that_leaves_leaves_no_lease(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await case.read(GRID.whole) == (DATA, "hit")
+    make_all_cold(tmp_path)
+    loop, gate, begun = asyncio.get_running_loop(), threading.Event(), asyncio.Queue[None]()
+
+    def slow(fd: int, digest: bytes, size: int) -> bool:
+        loop.call_soon_threadsafe(begun.put_nowait, None)
+        gate.wait()
+        return prove(fd, digest, size)
+
+    monkeypatch.setattr(chunkread, "prove", slow)
+    leaving = asyncio.create_task(case.read(GRID.whole))
+    for _ in range(2):
+        await begun.get()
+    leaving.cancel()
+    with pytest.raises(AssertionError):  # that no file is leased now: two are being read
+        await leaving
+    assert case.board.total(LEASES) == 2
+    reads = [*case.images.chunks._reading.values()]
+    case.keeper.hot.clear()
+    gate.set()
+    await asyncio.wait(reads)
+    assert case.board.total(LEASES) == 0
+    assert case.board.total(HOT_FILES) == 0
 
 
 async def test_chunks_of_an_image_that_was_cut_differently_are_not_mixed(case: Case) -> None:
