@@ -14,10 +14,11 @@ from bench.bars import BARS, Verdict
 from bench.cold import settle
 from bench.cost import Cost, costing
 from bench.images import MIB, part
-from bench.load import Latencies, Target, WrongAnswerError
-from bench.load.ranges import Ranges, random_ranges
-from bench.load.whole import LargeRanges, read_ranges, sha512_of
+from bench.load import Answered, Latencies, Target, WrongAnswerError
+from bench.load.ranges import random_ranges
+from bench.load.whole import read_ranges, sha512_of
 from bench.origin import Image, Origin, image, origin
+from bench.peers.nginx import NGINX
 from bench.rounds import Figures
 from bench.scenario import Options, Report
 from bench.server import Server
@@ -35,6 +36,9 @@ RANGE_BYTES_MAX = 3 * MIB
 LARGE_BYTES = 64 << 10
 ROUNDS = 9
 
+SIZES = {"4k": ("4 KiB", 4 << 10), "64k": ("64 KiB", 64 << 10), "1m": ("1 MiB", MIB)}
+
+RATE, CPU = "requests/s", "CPU µs/request"
 FETCHED, PEAK, ANONYMOUS = "fetched MiB", "peak MiB", "anonymous MiB"
 SERVER_BUSY, LOAD_BUSY = "server's core %", "load's core %"
 P50, P99, P999 = "p50 ms", "p99 ms", "p99.9 ms"
@@ -113,7 +117,7 @@ def costed(server: Server, run: Callable[[], T]) -> tuple[T, Cost, dict[str, flo
 
 def saturated(
     server: Server, targets: Sequence[Target], range_bytes: int, seconds: float
-) -> Ranges | LargeRanges:
+) -> Answered:
     """Read random ranges as fast as the server gives them."""
     if range_bytes < LARGE_BYTES:
         return random_ranges(server, targets, range_bytes, seconds=seconds)
@@ -141,6 +145,12 @@ def add(report: Report, what: str, found: Sides, figures: Sequence[str]) -> None
 def significant(value: float) -> float | int:
     """Return a figure with three digits, or all before the point."""
     return round(value) if abs(value) >= 100 else float(f"{value:.3g}")
+
+
+def against_nginx(report: Report, bar: str, found: Sides, figure: str) -> None:
+    """Judge by nginx, if it was measured."""
+    if NGINX.name in found.names:
+        report.verdicts.append(BARS[bar].judge(found.ratio(figure, OURS, NGINX.name)))
 
 
 def against_best(bar: str, found: Sides, figure: str) -> Verdict:

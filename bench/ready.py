@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec
 
 from bench.cold import settle
 from bench.images import MIB
+from bench.load import Answered
 from bench.load.whole import read_whole
 from bench.origin import Image, Origin, origin
 from bench.peers.peer import CACHE_BYTES
@@ -21,6 +22,7 @@ from bench.sides import Sides, chosen
 REQUESTS, MICROSECONDS, P50, P99, MEMORY = (
     *("requests/s", "CPU µs/request", "p50 ms", "p99 ms", "peak MiB"),
 )
+RANGED = (REQUESTS, MICROSECONDS, P50, P99)  # what `ranged` finds
 WHOLE_READS = 2  # the second is a hit everywhere
 P = ParamSpec("P")
 
@@ -70,6 +72,18 @@ def ready(
                 read_whole(server, [each.target], times=WHOLE_READS)
             settle(server)
         yield Ready(servers, source)
+
+
+def ranged(server: Server, load: Callable[[], Answered]) -> Figures:
+    """Put a load of ranges on a server: how many came, what each cost, how long it took."""
+    cpu = server.cpu_seconds()
+    read = load()
+    return {
+        REQUESTS: read.rate,
+        MICROSECONDS: (server.cpu_seconds() - cpu) / read.requests * 1e6,
+        P50: read.latencies.p50 * 1e3,
+        P99: read.latencies.p99 * 1e3,
+    }
 
 
 def peak_mib(server: Server) -> float:

@@ -33,6 +33,21 @@ class Latencies:
     p999: float
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Requests that were answered until the last connection was done."""
+
+    requests: int
+    seconds: float
+    # Closed loop: from when it was asked, after the one before; at a constant rate: from when it was due.
+    latencies: Latencies
+
+    @property
+    def rate(self) -> float:
+        """Requests per second."""
+        return self.requests / self.seconds
+
+
 def percentiles(ordered: Sequence[float]) -> Latencies:
     """Return the nearest ranks of ordered latencies."""
 

@@ -6,10 +6,9 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench.load import CONNECTIONS, Latencies, Target, WrongAnswerError
+from bench.load import CONNECTIONS, Answered, Latencies, Target, WrongAnswerError
 from bench.scenario import MissingError
 from bench.server import LOAD_CORE, Server, pinned
 
@@ -17,20 +16,6 @@ SCRIPT = Path(__file__).with_suffix(".lua")
 HEAD_BYTES_MAX = 2048  # of an answer
 ERRORS = ("connect", "read", "write", "status", "timeout")
 STOP_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Ranges:
-    """What came in so many seconds."""
-
-    requests: int
-    seconds: float
-    latencies: Latencies  # of requests that waited for the one before: closed loop
-
-    @property
-    def rate(self) -> float:
-        """Requests per second."""
-        return self.requests / self.seconds
 
 
 def random_ranges(  # noqa: PLR0913  a load is all of these
@@ -41,7 +26,7 @@ def random_ranges(  # noqa: PLR0913  a load is all of these
     seconds: float,
     connections: int = CONNECTIONS,
     seed: int = 1,
-) -> Ranges:
+) -> Answered:
     """Read ranges at random places of random images; WrongAnswerError if any answer is not one.
 
     A duration is whole seconds (wrk).  Each status is looked at, and the bytes of all answers.
@@ -63,7 +48,7 @@ def random_ranges(  # noqa: PLR0913  a load is all of these
         raise WrongAnswerError(f"{server.name}: wrk: {ran.stderr or ran.stdout}")
     found = json.loads(ran.stdout.splitlines()[-1])
     check(server.name, found, range_bytes, connections)
-    return Ranges(
+    return Answered(
         requests=found["requests"],
         seconds=found["microseconds"] / 1e6,
         latencies=Latencies(*(found[each] / 1e6 for each in ("p50", "p99", "p999"))),

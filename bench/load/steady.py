@@ -16,29 +16,14 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from bench.load import CONNECTIONS, Latencies, Target, WrongAnswerError, percentiles
+from bench.load import CONNECTIONS, Answered, Target, WrongAnswerError, percentiles
 from bench.scenario import MissingError
 from bench.server import LOAD_CORE, Server, pinned
 
 HEAD_BYTES_MAX = 8192
 LATE_MAX = 5.0  # s behind at the end: then the server does not bear the rate
-
-
-@dataclass(frozen=True, slots=True)
-class Steady:
-    """What a constant rate met."""
-
-    requests: int
-    seconds: float
-    latencies: Latencies
-
-    @property
-    def rate(self) -> float:
-        """Requests per second, as they were answered."""
-        return self.requests / self.seconds
 
 
 def steady_ranges(  # noqa: PLR0913  a load is all of these
@@ -51,7 +36,7 @@ def steady_ranges(  # noqa: PLR0913  a load is all of these
     connections: int = CONNECTIONS,
     seed: int = 1,
     alone: bool = True,
-) -> Steady:
+) -> Answered:
     """Ask for random ranges, one each 1/rate seconds, over connections that are kept.
 
     Not `alone`, it leaves its core to others between two requests, and goes before them when one is
@@ -71,7 +56,7 @@ def steady_ranges(  # noqa: PLR0913  a load is all of these
             gc.enable()
             client.close()
     ordered = sorted(client.latencies)
-    return Steady(len(ordered), took, percentiles(ordered))
+    return Answered(len(ordered), took, percentiles(ordered))
 
 
 @contextmanager

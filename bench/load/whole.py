@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 
-from bench.load import CONNECTIONS, Latencies, Target, percentiles
+from bench.load import CONNECTIONS, Answered, Target, percentiles
 from bench.load.drain import READ_BYTES, SECONDS_MAX, Drained, Reader, Wanted, drained
 from bench.server import LOAD_CORE, Server, pinned
 
@@ -52,20 +52,6 @@ def read_whole(
     return Wholes(found.bytes, found.seconds, found.done)
 
 
-@dataclass(frozen=True, slots=True)
-class LargeRanges:
-    """What came until the last connection was done."""
-
-    requests: int
-    seconds: float
-    latencies: Latencies  # of requests that waited for the one before: closed loop
-
-    @property
-    def rate(self) -> float:
-        """Requests per second."""
-        return self.requests / self.seconds
-
-
 def read_ranges(
     server: Server,
     targets: Sequence[Target],
@@ -73,7 +59,7 @@ def read_ranges(
     *,
     seconds: float,
     connections: int = CONNECTIONS,
-) -> LargeRanges:
+) -> Answered:
     """Have each connection read ranges at random places of random images for so many seconds.
 
     WrongAnswerError for any answer that is not that range.
@@ -90,7 +76,7 @@ def read_ranges(
                 return
 
     found: Drained = drained(server, [chosen(number) for number in range(connections)])
-    return LargeRanges(len(found.latencies), found.seconds, percentiles(sorted(found.latencies)))
+    return Answered(len(found.latencies), found.seconds, percentiles(sorted(found.latencies)))
 
 
 def sha512_of(server: Server, target: Target) -> str:

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from functools import partial
 
 from bench.bars import BARS
-from bench.cold import MEMORY, settle
+from bench.cold import settle
 from bench.glance import glances
 from bench.images import MIB
 from bench.load import Target
 from bench.load.whole import read_ranges, read_whole
 from bench.origin import image
 from bench.peers import PEERS
+from bench.ready import MEMORY, RANGED, REQUESTS, peak_mib, ranged
 from bench.rounds import Figures
 from bench.scenario import Options, Report, Scenario
 from bench.server import Server
@@ -23,7 +24,6 @@ IMAGE_BYTES_QUICK = 32 * MIB
 SIZES = {"64k": 64 << 10, "1m": MIB}
 SECONDS = 3.0
 SECONDS_QUICK = 1.0
-REQUESTS, MICROSECONDS, P50, P99 = "requests/s", "CPU µs/request", "p50 ms", "p99 ms"
 
 
 def run(options: Options) -> Report:
@@ -49,7 +49,7 @@ def run(options: Options) -> Report:
         [
             sides_found.table(
                 f"Ranges of {SIZES[name] >> 10} KiB, 16 connections, medians of {options.rounds} rounds",
-                (REQUESTS, MICROSECONDS, P50, P99, MEMORY),
+                (*RANGED, MEMORY),
                 ratio=REQUESTS,
             )
             for name, sides_found in found.items()
@@ -64,15 +64,8 @@ def run(options: Options) -> Report:
 
 
 def _read(server: Server, target: Target, size: int, seconds: float) -> Figures:
-    cpu = server.cpu_seconds()
-    read = read_ranges(server, [target], size, seconds=seconds)
-    return {
-        REQUESTS: read.rate,
-        MICROSECONDS: (server.cpu_seconds() - cpu) / read.requests * 1e6,
-        P50: read.latencies.p50 * 1e3,
-        P99: read.latencies.p99 * 1e3,
-        MEMORY: server.peak_bytes() / MIB,
-    }
+    found = ranged(server, lambda: read_ranges(server, [target], size, seconds=seconds))
+    return {**found, MEMORY: peak_mib(server)}
 
 
 SCENARIO = Scenario(

@@ -5,16 +5,19 @@ from __future__ import annotations
 from functools import partial
 from statistics import median
 
-from bench.bars import BARS
 from bench.hits import (
+    CPU,
     FETCHED,
     P50,
     P99,
     P999,
+    RATE,
     ROUNDS,
     SERVER_BUSY,
+    SIZES,
     Warm,
     add,
+    against_nginx,
     costed,
     milliseconds,
     saturated,
@@ -26,17 +29,14 @@ from bench.peers.nginx import NGINX
 from bench.rounds import Figures
 from bench.scenario import Options, Report, Scenario, Table
 from bench.server import Server
-from bench.sides import OURS
 
-SIZES = {"4k": 4 << 10, "64k": 64 << 10}
-NAMES = {"4k": "4 KiB", "64k": "64 KiB"}
+MEASURED = ("4k", "64k")
 SECONDS = 4.0
 SATURATION_SECONDS = 2.0
 SATURATIONS = 3  # of which the median counts
 RATE_MAX = (
     15_000  # requests/s: what the client bears, which is one thread, with half of its time to spare
 )
-RATE, CPU = "requests/s", "CPU µs/request"
 COLUMNS = (P99, P50, P999, RATE, CPU, SERVER_BUSY, FETCHED)
 
 
@@ -49,17 +49,16 @@ def run(options: Options) -> Report:
     )
     report = Report([table])
     with warm(options, (NGINX.name,)) as ready:
-        for size, range_bytes in SIZES.items():
+        for size in MEASURED:
+            name, range_bytes = SIZES[size]
             borne = {each.name: _saturation(ready, range_bytes, each) for each in ready.servers}
             rate = min(RATE_MAX, *(each / 2 for each in borne.values()))
-            told = ", ".join(f"{name} {each:,.0f}" for name, each in borne.items())
-            report.notes.append(f"{NAMES[size]}: saturated at {told} requests/s")
+            told = ", ".join(f"{who} {each:,.0f}" for who, each in borne.items())
+            report.notes.append(f"{name}: saturated at {told} requests/s")
             turn = partial(_turn, ready, range_bytes, rate, 1.0 if options.quick else SECONDS)
             found = ready.measured(f"hit-latency {size} at {rate:.0f}/s", turn, options)
-            add(report, NAMES[size], found, COLUMNS)
-            if NGINX.name in found.names:
-                ratio = found.ratio(P99, OURS, NGINX.name)
-                report.verdicts.append(BARS[f"hit-latency-{size}"].judge(ratio))
+            add(report, name, found, COLUMNS)
+            against_nginx(report, f"hit-latency-{size}", found, P99)
     return report
 
 

@@ -4,36 +4,34 @@ from __future__ import annotations
 
 from functools import partial
 
-from bench.bars import BARS
 from bench.hits import (
     ANONYMOUS,
+    CPU,
     FETCHED,
     LOAD_BUSY,
     P50,
     P99,
     P999,
     PEAK,
+    RATE,
     ROUNDS,
     SERVER_BUSY,
+    SIZES,
     Warm,
     add,
+    against_nginx,
     costed,
     milliseconds,
     saturated,
     warm,
 )
-from bench.images import MIB
 from bench.load import CONNECTIONS
 from bench.peers.nginx import NGINX
 from bench.rounds import Figures
 from bench.scenario import Options, Report, Scenario, Table
 from bench.server import Server
-from bench.sides import OURS
 
-SIZES = {"4k": 4 << 10, "64k": 64 << 10, "1m": MIB}
-NAMES = {"4k": "4 KiB", "64k": "64 KiB", "1m": "1 MiB"}
 SECONDS = 3.0
-RATE, CPU = "requests/s", "CPU µs/request"
 COLUMNS = (RATE, CPU, P50, P99, P999, SERVER_BUSY, LOAD_BUSY, PEAK, ANONYMOUS, FETCHED)
 
 
@@ -46,19 +44,16 @@ def run(options: Options) -> Report:
     )
     report = Report([table])
     with warm(options, (NGINX.name,)) as ready:
-        for size, range_bytes in SIZES.items():
+        for size, (name, range_bytes) in SIZES.items():
             turn = partial(_turn, ready, range_bytes, quick=options.quick)
             found = ready.measured(f"hit-range {size}", turn, options)
-            add(report, NAMES[size], found, COLUMNS)
-            if NGINX.name in found.names:
-                ratio = found.ratio(RATE, OURS, NGINX.name)
-                report.verdicts.append(BARS[f"hit-range-{size}"].judge(ratio))
+            add(report, name, found, COLUMNS)
+            against_nginx(report, f"hit-range-{size}", found, RATE)
     return report
 
 
 def _turn(ready: Warm, range_bytes: int, server: Server, *, quick: bool) -> Figures:
     seconds = 1.0 if quick else SECONDS
-
     found, cost, busy = costed(
         server, lambda: saturated(server, ready.targets, range_bytes, seconds)
     )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.hits import saturated
 from bench.images import MIB
 from bench.load import CONNECTIONS, Target
-from bench.load.ranges import random_ranges
 from bench.origin import image
-from bench.ready import MEMORY, MICROSECONDS, P50, P99, REQUESTS, peak_mib, ready
+from bench.ready import MEMORY, RANGED, REQUESTS, peak_mib, ranged, ready
 from bench.rounds import Figures
 from bench.scenario import Options, Report, Scenario
 from bench.server import Server
@@ -34,7 +34,7 @@ def run(options: Options) -> Report:
         [
             found.table(
                 f"{count} images of {IMAGE_BYTES // MIB} MiB, ranges of {RANGE_BYTES >> 10} KiB, {CONNECTIONS} connections, medians of {options.rounds} rounds",
-                (REQUESTS, MICROSECONDS, P50, P99, MEMORY),
+                (*RANGED, MEMORY),
                 ratio=REQUESTS,
             )
         ],
@@ -44,15 +44,8 @@ def run(options: Options) -> Report:
 
 
 def _turn(server: Server, targets: Sequence[Target], seconds: float) -> Figures:
-    cpu = server.cpu_seconds()
-    read = random_ranges(server, targets, RANGE_BYTES, seconds=seconds)
-    return {
-        REQUESTS: read.rate,
-        MICROSECONDS: (server.cpu_seconds() - cpu) / read.requests * 1e6,
-        P50: read.latencies.p50 * 1e3,
-        P99: read.latencies.p99 * 1e3,
-        MEMORY: peak_mib(server),
-    }
+    found = ranged(server, lambda: saturated(server, targets, RANGE_BYTES, seconds))
+    return {**found, MEMORY: peak_mib(server)}
 
 
 SCENARIO = Scenario("many-images", "random ranges among 200 images, all peers", run, rounds=9)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bench.beside import CRAWL_BYTES, crawling
+from bench.hits import saturated
 from bench.images import MIB
 from bench.load import CONNECTIONS, Target
-from bench.load.ranges import random_ranges
 from bench.origin import image
 from bench.ready import MICROSECONDS, ready
 from bench.rounds import Figures
@@ -49,10 +49,10 @@ def run(options: Options) -> Report:
 
 
 def _turn(server: Server, target: Target, slow: int, seconds: float) -> Figures:
-    alone = random_ranges(server, [target], RANGE_BYTES, seconds=seconds)
+    alone = saturated(server, [target], RANGE_BYTES, seconds)
     with crawling(server, target, slow):
         cpu = server.cpu_seconds()
-        beside = random_ranges(server, [target], RANGE_BYTES, seconds=seconds)
+        beside = saturated(server, [target], RANGE_BYTES, seconds)
         used = server.cpu_seconds() - cpu
         anonymous = server.anonymous_bytes()
     return {

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from bench.bars import BARS
 from bench.images import MIB
-from bench.load import CONNECTIONS, Target
+from bench.load import CONNECTIONS, Answered, Target
 from bench.load.ranges import random_ranges
 from bench.origin import image
-from bench.ready import MEMORY, MICROSECONDS, P50, P99, REQUESTS, peak_mib, ready
+from bench.ready import MEMORY, RANGED, REQUESTS, peak_mib, ranged, ready
 from bench.rounds import Figures
 from bench.scenario import MissingError, Options, Report, Scenario
 from bench.server import CORES, Server
@@ -40,7 +40,7 @@ def run(options: Options) -> Report:
         [
             found.table(
                 f"{WORKERS} workers, ranges of {RANGE_BYTES >> 10} KiB, {CONNECTIONS} connections, medians of {options.rounds} rounds",
-                (REQUESTS, MICROSECONDS, P50, P99, SHARE, MEMORY),
+                (*RANGED, SHARE, MEMORY),
                 ratio=REQUESTS,
             )
         ],
@@ -60,20 +60,18 @@ def run(options: Options) -> Report:
 
 
 def _turn(server: Server, target: Target, seconds: float) -> Figures:
-    cpu = server.cpu_seconds()
-    with ThreadPoolExecutor(1) as pool:
-        load = pool.submit(random_ranges, server, [target], RANGE_BYTES, seconds=seconds)
-        time.sleep(seconds / 2)
-        spread = _connections(server)
-        read = load.result()
-    return {
-        REQUESTS: read.rate,
-        MICROSECONDS: (server.cpu_seconds() - cpu) / read.requests * 1e6,
-        P50: read.latencies.p50 * 1e3,
-        P99: read.latencies.p99 * 1e3,
-        SHARE: max(spread.values()) / spread.total(),
-        MEMORY: peak_mib(server),
-    }
+    spread: Counter[int] = Counter()
+
+    def load() -> Answered:
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(random_ranges, server, [target], RANGE_BYTES, seconds=seconds)
+            time.sleep(seconds / 2)
+            spread.update(_connections(server))
+            return reading.result()
+
+    found = ranged(server, load)
+    share = max(spread.values()) / spread.total()
+    return {**found, SHARE: share, MEMORY: peak_mib(server)}
 
 
 def _connections(server: Server) -> Counter[int]:
