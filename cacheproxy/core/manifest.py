@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from backends.manifest import DIGEST_BYTES, PAGE_DIGESTS
+from backends.manifest import DIGEST_BYTES, PAGE_BYTES, PAGE_DIGESTS
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.geometry import Grid
 
@@ -57,6 +57,8 @@ class Manifest:
     def __init__(self, grid: Grid, load_page: Callable[[int], bytes | None]) -> None:
         self.grid = grid
         self._load_page = load_page
+        self._last = (grid.count - 1) // PAGE_DIGESTS  # the last page, which may be shorter
+        self._last_bytes = (grid.count - self._last * PAGE_DIGESTS) * DIGEST_BYTES
         self._learnt: dict[int, bytearray] = {}
         self._changed: set[int] = set()
 
@@ -66,7 +68,7 @@ class Manifest:
         return page if page is not None and len(page) == self._page_bytes(number) else None
 
     def _page_bytes(self, number: int) -> int:
-        return min(PAGE_DIGESTS, self.grid.count - number * PAGE_DIGESTS) * DIGEST_BYTES
+        return PAGE_BYTES if number < self._last else self._last_bytes
 
     def digest(self, index: int) -> bytes | None:
         """Return a chunk's digest, None while it is unknown."""

@@ -22,6 +22,8 @@ LOST_MAX = 5  # a chunk that is gone or damaged again and again: the disk is not
 
 Deliver = Callable[[int, bytes, OpenChunk, bool], None]
 """Takes a chunk's index, digest, open file (which it owns) and whether it was fetched meanwhile."""
+Join = Callable[[int, bytes, bool], bool]
+"""The same without a file, if the chunk is just going to others; False if it is not."""
 
 
 class Delivery:
@@ -45,6 +47,7 @@ class Delivery:
         span: Span,
         credential: Credential,
         deliver: Deliver | None,
+        join: Join = lambda *_: False,
     ) -> None:
         self.content = content
         self._flights = flights
@@ -52,7 +55,7 @@ class Delivery:
         self._facts = facts
         self._indexes = content.grid.covering(span)
         self._credential = credential
-        self._deliver = deliver
+        self._deliver, self._join_others = deliver, join
         self._opened = flights.now
         self._granted = self._indexes.start
         self._more = asyncio.Event()
@@ -153,22 +156,22 @@ class Delivery:
 
     async def _send(self, index: int) -> None:
         digest = self.content.manifest.digest(index)
-        size = len(self.content.grid.chunk(index))
-        opened = None
-        if digest is not None and self._deliver is not None:
-            opened = self._store.open_at_hand(digest, size)
-        if digest is None or (opened is None and not self._store.has(digest)):
+        if digest is None or not self._store.has(digest):
             raise ChunkLostError(f"chunk {index} went meanwhile")
         if self._deliver is None:
             await asyncio.sleep(0)  # nothing else gives the loop its turn
             return
+        fetched = self.content.landed.after(index, self._opened)
+        if self._join_others(index, digest, fetched):
+            return
+        size = len(self.content.grid.chunk(index))
+        opened = self._store.open_at_hand(digest, size)
         if opened is None:
             try:
                 async with asyncio.timeout(DISK_SECONDS_MAX):
                     opened = await self._store.open_proven(digest, size)
             except TimeoutError as error:
                 raise StorageError("the disk gives no chunk") from error
-        fetched = self.content.landed.after(index, self._opened)
         self._deliver(index, digest, opened, fetched)
 
 

@@ -159,7 +159,8 @@ class Fill:
         """
         self._check(index)
         self._wanted.missed(index)
-        self._wake.set()
+        if not self.expects(index):
+            self._wake.set()
         await self._news(index)
         self._check(index)
 

@@ -313,6 +313,9 @@ class WorkerLink:
             recipient = messages.Recipient(message.reader, index, fetched)
             self._parcels.add(recipient, digest, opened, len(content.grid.chunk(index)))
 
+        def join(index: int, digest: bytes, fetched: bool) -> bool:
+            return self._parcels.join(messages.Recipient(message.reader, index, fetched), digest)
+
         delivery = Delivery(
             keeper.flights,
             keeper.store,
@@ -322,6 +325,7 @@ class WorkerLink:
             span=Span(message.start, message.stop),
             credential=credential,
             deliver=deliver,
+            join=join,
         )
         self._deliveries[message.reader] = delivery
         delivery.grant(self._grants[message.reader])

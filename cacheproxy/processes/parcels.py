@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from cacheproxy.processes.messages import Chunk, Recipient
 from cacheproxy.store.chunkstore import OpenChunk
@@ -21,7 +21,7 @@ class _Parcel:
     digest: bytes
     opened: OpenChunk
     size: int
-    recipients: list[Recipient] = field(default_factory=list)
+    recipients: list[Recipient]
 
 
 class Parcels:
@@ -44,19 +44,26 @@ class Parcels:
 
     def add(self, recipient: Recipient, digest: bytes, opened: OpenChunk, size: int) -> None:
         """Send a chunk to a reader; its descriptor is taken over."""
+        if self.join(recipient, digest):
+            os.close(opened.fd)
+            return
+        if not self._parcels:
+            asyncio.get_running_loop().call_soon(self.flush)
+        parcel = _Parcel(len(self._parcels), digest, opened, size, [recipient])
+        self._latest[digest] = parcel
+        self._parcels.append(parcel)
+        self._hold(digest)
+        self._last[recipient.reader] = parcel.number
+
+    def join(self, recipient: Recipient, digest: bytes) -> bool:
+        """Send a chunk to one more reader, if it is to be sent to others already."""
         parcel = self._latest.get(digest)
         # One that is sent before another of this reader's would come out of its order.
         if parcel is None or parcel.number < self._last.get(recipient.reader, 0):
-            if not self._parcels:
-                asyncio.get_running_loop().call_soon(self.flush)
-            parcel = _Parcel(len(self._parcels), digest, opened, size)
-            self._latest[digest] = parcel
-            self._parcels.append(parcel)
-            self._hold(digest)
-        else:
-            os.close(opened.fd)
+            return False
         parcel.recipients.append(recipient)
         self._last[recipient.reader] = parcel.number
+        return True
 
     def flush(self) -> None:
         """Send what there is."""

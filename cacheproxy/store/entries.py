@@ -31,6 +31,7 @@ FLUSH_SECONDS = 30.0
 FLUSH_SLICE = 256  # uses written before the loop gets its turn
 TURN_SHARE = 32  # noted uses are written when one in so many chunks has come in since
 SCAN_ROWS = 64  # read from the index in one transaction
+RECENT_MAX = 1024  # entries kept in memory, of chunks that were just stored or asked for: 0.5 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Entries:
         self._stamp = file.last_stamp()
         self.census = file.census()
         ledger.adjust(pinned=self.census.queue(PINNED).cost)
+        self._recent: dict[bytes, ChunkEntry] = {}  # the oldest first
         self._touched: dict[bytes, int] = {}  # digest → stamp, the oldest first
         self._timer: asyncio.TimerHandle | None = None
         self._arrived = 0  # chunks, since noted uses were last written for that
@@ -66,12 +68,24 @@ class Entries:
 
     def get(self, digest: bytes) -> ChunkEntry | None:
         """Return what the index says of a chunk, None if it is not listed."""
+        known = self._recent.get(digest)
+        if known is not None:
+            return known
         packed = self._writer.read(Key(Table.CHUNKS, digest))
+        if packed is None:
+            return None
         try:
-            return None if packed is None else ChunkEntry.unpack(packed)
+            entry = ChunkEntry.unpack(packed)
         except IndexDamagedError as error:
             self._file.met(error)
             raise
+        self._remember(digest, entry)
+        return entry
+
+    def _remember(self, digest: bytes, entry: ChunkEntry) -> None:
+        self._recent[digest] = entry
+        if len(self._recent) > RECENT_MAX:
+            del self._recent[next(iter(self._recent))]
 
     def note_written(self, digest: bytes, new: Newcomer, cost: int) -> None:
         """List a chunk whose bytes a claim has already brought into the ledger.
@@ -145,7 +159,10 @@ class Entries:
         self.census.replace(old, new)
         if grown := self.census.queue(PINNED).cost - pinned:
             self._ledger.adjust(pinned=grown)
+        self._recent.pop(digest, None)
         self._writer.write(Key(Table.CHUNKS, digest), None if new is None else new.pack())
+        if new is not None:
+            self._remember(digest, new)
 
     # --- recency ----------------------------------------------------------------------------------
 
