@@ -72,8 +72,11 @@ class Reader(Protocol):
     async def ready(self) -> Grid:
         """Wait until chunks will come; how the content is cut."""
 
-    async def chunk(self, index: int) -> tuple[HotFile, bool]:
-        """Wait for the next chunk: a leased file, and whether it was fetched meanwhile."""
+    async def chunk(self, index: int, known: bytes | None) -> tuple[HotFile, bool]:
+        """Wait for the next chunk: a leased file, and whether it was fetched meanwhile.
+
+        `known` is its digest, if that is remembered of the same image, proven: it may be open here.
+        """
 
     def ahead(self, index: int) -> HotFile | None:
         """Return a chunk that has come, but is not due yet."""
@@ -384,7 +387,11 @@ class Download:
             return file, False
         if self._reader is None:
             raise ChunkLostError("it was never in the hot set")
-        return await self._reader.chunk(index)
+        known = None
+        if self._reader.proven and self._grid is not None:
+            # Another reader's, who was faster.
+            known = self._images.memory.proven_digest(self._image.facts, self._grid, index)
+        return await self._reader.chunk(index, known)
 
     def _within(self, index: int) -> Span:
         """Return what is still wanted of a chunk."""

@@ -58,6 +58,7 @@ class Delivery:
         self._deliver, self._join_others = deliver, join
         self._opened = flights.now
         self._granted = self._indexes.start
+        self._first = 0  # what is below is not wanted
         self._more = asyncio.Event()
         self._fill: Fill | None = None
         self._demand: Demand | None = None
@@ -69,9 +70,12 @@ class Delivery:
                 self._withheld_from = content.grid.count - 1
         self._complete = settings.complete_in_background
 
-    def grant(self, stop: int) -> None:
-        """The reader takes chunks below this index."""
+    def grant(self, stop: int, first: int = 0) -> None:
+        """The reader takes the chunks `first <= index < stop`; what is below `first` it has."""
         self._granted = max(self._granted, stop)
+        self._first = max(self._first, first)
+        if self._demand is not None:
+            self._demand.cursor = max(self._demand.cursor, first)
         self._more.set()
 
     async def run(self) -> None:
@@ -85,6 +89,9 @@ class Delivery:
                 await self._join(index).begun()
             while index < self._indexes.stop:
                 await self._permission_to_send(index)
+                if index < self._first:
+                    index = self._first
+                    continue
                 if self.content.proven and self.content.manifest.digest(index) is None:
                     await self._flights.manifests.know(
                         self.content, index, self._indexes.stop, self._credential

@@ -207,7 +207,7 @@ class WorkerLink:
             case messages.Grant() if message.reader in self._readers:
                 self._grants[message.reader] = message.stop
                 if (delivery := self._deliveries.get(message.reader)) is not None:
-                    delivery.grant(message.stop)
+                    delivery.grant(message.stop, message.first)
             case messages.Close() if message.reader in self._readers:
                 self._readers[message.reader].cancel()
             case messages.Return():

@@ -12,14 +12,12 @@ import contextlib
 import itertools
 import os
 import socket
-from collections import deque
 from collections.abc import Callable
 from typing import Final, TypeVar
 
 from backends.spans import Span
 from cacheproxy.config import CacheSettings
 from cacheproxy.core.facts import ImageFacts
-from cacheproxy.core.geometry import Grid
 from cacheproxy.errors import (
     CacheRefusedError,
     DistrustedError,
@@ -32,18 +30,18 @@ from cacheproxy.errors import (
     StorageError,
 )
 from cacheproxy.fill.source import Headers
-from cacheproxy.hotset import HotFile, HotSet
+from cacheproxy.hotset import HotSet
 from cacheproxy.meter import Meter
 from cacheproxy.processes import messages
 from cacheproxy.processes.channel import Channel, ChannelFullError
 from cacheproxy.processes.lifesigns import LifeSigns
+from cacheproxy.processes.linkreader import LinkReader
 from cacheproxy.processes.stewardlink import StewardLink
 
 TOUCHES_MAX = 512  # chunk uses reported in one message
-# Together below what a channel queues for a worker whose loop is busy (descriptors: 1,024): every
-# reader may await one chunk, and those who came early some more.
+# With CHUNKS_AHEAD_MAX below what a channel queues for a worker whose loop is busy (descriptors:
+# 1,024): every reader may await one chunk, and those who came early some more.
 READERS_MAX = 512
-CHUNKS_AHEAD_MAX = 384
 
 T = TypeVar("T")
 
@@ -57,107 +55,6 @@ _FAILURES: Final[dict[messages.FailureKind, type[ProxyError]]] = {
     "storage": StorageError,
     "proof": ProofFailedError,
 }
-
-
-class LinkReader:
-    """A reader of one span: gives leased files, chunk after chunk; `close` ends it."""
-
-    def __init__(self, link: KeeperLink, number: int, span: Span, window: int) -> None:
-        self._span = span
-        self.proven = False
-        self.grid: Grid | None = None
-        self._link = link
-        self._number = number
-        self._window = window
-        self._arrived: deque[tuple[int, HotFile, bool]] = deque()
-        self._error: ProxyError | None = None
-        self._waiter: asyncio.Future[None] | None = None
-        self._closed = False
-        self._end = 0  # one past the span's last chunk
-        self._taken = 0  # the next chunk to arrive
-        self._granted = 0
-
-    # --- from the link ---
-
-    def opened(self, message: messages.Opened, size: int) -> None:
-        self.proven = message.proven
-        self.grid = Grid(size, message.chunk_bytes)
-        indexes = self.grid.covering(self._span)
-        self._taken = self._granted = indexes.start
-        self._end = indexes.stop
-        self._wake()
-
-    def arrived(self, recipient: messages.Recipient, file: HotFile) -> None:
-        self._arrived.append((recipient.index, file, recipient.fetched))
-        self._link.outstanding -= 1
-        self._taken += 1
-        self._wake()
-
-    def failed(self, error: ProxyError) -> None:
-        self._error = self._error or error
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    # --- for the use case ---
-
-    async def ready(self) -> Grid:
-        """Wait until the keeper has opened the reader; raises why it did not."""
-        while self.grid is None:
-            if self._error is not None:
-                raise self._error
-            await self._next_news()
-        return self.grid
-
-    async def chunk(self, index: int) -> tuple[HotFile, bool]:
-        """Wait for the next chunk, which must be `index`: a leased file, and whether fetched.
-
-        The caller releases the file.
-        """
-        self._grant(index)
-        while not self._arrived:
-            if self._error is not None:
-                raise self._error
-            await self._next_news()
-        number, file, fetched = self._arrived.popleft()
-        if number != index:
-            self._link.hot.release(file)
-            raise KeeperError(f"chunk {number} came instead of {index}")
-        return file, fetched
-
-    def ahead(self, index: int) -> HotFile | None:
-        """Return a chunk that has come, but was not asked for yet; this holds its lease."""
-        return next((file for number, file, _ in self._arrived if number == index), None)
-
-    def close(self) -> None:
-        """Tell the keeper that nobody reads any more, and let go of what came."""
-        if self._closed:
-            return
-        self._closed = True
-        while self._arrived:
-            self._link.hot.release(self._arrived.popleft()[1])
-        self._link.outstanding -= self._granted - self._taken
-        self._granted = self._taken
-        self._link.closed(self._number)
-
-    def _grant(self, index: int) -> None:
-        """Take as many chunks ahead as this reader's window, and all readers' together, allow.
-
-        It is said once for half a window, not for each chunk.
-        """
-        ahead = max(1, min(self._window, CHUNKS_AHEAD_MAX - self._link.outstanding))
-        stop = min(index + ahead, self._end)
-        more = stop - self._granted
-        if more > 0 and (index >= self._granted or 2 * more >= self._window or stop == self._end):
-            self._link.outstanding += stop - self._granted
-            self._granted = stop
-            self._link.grant(self._number, stop)
-
-    async def _next_news(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._link.alive(self._waiter)
 
 
 class KeeperLink:
@@ -299,9 +196,9 @@ class KeeperLink:
             raise
         return reader
 
-    def grant(self, number: int, stop: int) -> None:
-        """A reader takes chunks below this index."""
-        self._send(messages.Grant(number, stop))
+    def grant(self, number: int, stop: int, first: int) -> None:
+        """A reader takes the chunks `first <= index < stop`."""
+        self._send(messages.Grant(number, stop, first))
 
     def closed(self, number: int) -> None:
         """A reader is gone."""

@@ -59,10 +59,11 @@ class Open(Message, frozen=True):
 
 
 class Grant(Message, frozen=True):
-    """The reader takes chunks below this index."""
+    """The reader takes the chunks `first <= index < stop`: what is below `first` it has."""
 
     reader: int
     stop: int
+    first: int = 0
 
 
 class Close(Message, frozen=True):

@@ -118,8 +118,10 @@ class Reader:
     async def ready(self) -> Grid:
         return Grid(self.facts.size, CHUNK_BYTES)
 
-    async def chunk(self, index: int) -> tuple[HotFile, bool]:
-        return self.keeper.file(self.facts.image_id, index), False
+    async def chunk(self, index: int, known: bytes | None) -> tuple[HotFile, bool]:
+        file = self.keeper.file(self.facts.image_id, index)
+        assert known in {None, file.digest}
+        return file, False
 
     def ahead(self, index: int) -> HotFile | None:  # noqa: ARG002  nothing comes before it is due
         return None

@@ -99,10 +99,12 @@ class ReaderFake:
     async def ready(self) -> Grid:
         return GRID
 
-    async def chunk(self, index: int) -> tuple[HotFile, bool]:
+    async def chunk(self, index: int, known: bytes | None) -> tuple[HotFile, bool]:
         if index == self.keeper.fails_at:
             raise KeeperError("away")
-        return self.keeper.file(index), False
+        file = self.keeper.file(index)
+        assert known in {None, file.digest}
+        return file, False
 
     def ahead(self, index: int) -> HotFile | None:  # noqa: ARG002  nothing comes before it is due
         return None
