@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from contracts.s3 import IN_PARTS, opened, s3_subject
-from contracts.store import PruneContract
-from contracts.subject import Subject
+from backends.errors import UnavailableError
+from backends.location import Location
+from contracts.nginx import make_certificates
+from contracts.s3 import IN_PARTS, SECRET, opened, s3_subject
+from contracts.store import PruneContract, ReadContract
+from contracts.subject import Subject, read, write
 from harness.moto import running_moto
 
 
@@ -16,6 +21,22 @@ from harness.moto import running_moto
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running_moto(tmp_path_factory.mktemp("moto")) as url:
         yield url
+
+
+@dataclass(frozen=True)
+class Secure:
+    """Moto over TLS, and the authority that its certificate is from."""
+
+    url: str
+    ca_file: Path
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+    directory = tmp_path_factory.mktemp("secure")
+    make_certificates(directory)
+    with running_moto(directory, tls=True) as url:
+        yield Secure(url, directory / "ca.pem")
 
 
 class TestInOneRequest(PruneContract):
@@ -32,3 +53,29 @@ class TestInParts(PruneContract):
         async with opened(moto, **IN_PARTS) as store:
             await store._check_bucket(await store._client.get())
             yield s3_subject(store)
+
+
+class TestOldLocationsOverTls(ReadContract):
+    """As Glance wrote them before its release of 2026: with the keys, which nobody may see."""
+
+    @pytest.fixture
+    async def subject(self, secure: Secure) -> AsyncIterator[Subject]:
+        async with opened(secure.url, ca_file=secure.ca_file) as store:
+            await store._check_bucket(await store._client.get())
+            subject = s3_subject(store)
+
+            async def put(name: str, content: bytes) -> Location:
+                location = await write(store, name, content)
+                return Location(location.uri.replace("://", f"://access:{SECRET}@", 1))
+
+            subject.put = put
+            subject.secrets = ("access", SECRET)
+            yield subject
+
+
+async def test_an_authority_that_is_not_trusted(secure: Secure) -> None:
+    location = Location(secure.url.replace("https", "s3+https") + "/images/image")
+    async with opened(secure.url) as store:
+        for operation in (read(store, location), store.stat(location), store.delete(location)):
+            with pytest.raises(UnavailableError, match="no trusted TLS connection"):
+                await operation
