@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from http import HTTPStatus
 from urllib.parse import quote, unquote
 
@@ -16,6 +17,7 @@ from backends.swift_client import LISTING_PAGE, Request, SwiftClient, Target, re
 
 MANIFEST = "X-Object-Manifest"
 _STATIC = "X-Static-Large-Object"
+_NUMBER = re.compile(r"\d{5,}", re.ASCII)
 _DELETED = (HTTPStatus.OK, HTTPStatus.NO_CONTENT)
 
 
@@ -59,11 +61,11 @@ async def _delete_joined(client: SwiftClient, target: Target, manifest: str, at_
     container, _, prefix = manifest.lstrip("/").partition("/")
     if not (container and prefix):
         raise InvalidError(f"{target.shown}: its manifest names no segments")
+    beside = container == target.container and prefix == f"{target.name}-"
     page: list[Target] = []
     async for name in client.names(target.sibling("", container), prefix):
-        # Glance's own segments are numbered; others may be images that begin alike.
-        ours = container == target.container and prefix == f"{target.name}-"
-        if ours and not name.removeprefix(prefix).isdecimal():
+        # Glance numbers its segments; the rest may be images whose names begin alike.
+        if beside and not _NUMBER.fullmatch(name.removeprefix(prefix)):
             continue
         page.append(target.sibling(name, container))
         if len(page) == LISTING_PAGE:
