@@ -29,6 +29,7 @@ class HotFile:
     identity: Identity
     proven_at: float  # time.monotonic(), which is the same in all processes
     leases: int = 0
+    used: bool = False  # without a lease, since it was last looked at whether it may be closed
     dying: bool = False
 
     def intact(self) -> bool:
@@ -91,8 +92,8 @@ class HotSet:
     def at_hand(self, digest: bytes) -> HotFile | None:
         """Return a file, without a lease: for what is done with it before anything else happens."""
         file = self._files.get(digest)
-        if file is not None and not file.leases:
-            self._idle.move_to_end(digest)
+        if file is not None:
+            file.used = True
         return file
 
     def has(self, digest: bytes) -> bool:
@@ -140,7 +141,12 @@ class HotSet:
 
     def _shrink(self) -> None:
         while len(self._files) > self._files_max and self._idle:
-            self.expel(next(iter(self._idle)))
+            digest = next(iter(self._idle))
+            if self._files[digest].used:  # a second chance: cheaper than to move it at each use
+                self._files[digest].used = False
+                self._idle.move_to_end(digest)
+            else:
+                self.expel(digest)
 
     def _close(self, file: HotFile) -> None:
         os.close(file.fd)

@@ -18,6 +18,30 @@ from cacheproxy.core.geometry import Grid
 IMAGES_MAX = 1024
 DIGESTS_PER_HOT_FILE = 4  # remembered digests for each file that the hot set may hold
 RECORD_SECONDS = 60.0  # how long an image's record is believed to say what it said
+ENDED = float("-inf")
+
+
+class Known:
+    """What is remembered of a proven image; whoever keeps it looks at `until` before each use.
+
+    It is emptied when it is no longer true, and never filled again.
+    """
+
+    __slots__ = ("digests", "facts", "grid", "until")
+
+    def __init__(self, facts: ImageFacts, grid: Grid, until: float) -> None:
+        self.facts = facts
+        self.grid = grid
+        self.until = until  # of time.monotonic(): when it is time to look at its record
+        self.digests: OrderedDict[int, bytes] = OrderedDict()  # of its chunks, the oldest first
+
+    def __repr__(self) -> str:
+        return f"<Known {self.facts.image_id}, {len(self.digests)} chunks>"
+
+    def end(self) -> None:
+        """Forget it."""
+        self.until = ENDED
+        self.digests.clear()
 
 
 class Memory:
@@ -32,14 +56,13 @@ class Memory:
         """`hot` tells whether a chunk's file is open in this worker."""
         self._hot = hot
         self._clock = clock
-        self._known: OrderedDict[str, tuple[ImageFacts, Grid]] = OrderedDict()
-        # By image, chunk size and index: an image may come to be cut differently.
-        self._digests: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
+        self._known: OrderedDict[str, Known] = OrderedDict()  # the least recently used first
+        self._digests = 0  # of all of them
         self._digests_max = hot_files_max * DIGESTS_PER_HOT_FILE
         self._records: OrderedDict[str, tuple[float, ImageFacts | None]] = OrderedDict()
 
     def __repr__(self) -> str:
-        return f"<Memory of {len(self._known)} images, {len(self._digests)} chunks>"
+        return f"<Memory of {len(self._known)} images, {self._digests} chunks>"
 
     # --- records ----------------------------------------------------------------------------------
 
@@ -52,13 +75,13 @@ class Memory:
         self._note(image_id, now, facts)
         return True
 
-    def current(self, image_id: str) -> tuple[ImageFacts, Grid] | None:
-        """Return what is known of a proven image, if it is not time to look at its record."""
+    def current(self, image_id: str) -> Known | None:
+        """Return what is known of a proven image, if it is not time to look at its record.
+
+        It may be used until then without asking again; asking keeps it in memory.
+        """
         known = self._known.get(image_id)
-        if known is None:
-            return None
-        looked_at, _ = self._records.get(image_id, (None, None))
-        if looked_at is None or self._clock() - looked_at >= RECORD_SECONDS:
+        if known is None or self._clock() >= known.until:
             return None
         self._known.move_to_end(image_id)
         return known
@@ -67,7 +90,7 @@ class Memory:
         """The upstream has just shown a record."""
         self._note(facts.image_id, self._clock(), facts)
         known = self._known.get(facts.image_id)
-        if known is not None and not same_image(known[0], facts):
+        if known is not None and not same_image(known.facts, facts):
             self._forget(facts.image_id)
 
     def agrees(self, facts: ImageFacts) -> bool:
@@ -77,16 +100,22 @@ class Memory:
 
     def purge(self, image_id: str | None) -> None:
         """An image may have changed; None: any: records are looked at before the next use."""
-        if image_id is None:
-            self._records.clear()
-        else:
-            self._records.pop(image_id, None)
+        for each in list(self._records) if image_id is None else [image_id]:
+            self._records.pop(each, None)
+            self._set_until(each, ENDED)
 
     def _note(self, image_id: str, now: float, facts: ImageFacts | None) -> None:
         self._records[image_id] = (now, facts)
         self._records.move_to_end(image_id)
+        self._set_until(image_id, now + RECORD_SECONDS)
         if len(self._records) > IMAGES_MAX:
-            self._records.popitem(last=False)
+            oldest, _ = self._records.popitem(last=False)
+            self._set_until(oldest, ENDED)
+
+    def _set_until(self, image_id: str, until: float) -> None:
+        known = self._known.get(image_id)
+        if known is not None:
+            known.until = until
 
     # --- chunks -----------------------------------------------------------------------------------
 
@@ -96,48 +125,64 @@ class Memory:
         if known is None:
             return None
         self._known.move_to_end(image_id)
-        return known[0]
+        return known.facts
 
     def remember(self, facts: ImageFacts, grid: Grid, index: int, digest: bytes) -> None:
         """Note a chunk of a proven image, so that the next reader of it need not ask."""
         if not self.agrees(facts):
             return  # read by one who began before the image was replaced
-        image_id = facts.image_id
-        self._known[image_id] = (facts, grid)
-        self._known.move_to_end(image_id)
-        if len(self._known) > IMAGES_MAX:
-            self._known.popitem(last=False)
-        self._digests[image_id, grid.chunk_bytes, index] = digest
-        self._digests.move_to_end((image_id, grid.chunk_bytes, index))
-        if len(self._digests) > self._digests_max:
-            self._digests.popitem(last=False)
+        known = self._known.get(facts.image_id)
+        if known is None or not same_image(known.facts, facts) or known.grid != grid:
+            known = self._learn(facts, grid)
+        elif known.facts != facts:
+            known.facts = facts
+        self._known.move_to_end(facts.image_id)
+        self._digests += index not in known.digests
+        known.digests[index] = digest
+        known.digests.move_to_end(index)
+        while self._digests > self._digests_max:
+            self._drop_oldest()
 
     def hot(self, facts: ImageFacts, span: Span) -> tuple[Grid, dict[int, bytes]] | None:
         """Return the digests of a span's chunks by index, if all of their files are open here."""
         known = self._known.get(facts.image_id)
-        if known is None or not same_image(known[0], facts):
+        if known is None or not same_image(known.facts, facts):
             return None
-        grid = known[1]
         digests: dict[int, bytes] = {}
-        for index in grid.covering(span):
-            digest = self._digests.get((facts.image_id, grid.chunk_bytes, index))
+        for index in known.grid.covering(span):
+            digest = known.digests.get(index)
             if digest is None or not self._hot(digest):
                 return None
             digests[index] = digest
-        return grid, digests
-
-    def digest(self, image_id: str, grid: Grid, index: int) -> bytes | None:
-        """Return the digest of a chunk of a known image, if it is remembered."""
-        return self._digests.get((image_id, grid.chunk_bytes, index))
+        return known.grid, digests
 
     def proven_digest(self, facts: ImageFacts, grid: Grid, index: int) -> bytes | None:
-        """The same, if it is this image that is known, cut like this."""
+        """Return the digest of a chunk, if it is this image that is known, cut like this."""
         known = self._known.get(facts.image_id)
-        if known is None or known[1] != grid or not same_image(known[0], facts):
+        if known is None or known.grid != grid or not same_image(known.facts, facts):
             return None
-        return self.digest(facts.image_id, grid, index)
+        return known.digests.get(index)
+
+    def _learn(self, facts: ImageFacts, grid: Grid) -> Known:
+        """Know an image afresh: nothing is yet, or it was another one, or is cut differently."""
+        if facts.image_id in self._known:
+            self._forget(facts.image_id)
+        looked_at, _ = self._records.get(facts.image_id, (ENDED, None))
+        known = self._known[facts.image_id] = Known(facts, grid, looked_at + RECORD_SECONDS)
+        if len(self._known) > IMAGES_MAX:
+            self._forget(next(iter(self._known)))
+        return known
+
+    def _drop_oldest(self) -> None:
+        """Forget a chunk of the image that was not used for longest, or the image if it has none."""
+        image_id, known = next(iter(self._known.items()))
+        if known.digests:
+            known.digests.popitem(last=False)
+            self._digests -= 1
+        else:
+            self._forget(image_id)
 
     def _forget(self, image_id: str) -> None:
-        del self._known[image_id]
-        for key in [key for key in self._digests if key[0] == image_id]:
-            del self._digests[key]
+        known = self._known.pop(image_id)
+        self._digests -= len(known.digests)
+        known.end()

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cacheproxy.config import UpstreamSettings
-from cacheproxy.core.beliefs import Beliefs
+from cacheproxy.core.beliefs import Belief, Beliefs
 from cacheproxy.core.judgement import Verdict
 from cacheproxy.headers import Headers, end_to_end
 from cacheproxy.meter import Meter
@@ -103,7 +103,7 @@ class Permissions:
         may not go on without its word.
         """
         key = self.key(image_id, headers)
-        if self._beliefs.fresh(key, self._clock()):
+        if self._beliefs.fresh(key, self._clock()) is not None:
             return True
         question = self._questions.get(key) or self._ask(key, image_id, headers)
         if self._beliefs.recent(key, self._clock()):
@@ -129,9 +129,13 @@ class Permissions:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def believed(self, key: bytes) -> bool:
-        """Whether the upstream need not be asked about this `key`, because it just said yes."""
-        return self._beliefs.fresh(key, self._clock())
+    def belief(self, key: bytes, now: float) -> Belief | None:
+        """Return why the upstream need not be asked about this `key`: it just said yes.
+
+        It may be kept, and counts without being asked for again while `now`, of time.monotonic(),
+        is before its `until`.
+        """
+        return self._beliefs.fresh(key, now)
 
     def key(self, image_id: str, headers: Headers) -> bytes:
         """Return what a belief is found under: it tells nothing without this process's secret."""

@@ -31,7 +31,7 @@ from cacheproxy.errors import (
 from cacheproxy.fill.source import Headers
 from cacheproxy.hotset import HotFile, HotSet
 from cacheproxy.leftovers import Leftovers
-from cacheproxy.memory import Memory
+from cacheproxy.memory import Known, Memory
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import SERVED_BYTES
 
@@ -194,15 +194,15 @@ class Images:
 
     # --- what is open here: for what is done with it before anything else happens -----------------
 
-    def parts(self, image_id: str, grid: Grid, start: int, stop: int) -> list[OpenPart] | None:
+    def parts(self, known: Known, start: int, stop: int) -> list[OpenPart] | None:
         """Return a part of a known image, if all of it is in files that are open; the last first.
 
         They are not leased: use them now, or `hold` them.
         """
         parts: list[OpenPart] = []
-        chunk_bytes = grid.chunk_bytes
+        chunk_bytes = known.grid.chunk_bytes
         for index in range((stop - 1) // chunk_bytes, start // chunk_bytes - 1, -1):
-            file = self._at_hand(image_id, grid, index)
+            file = self._at_hand(known, index)
             if file is None:
                 return None
             first = index * chunk_bytes
@@ -210,22 +210,22 @@ class Images:
             parts.append(self.chunks.part(file, begin, end))
         return parts
 
-    def at_hand(self, image_id: str, grid: Grid, start: int, stop: int) -> bytes | None:
+    def at_hand(self, known: Known, start: int, stop: int) -> bytes | None:
         """Return a (short) part of a known image, if it is in memory and its files are open."""
-        index, within = divmod(start, grid.chunk_bytes)
-        if within + stop - start <= grid.chunk_bytes:
-            file = self._at_hand(image_id, grid, index)
+        index, within = divmod(start, known.grid.chunk_bytes)
+        if within + stop - start <= known.grid.chunk_bytes:
+            file = self._at_hand(known, index)
             return None if file is None else self.chunks.read(file, within, stop - start)
         pieces: list[bytes] = []
-        for part in reversed(self.parts(image_id, grid, start, stop) or ()):
+        for part in reversed(self.parts(known, start, stop) or ()):
             data = part.read(len(part))
             if data is None:
                 return None
             pieces.append(data)
         return b"".join(pieces) or None
 
-    def _at_hand(self, image_id: str, grid: Grid, index: int) -> HotFile | None:
-        digest = self.memory.digest(image_id, grid, index)
+    def _at_hand(self, known: Known, index: int) -> HotFile | None:
+        digest = known.digests.get(index)
         file = None if digest is None else self.keeper.hot.at_hand(digest)
         if file is not None:
             self.keeper.touch(file.digest)

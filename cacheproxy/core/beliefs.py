@@ -9,13 +9,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
+ENDED = float("-inf")
 
-@dataclass(slots=True)
-class _Belief:
+
+@dataclass(slots=True, eq=False)
+class Belief:
+    """That a caller may download an image; whoever keeps it looks at `until` before each use."""
+
     image_id: str
     caller: bytes
     asked_at: float
-    until: float
+    until: float  # the upstream is asked again then; in the past as soon as it is forgotten
+
+    def end(self) -> None:
+        """Believe it no longer, whoever has kept it."""
+        self.until = ENDED
 
 
 class Beliefs:
@@ -29,23 +37,25 @@ class Beliefs:
         self._seconds = seconds
         self._recent_seconds = recent_seconds
         self._entries_max = entries_max
-        self._beliefs: OrderedDict[bytes, _Belief] = OrderedDict()  # the longest unused first
+        # The longest unused first.  One that is kept elsewhere counts as used when it was asked for:
+        # in use, it is asked for again every few seconds.
+        self._beliefs: OrderedDict[bytes, Belief] = OrderedDict()
         self._images: dict[str, dict[bytes, set[bytes]]] = {}  # keys by image and caller
 
     def __len__(self) -> int:
         return len(self._beliefs)
 
-    def fresh(self, key: bytes, now: float) -> bool:
-        """Whether the upstream need not be asked; what has become useless is forgotten."""
+    def fresh(self, key: bytes, now: float) -> Belief | None:
+        """Return why the upstream need not be asked; what has become useless is forgotten."""
         belief = self._beliefs.get(key)
         if belief is None:
-            return False
+            return None
         if now < belief.until:
             self._beliefs.move_to_end(key)
-            return True
+            return belief
         if not self.recent(key, now):
             self.forget(key)
-        return False
+        return None
 
     def recent(self, key: bytes, now: float) -> bool:
         """Whether it was allowed within the window, and not refused or purged since."""
@@ -55,7 +65,7 @@ class Beliefs:
     def allowed(self, key: bytes, image_id: str, caller: bytes, asked_at: float) -> None:
         """Note a yes to what was asked then; it replaces what was believed of the key."""
         self.forget(key)  # it may have been another caller's
-        self._beliefs[key] = _Belief(image_id, caller, asked_at, asked_at + self._seconds)
+        self._beliefs[key] = Belief(image_id, caller, asked_at, asked_at + self._seconds)
         self._images.setdefault(image_id, {}).setdefault(caller, set()).add(key)
         while len(self._beliefs) > self._entries_max:
             self.forget(next(iter(self._beliefs)))
@@ -71,6 +81,7 @@ class Beliefs:
         belief = self._beliefs.pop(key, None)
         if belief is None:
             return
+        belief.end()
         callers = self._images[belief.image_id]
         callers[belief.caller].remove(key)
         if not callers[belief.caller]:
@@ -87,9 +98,11 @@ class Beliefs:
         """Forget all of an image."""
         for keys in self._images.pop(image_id, {}).values():
             for key in keys:
-                del self._beliefs[key]
+                self._beliefs.pop(key).end()
 
     def clear(self) -> None:
         """Forget all."""
+        for belief in self._beliefs.values():
+            belief.end()
         self._beliefs.clear()
         self._images.clear()

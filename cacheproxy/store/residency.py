@@ -54,9 +54,10 @@ def _pages(position: int, size: int) -> tuple[int, int]:
 def by_cachestat(fd: int, position: int, size: int) -> bool:
     """Ask how many pages there are; False if the file's owner is another user."""
     start, pages = _pages(position, size)
-    words = _question.words
+    question = _question
+    words = question.words
     words[0], words[1] = start, pages * mmap.PAGESIZE
-    failed = _cachestat(_number, fd, _question.range, _question.counts, 0)
+    failed = _cachestat(_number, fd, question.range, question.counts, 0)
     return not failed and words[2] >= pages
 
 

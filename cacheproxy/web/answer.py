@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from contextlib import aclosing
 from typing import Generic, Protocol, TypeVar
 
 from backends.spans import Span
 from cacheproxy.chunkread import OpenPart
 from cacheproxy.core.facts import ImageFacts
-from cacheproxy.core.geometry import Grid
 from cacheproxy.errors import ProxyError
 from cacheproxy.headers import Headers
+from cacheproxy.memory import Known
 from cacheproxy.serve import Download, Image, Images
 from cacheproxy.web.lane import Lane
 
@@ -35,8 +34,8 @@ class Reply(Protocol):
         """What image it is."""
 
     @property
-    def grid(self) -> Grid:
-        """How it is cut."""
+    def known(self) -> Known:
+        """What is remembered of it."""
 
     @property
     def start(self) -> int:
@@ -49,10 +48,6 @@ class Reply(Protocol):
     @property
     def headers(self) -> Headers:
         """The caller's own."""
-
-    @property
-    def began(self) -> float:
-        """When it was asked for."""
 
 
 R = TypeVar("R", bound=Reply)
@@ -84,11 +79,16 @@ class Answer(Generic[R]):
     )
 
     def __init__(
-        self, account: Account[R], reply: R, parts: list[OpenPart], sent_bytes: int
+        self,
+        account: Account[R],
+        reply: R,
+        parts: list[OpenPart],
+        sent_bytes: int,
+        first_byte_seconds: float,
     ) -> None:
         """`parts` are what comes next, leased, the first one last; so many bytes were sent."""
         self.reply = reply
-        self.first_byte_seconds = time.monotonic() - reply.began
+        self.first_byte_seconds = first_byte_seconds
         self.memory_bytes = sent_bytes  # of the image, sent by this
         self.sent_bytes = sent_bytes  # and with those that a download brought
         self._lane = reply.lane
@@ -150,7 +150,7 @@ class Answer(Generic[R]):
         if start == reply.stop:
             return False
         stop = min(reply.stop, start + WINDOW_BYTES)
-        self._parts[:] = images.parts(reply.facts.image_id, reply.grid, start, stop) or ()
+        self._parts[:] = images.parts(reply.known, start, stop) or ()
         images.hold(self._parts)
         return bool(self._parts)
 

@@ -56,11 +56,15 @@ class Fields(NamedTuple):
     request_id: str  # that the client gave; empty: none
 
 
-class Repeat(NamedTuple):
+class Repeat:
     """A request that differs from one that was taken in nothing but the numbers of its `Range`."""
 
-    before: bytes  # the first of them
-    behind: bytes  # the last
+    __slots__ = ("_before", "_behind", "_first", "_stop")
+
+    def __init__(self, before: bytes, behind: bytes) -> None:
+        """All of it that stands before the first of the numbers, and behind the last."""
+        self._before, self._first = before, len(before)
+        self._behind, self._stop = behind, -len(behind)
 
     @classmethod
     def of(cls, data: bytes) -> Repeat | None:
@@ -70,14 +74,12 @@ class Repeat(NamedTuple):
 
     def read(self, data: bytes) -> tuple[int, int] | None:
         """Return the first and the last byte, as `ordinary` does; None if it differs in more."""
-        if not (data.startswith(self.before) and data.endswith(self.behind)):
+        if not (data.startswith(self._before) and data.endswith(self._behind)):
             return None
-        first, _, last = data[len(self.before) : -len(self.behind)].partition(b"-")
-        if not first.isdigit() or len(first) > DIGITS_MAX:
+        first, _, last = data[self._first : self._stop].partition(b"-")
+        if len(first) > DIGITS_MAX or len(last) > DIGITS_MAX:
             return None
-        if last.isdigit() and len(last) <= DIGITS_MAX:
-            return int(first), int(last)
-        return None
+        return (int(first), int(last)) if first.isdigit() and last.isdigit() else None
 
 
 def ordinary(data: bytes) -> Ordinary | None:

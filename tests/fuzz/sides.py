@@ -142,20 +142,23 @@ class Side:
     def __init__(self, files: Files, kind: Kind) -> None:
         self.told: list[object] = []  # to keeper and upstream, in order
         self.files = files
-        self.now = 1000.0
+        self.now = time.monotonic()
         self.board = Board.create(1)
         meter = self.board.meter(0)
         self.hot = HotSet(512, meter, lambda digest: self.told.append(("closed", digest)))
         self.keeper = Keeper(files, self.hot, self.told)
         self.upstream = Upstream(self.told)
         settings = UpstreamSettings("http://glance.example:9292")
-        self.permissions = Permissions(self.upstream, settings, meter, lambda: self.now)
+        clock = lambda: self.now  # noqa: E731
+        self.permissions = Permissions(self.upstream, settings, meter, clock)
         self.images = Images(self.keeper, self.upstream, self.upstream, CacheSettings(), meter)
         witness = Witness(Uses(self.told), None, None)
         image_file = ImageFile(self.images, self.permissions, self.upstream.answer, meter, witness)
         front = Front(image_file, self.upstream.answer, self.upstream.answer)
         self.closed = 0
-        self.fast = FastLane(self.images, self.permissions, meter, witness, log_requests=True)
+        self.fast = FastLane(
+            self.images, self.permissions, meter, witness, log_requests=True, clock=clock
+        )
         lane = self.fast if kind in {"fast", "guarded"} else None
         self.guarded = kind == "guarded"
         self.door = Door(front, meter, self._on_closed, log=True, fast=lane)

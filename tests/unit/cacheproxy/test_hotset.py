@@ -51,6 +51,19 @@ def test_the_least_recently_used_idle_file_gives_way(case: Case) -> None:
     assert case.counts() == (0, 0)
 
 
+def test_what_was_used_without_a_lease_is_closed_after_what_was_not(case: Case) -> None:
+    for name in "ab":
+        case.hot.release(case.add(name))
+    assert case.hot.at_hand(b"a") is not None
+    case.hot.release(case.add("c"))
+    assert case.closed == [b"b"]
+    case.hot.release(case.add("d"))  # `a` had its second chance, and came before `c`
+    assert case.closed == [b"b", b"a"]
+    assert case.hot.at_hand(b"a") is None
+    case.hot.clear()
+    assert case.counts() == (0, 0)
+
+
 def test_leased_files_stay_over_the_bound_until_released(case: Case) -> None:
     files = [case.add(name) for name in "abc"]
     assert case.closed == []

@@ -75,7 +75,55 @@ def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         facts = replace(FACTS, image_id=str(number))
         memory.shown(facts)
-        memory.remember(facts, GRID, 0, digest(number))
+        for index in range(4):
+            memory.remember(facts, GRID, index, digest(number))
     assert repr(memory) == f"<Memory of 3 images, {2 * DIGESTS_PER_HOT_FILE} chunks>"
     assert memory.facts("19") is not None
     assert memory.facts("16") is None
+
+
+def test_an_image_with_more_chunks_than_there_is_room_for_forgets_its_first_ones() -> None:
+    memory = Memory(lambda _: True, 1)
+    large, facts = Grid(1000, 10), replace(FACTS, size=1000)
+    memory.shown(facts)
+    memory.remember(replace(FACTS, image_id="other"), GRID, 0, digest(0))
+    for index in range(large.count):
+        memory.remember(facts, large, index, digest(index))
+    known = memory.current("i")
+    assert known is not None
+    assert list(known.digests) == list(range(100 - DIGESTS_PER_HOT_FILE, 100))
+    assert memory.facts("other") is None
+
+
+def test_what_is_kept_of_an_image_ends_with_what_it_says() -> None:
+    clock = Clock()
+    memory = Memory(lambda _: True, 2, clock)
+    memory.remember(FACTS, GRID, 0, digest(0))
+    assert memory.current("i") is None  # its record was never shown
+    memory.shown(FACTS)
+    known = memory.current("i")
+    assert known is not None
+    assert known.until == clock.now + RECORD_SECONDS
+    memory.purge("i")
+    assert known.until < clock.now
+    memory.shown(FACTS)
+    assert memory.current("i") is known
+    memory.purge(None)
+    assert known.until < clock.now
+    memory.shown(replace(FACTS, created_at="later"))
+    assert known.until < clock.now
+    assert not known.digests
+    clock.now += RECORD_SECONDS
+    assert memory.current("i") is None
+
+
+def test_an_image_that_is_cut_anew_is_learnt_anew() -> None:
+    memory = Memory(lambda _: True, 2)
+    memory.shown(FACTS)
+    memory.remember(FACTS, GRID, 0, digest(0))
+    former = memory.current("i")
+    memory.remember(FACTS, Grid(35, 5), 1, digest(1))
+    known = memory.current("i")
+    assert former is not None
+    assert known is not None
+    assert (len(former.digests), dict(known.digests)) == (0, {1: digest(1)})
