@@ -11,6 +11,7 @@ import importlib
 import os
 import pkgutil
 import platform
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -131,9 +132,14 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()}, {_python_builder()}",
         "steal_seconds": _steal_seconds(),  # since the boot: what neighbours took away
     }
+
+
+def _python_builder() -> str:
+    """Say whose Python this is: one that was built without a profile takes a tenth longer."""
+    return "the distribution's" if sys.base_prefix == "/usr" else "built apart from it"
 
 
 def _cpu() -> str:
