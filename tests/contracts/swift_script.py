@@ -15,13 +15,14 @@ from backends.swift_options import SwiftAccount, SwiftOptions
 from contracts.answers import CONTENT, answer
 from harness.raw_origin import Peer, RawOrigin, Request, raw_origin
 
+Answering = Callable[[Peer, Request], Awaitable[None]]
 LOCATION = Location("swift+config://ref1/images/image")
 
 
 class FakeSwift:
     """Keystone and Swift on one raw server; `replies` are what Swift says, in order."""
 
-    def __init__(self, *replies: bytes | Callable[[Peer, Request], Awaitable[None]]) -> None:
+    def __init__(self, *replies: bytes | Answering) -> None:
         self.replies = list(replies)
         self.logins = 0
         self.origin = RawOrigin()
@@ -94,6 +95,17 @@ class FakeSwift:
             finally:
                 await store.aclose()
         assert not self.replies, "Swift was asked less than expected"
+
+    def own(self, size: int = len(CONTENT)) -> Answering:
+        """Show the object that was put last, as long as said."""
+
+        async def show(peer: Peer, _: Request) -> None:
+            put = [head for head in self.asked if head.method == "PUT"][-1]
+            mark = put.one("x-object-meta-upload")
+            head = answer("200 OK", f"Content-Length: {size}", f"X-Object-Meta-Upload: {mark}")
+            await peer.send(head)
+
+        return show
 
     def asked_for(self) -> list[str]:
         return [f"{request.method} {request.target}" for request in self.asked]

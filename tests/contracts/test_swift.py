@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from backends.swift import SwiftStore
 from contracts.store import PruneContract
-from contracts.subject import PIECE, Subject
+from contracts.subject import PIECE, Subject, pattern, read
 from contracts.swift import swift_subject
 from harness.swift import Swift
 
@@ -26,3 +27,27 @@ class TestSegments(PruneContract):
     async def subject(self, swift: Swift) -> AsyncIterator[Subject]:
         async with swift_subject(swift, large_object_bytes=2, segment_bytes=PIECE - 1) as subject:
             yield subject
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 20])
+@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("known", [True, False])
+async def test_any_buffer_is_enough(swift: Swift, pieces: int, at_once: int, known: bool) -> None:
+    """Segments that end within pieces, more of them than the buffer holds."""
+    changed = {
+        "large_object_bytes": 2,
+        "segment_bytes": 2500,
+        "upload_buffer_bytes": 1000 * pieces,
+        "segments_at_once": at_once,
+    }
+    content = pattern(30_000)
+    async with swift_subject(swift, **changed) as subject:
+        store = subject.store
+        assert isinstance(store, SwiftStore)
+        async with store.create("image", len(content) if known else None) as writer:
+            await writer.write(content)
+            location = (await writer.commit()).location
+        assert len(await subject.leftovers()) == 13
+        assert await read(store, location) == content
+        await store.delete(location)
+        assert await subject.leftovers() == set()

@@ -22,7 +22,7 @@ from backends.swift import SwiftStore
 from backends.swift_options import SwiftAccount, SwiftOptions
 from contracts.answers import CONTENT, answer, partial_content
 from contracts.subject import read, write
-from contracts.swift_script import LOCATION, FakeSwift, created, cut, status, whole
+from contracts.swift_script import LOCATION, FakeSwift, cut, status, whole
 from harness.raw_origin import Peer, Request, raw_origin
 
 
@@ -130,30 +130,6 @@ class TestTokens:
             assert await staying == CONTENT
         assert swift.logins == 1
 
-    async def test_in_the_middle_of_an_upload(self) -> None:
-        """The token ends between two segments; no byte was sent in vain."""
-        segments = [CONTENT[:5], CONTENT[5:]]
-        found = status("200 OK", "X-Object-Meta-Upload: UPLOAD")
-
-        async def own(peer: Peer, _: Request) -> None:
-            mark = swift.asked[-2].one("x-object-meta-upload") or ""
-            await peer.send(found.replace(b"UPLOAD", mark.encode()).replace(b": 0", b": 10"))
-
-        swift = FakeSwift(
-            status("404 Not Found"),
-            created(segments[0]),
-            status("401 Unauthorized"),
-            created(segments[1]),
-            created(b""),
-            own,
-        )
-        options = {"large_object_bytes": 10, "segment_bytes": 5, "segments_at_once": 1}
-        async with swift.store(**options) as store:
-            assert await write(store, "image", CONTENT) == LOCATION
-        assert swift.logins == 2
-        tokens = [head.one("x-auth-token") for head in swift.asked]
-        assert tokens == ["token-1"] * 3 + ["token-2"] * 3
-
 
 class TestReadsThatBreak:
     @pytest.mark.parametrize("span", [None, Span(0, 10), Span.since(0)])
@@ -213,50 +189,6 @@ class TestReadsThatBreak:
         async with swift.store() as store:
             with pytest.raises(InvalidError):
                 await read(store, LOCATION, Span(5, 6))
-
-
-class TestWritesThatBreak:
-    @pytest.fixture(autouse=True)
-    def _no_pauses(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("backends.swift_part._FIRST_PAUSE_SECONDS", 0)
-        monkeypatch.setattr("backends.swift_upload._LOOK_PAUSE_SECONDS", 0)
-
-    async def test_other_bytes_than_were_sent(self) -> None:
-        gone = status("404 Not Found")
-        swift = FakeSwift(gone, created(b"other"), gone)
-        async with swift.store() as store:
-            with pytest.raises(InvalidError, match="other bytes"):
-                await write(store, "image", CONTENT)
-
-    async def test_sent_again_from_memory(self) -> None:
-        async def hang_up(peer: Peer, head: Request) -> None:
-            await peer.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-            await peer.body(head)
-            peer.reset()
-            raise ConnectionResetError
-
-        async def own(peer: Peer, _: Request) -> None:
-            mark = swift.asked[-2].one("x-object-meta-upload")
-            await peer.send(answer("200 OK", "Content-Length: 10", f"X-Object-Meta-Upload: {mark}"))
-
-        swift = FakeSwift(status("404 Not Found"), hang_up, created(), own)
-        async with swift.store() as store:
-            assert await write(store, "image", CONTENT) == LOCATION
-
-    async def test_somebody_elses_in_its_place(self) -> None:
-        theirs = status("200 OK", "X-Object-Meta-Upload: theirs")
-        swift = FakeSwift(status("404 Not Found"), created(), theirs, theirs)
-        async with swift.store() as store:
-            with pytest.raises(DuplicateError):
-                await write(store, "image", CONTENT)
-        assert not [line for line in swift.asked_for() if line.startswith("DELETE")]
-
-    async def test_no_container(self) -> None:
-        gone = status("404 Not Found")
-        swift = FakeSwift(gone, gone, gone)
-        async with swift.store() as store:
-            with pytest.raises(DeniedError, match="container"):
-                await write(store, "image", CONTENT)
 
 
 class TestStaticLargeObjects:
