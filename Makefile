@@ -55,8 +55,8 @@ clean:
 
 # Debian's programs that the tests use; python3-venv comes with them.
 packages:
-	@tests/services/packages.sh python3-venv curl e2fsprogs nginx-light qemu-block-extra qemu-utils \
-		openssl systemd wrk xfsprogs
+	@tests/services/packages.sh python3-venv ceph-common ceph-mon ceph-osd curl e2fsprogs \
+		nginx-light qemu-block-extra qemu-utils openssl radosgw systemd wrk xfsprogs
 
 # What makes and starts a small Debian in a virtual machine.
 packages-long:

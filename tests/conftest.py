@@ -18,6 +18,7 @@ pytest_plugins = (
     "harness.keystone",
     "harness.glance",
     "harness.catalog",
+    "harness.ceph",
     "harness.guest",
     "harness.images",
     "harness.swift",

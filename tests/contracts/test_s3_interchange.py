@@ -14,6 +14,7 @@ from backends.s3_options import MIB, s3_options
 from backends.spans import Span
 from contracts.s3 import left_in
 from contracts.subject import pattern, read, write
+from harness.ceph import Gateway
 from harness.glance_store import GlanceStore, glance_store
 from harness.keystone import MEMBER
 from harness.moto import running_moto
@@ -22,28 +23,37 @@ from harness.swift import Swift
 SIZES = (0, 1, MIB, 12 * MIB + 1)  # the last in parts
 
 
-@pytest.fixture(scope="module", params=["moto", "swift"])
+@pytest.fixture(scope="module", params=["moto", "swift", "radosgw"])
 def options(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, str]]:
     """Return the options of a store, as they stand in Glance's configuration."""
-    common = {
+    match request.param:
+        case "swift":
+            swift: Swift = request.getfixturevalue("swift")
+            yield section(swift.url, *swift.ec2_keys(MEMBER)) | {
+                "s3_store_region_name": "us-east-1"
+            }
+        case "radosgw":
+            gateway: Gateway = request.getfixturevalue("radosgw")
+            yield section(gateway.url, gateway.access_key, gateway.secret_key)
+        case _:
+            with running_moto(tmp_path_factory.mktemp("moto")) as url:
+                yield section(url, "access", "se/cret")
+
+
+def section(host: str, access_key: str, secret_key: str) -> dict[str, str]:
+    return {
         "stores": "s3",
         "default_store": "s3",
+        "s3_store_host": host,
+        "s3_store_access_key": access_key,
+        "s3_store_secret_key": secret_key,
         "s3_store_bucket": "interchange",
         "s3_store_create_bucket_on_put": "True",
         "s3_store_large_object_size": "5",
         "s3_store_large_object_chunk_size": "5",
     }
-    if request.param == "swift":
-        swift: Swift = request.getfixturevalue("swift")
-        access, secret = swift.ec2_keys(MEMBER)
-        keys = {"s3_store_access_key": access, "s3_store_secret_key": secret}
-        yield common | keys | {"s3_store_host": swift.url, "s3_store_region_name": "us-east-1"}
-        return
-    with running_moto(tmp_path_factory.mktemp("moto")) as url:
-        keys = {"s3_store_access_key": "access", "s3_store_secret_key": "se/cret"}
-        yield common | keys | {"s3_store_host": url}
 
 
 @pytest.fixture(scope="module")

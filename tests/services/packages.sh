@@ -7,6 +7,9 @@ missing=()
 for package in "$@"; do
     case $package in
         python3-venv) "${PYTHON:-python3}" -c 'import ensurepip, venv' ;;
+        ceph-common) command -v ceph ;;
+        ceph-mon) command -v ceph-mon ;;
+        ceph-osd) command -v ceph-osd ;;
         curl) command -v curl ;;
         debootstrap) PATH=$PATH:/usr/sbin:/sbin command -v debootstrap ;;
         e2fsprogs) PATH=$PATH:/usr/sbin:/sbin command -v mke2fs ;;
@@ -17,6 +20,7 @@ for package in "$@"; do
         qemu-utils) command -v qemu-img ;;
         syslinux) command -v syslinux ;;
         openssl) command -v openssl ;;
+        radosgw) command -v radosgw ;;
         squid) PATH=$PATH:/usr/sbin:/sbin command -v squid ;;
         trafficserver) command -v traffic_server ;;
         varnish) PATH=$PATH:/usr/sbin:/sbin command -v varnishd ;;
