@@ -29,7 +29,8 @@ from cacheproxy.errors import (
     StorageError,
 )
 from cacheproxy.fill.source import Headers
-from cacheproxy.hotset import HotFile, HotSet
+from cacheproxy.hotset import HotFile
+from cacheproxy.keeper import Keeper, Reader
 from cacheproxy.leftovers import Leftovers
 from cacheproxy.memory import Known, Memory
 from cacheproxy.meter import Meter
@@ -48,67 +49,6 @@ class Image:
 
     facts: ImageFacts
     proven: bool
-
-
-class Description(Protocol):
-    """What the keeper knows of an image."""
-
-    @property
-    def facts(self) -> ImageFacts | None:
-        """The record, None if nothing is known."""
-
-    @property
-    def proven(self) -> bool:
-        """Whether the whole matched its hash, or its catalog has published its manifest."""
-
-
-class Reader(Protocol):
-    """The keeper's chunks of one span, in order."""
-
-    @property
-    def proven(self) -> bool:
-        """Whether the content was proven when the reader was opened."""
-
-    async def ready(self) -> Grid:
-        """Wait until chunks will come; how the content is cut."""
-
-    async def chunk(self, index: int, known: bytes | None) -> tuple[HotFile, bool]:
-        """Wait for the next chunk: a leased file, and whether it was fetched meanwhile.
-
-        `known` is its digest, if that is remembered of the same image, proven: it may be open here.
-        """
-
-    def ahead(self, index: int) -> HotFile | None:
-        """Return a chunk that has come, but is not due yet."""
-
-    def close(self) -> None:
-        """Stop."""
-
-
-class Keeper(Protocol):
-    """The process that owns the cache; `KeeperError` from any call: it is away."""
-
-    @property
-    def hot(self) -> HotSet:
-        """The open files that it has sent."""
-
-    async def describe(self, image_id: str) -> Description:
-        """Ask what is known of an image."""
-
-    async def adopt(self, facts: ImageFacts, headers: Headers) -> Description:
-        """Have an image proven by its published manifest, if it can be."""
-
-    def read(self, facts: ImageFacts, span: Span, headers: Headers) -> Reader:
-        """Begin a reader."""
-
-    async def doubt(self, digest: bytes, size: int) -> None:
-        """Have a chunk read and hashed again, and set aside if it is damaged."""
-
-    def hung(self) -> None:
-        """Tell that the disk has not given a chunk in time."""
-
-    def touch(self, digest: bytes) -> None:
-        """Note a use of a chunk that the keeper was not asked for."""
 
 
 class ImageSource(Protocol):
@@ -387,11 +327,13 @@ class Download:
             return file, False
         if self._reader is None:
             raise ChunkLostError("it was never in the hot set")
-        known = None
-        if self._reader.proven and self._grid is not None:
-            # Another reader's, who was faster.
-            known = self._images.memory.proven_digest(self._image.facts, self._grid, index)
-        return await self._reader.chunk(index, known)
+        return await self._reader.chunk(index, self._brought(index))
+
+    def _brought(self, index: int) -> bytes | None:
+        """Return the digest of a chunk of proven content that another reader, who was faster, has had."""
+        if self._reader is None or not self._reader.proven or self._grid is None:
+            return None
+        return self._images.memory.proven_digest(self._image.facts, self._grid, index)
 
     def _within(self, index: int) -> Span:
         """Return what is still wanted of a chunk."""
@@ -412,9 +354,9 @@ class Download:
 
     def _soon(self, index: int) -> HotFile | None:
         """Return the file of a chunk that is not due yet, if it is here."""
-        if self._reader is not None:
-            return self._reader.ahead(index)
-        digest = self._hot.get(index)
+        if self._reader is not None and (file := self._reader.ahead(index)) is not None:
+            return file
+        digest = self._hot.get(index) or self._brought(index)
         return None if digest is None else self._images.keeper.hot.at_hand(digest)
 
     async def _send(self, file: HotFile, index: int) -> AsyncGenerator[Piece]:

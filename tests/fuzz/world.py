@@ -19,8 +19,8 @@ from cacheproxy.core.proof import Identity
 from cacheproxy.errors import KeeperError
 from cacheproxy.fill.source import Headers
 from cacheproxy.hotset import HotFile, HotSet
+from cacheproxy.keeper import Description
 from cacheproxy.processes import messages
-from cacheproxy.serve import Description
 from cacheproxy.store.digest import digest_of
 from fuzz.requests import SIZES
 from harness.images import random_bytes

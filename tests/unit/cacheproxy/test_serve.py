@@ -24,10 +24,11 @@ from cacheproxy.core.proof import Identity
 from cacheproxy.errors import KeeperError, ProofFailedError
 from cacheproxy.fill.source import Headers
 from cacheproxy.hotset import HotFile, HotSet
+from cacheproxy.keeper import Description
 from cacheproxy.meter import Board
 from cacheproxy.metrics import HOT_FILES, LEASES
 from cacheproxy.processes import messages
-from cacheproxy.serve import Description, Image, Images
+from cacheproxy.serve import Image, Images
 from cacheproxy.store.digest import DIGEST_BYTES, digest_of
 from cacheproxy.store.proving import prove
 from harness.damage import make_cold
