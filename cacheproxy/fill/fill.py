@@ -11,6 +11,7 @@ Rules
   ends, and looks again.
 * While a manifest is learnt, every chunk of it is protected from eviction until the whole was
   hashed, and room for the whole is reserved before the first byte is asked for.
+* One read at a time serves a run, unless more of them bring more (`core/streams.py`).
 * A source is asked for ranges until it shows that it has none (400, or 200 instead of 206); then
   it is read once from byte 0, and readers are released as their chunks land.
 * Failure of the source ends the fill and keeps what was learnt; bytes that contradict their hash,
@@ -31,6 +32,7 @@ import time
 from collections.abc import Callable
 
 from cacheproxy.core.facts import ImageFacts
+from cacheproxy.core.streams import Streams
 from cacheproxy.errors import (
     CacheRefusedError,
     FillFailedError,
@@ -57,6 +59,7 @@ from cacheproxy.fill.wanted import Wanted
 log = logging.getLogger(__name__)
 
 FIRST_LEG_BYTES = 32 << 20  # the first range of a run; doubled while a run goes on
+BESIDE_BYTES = 16 << 20  # a range beside others: where it does not pay, others wait for it
 ACCOUNT_SECONDS = 2.0  # before the proxy's own account, which cannot log in, is tried again
 BUSY = (
     408,
@@ -86,6 +89,7 @@ class Fill:
         self._rights = Rights(ports.account)
         self._legs: dict[asyncio.Task[None], Leg] = {}
         self._leg_bytes = min(FIRST_LEG_BYTES, ports.settings.fill_read_bytes_max)
+        self._streams = Streams(ports.settings.fill_streams_max)
         self._patience = Patience(self.began)
         self._paused = False
         self._wake = asyncio.Event()
@@ -199,7 +203,13 @@ class Fill:
     def _came(self, index: int, wanting: bool) -> None:
         """A chunk has landed, or was refused."""
         if wanting:
-            self._patience.fruitful(time.monotonic())
+            now = time.monotonic()
+            self._patience.fruitful(now)
+            flying = sum(leg.streaming for leg in self._legs.values())
+            size = self.content.grid.chunk_bytes
+            self._streams.came(size, now, time.process_time(), flying)
+            if len(self._legs) < self._streams.wanted:
+                self._wake.set()
         self._waiters.wake(index)
         if not self.content.present(index):
             self._wake.set()
@@ -275,8 +285,7 @@ class Fill:
         if self.failure is not None or (self._learning and self.content.proven):
             return False
         while not self._paused and len(self._legs) < self._legs_max():
-            everything = self._completing() and not self._legs
-            leg = self._wanted.next_leg(self.expects, self._leg_bytes, everything=everything)
+            leg = self._next_leg()
             if leg is None:
                 break
             if not self._rights.left(self._wanted.demands):
@@ -286,6 +295,15 @@ class Fill:
                 break  # what it has begun to send comes all the same
             self._start(leg)
         return bool(self._legs or self._paused or self._wanted.elsewhere or self._completing())
+
+    def _next_leg(self) -> Leg | None:
+        everything = self._completing()
+        leg = self._wanted.next_leg(
+            self.expects, self._leg_bytes, everything=everything and not self._legs
+        )
+        if leg is None and 0 < len(self._legs) < self._streams.wanted:
+            leg = self._wanted.leg_beside(self.expects, BESIDE_BYTES, everything=everything)
+        return leg
 
     def _completing(self) -> bool:
         """Whether all of the image is to come, because its proof is wanted."""
@@ -318,6 +336,8 @@ class Fill:
         elif isinstance(error, UpstreamLiesError) and self._learning:
             self._fail(error)
         elif isinstance(error, UpstreamError):
+            if self._legs:
+                self._streams.settle(len(self._legs))  # it may be one too many for the source
             self._retry(leg, error)
         elif isinstance(error, RightLostError) and self._legs:
             self._pause(ACCOUNT_SECONDS)  # who flies need not end; somebody may come meanwhile

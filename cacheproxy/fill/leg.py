@@ -22,6 +22,7 @@ class Leg:
     claims: set[bytes] = field(default_factory=set)  # what other fills leave to this leg
     credential: Credential | None = None  # with which it reads
     ranged: bool = False  # whether it asked for a range
+    streaming: bool = False  # whether its data have begun to come
 
     def __post_init__(self) -> None:
         self.landed = Arrived(self.first)

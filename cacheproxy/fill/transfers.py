@@ -94,6 +94,7 @@ class Transfers:
                 content.ranged = body.ranged
                 self._torn.pop(leg.first, None)
                 self._rights.accept(credential)
+                leg.streaming = True
                 self._on_head()
                 await self._receive(leg, body, torn, reservation)
         finally:

@@ -101,6 +101,23 @@ class Wanted:
                 return self._leg(first, count, expects, leg_bytes)
         return None
 
+    def leg_beside(
+        self, expects: Callable[[int], bool], leg_bytes: int, *, everything: bool
+    ) -> Leg | None:
+        """Choose a read to go beside those in progress: the next that nobody brings yet.
+
+        One that would be short waits until the reader is so far that it is not.
+        """
+        wishes = [(*self._first(demand), demand.stop) for demand in self.demands]
+        if everything:
+            count = self._content.grid.count
+            wishes.append((self._first_of_all(), count, count))
+        for first, stop, end in wishes:
+            leg = self._leg(first, stop, expects, leg_bytes)
+            if leg is not None and (leg.stop in {end, leg.first + self._chunks(leg_bytes)}):
+                return leg
+        return None
+
     def stop(self, stop: int) -> int:
         """Return how far a source is read that gives everything from byte 0: as far as wanted."""
         if self._learning:
@@ -122,13 +139,17 @@ class Wanted:
         def not_to_fetch(index: int) -> bool:
             return expects(index) or self.came_wrong(index) or self._claimed(index) is not None
 
-        chunks_max = max(1, leg_bytes // self._content.grid.chunk_bytes)
-        run = longest_fetch(start, stop, chunks_max, self._content.present, not_to_fetch)
+        run = longest_fetch(
+            start, stop, self._chunks(leg_bytes), self._content.present, not_to_fetch
+        )
         if run is None:
             return None
         if self._content.ranged is False:
             return Leg(0, self.stop(run.stop))
         return Leg(run.first, run.stop)
+
+    def _chunks(self, leg_bytes: int) -> int:
+        return max(1, leg_bytes // self._content.grid.chunk_bytes)
 
     def _claimed(self, index: int) -> bytes | None:
         """Return a chunk's digest if another fill brings it."""
