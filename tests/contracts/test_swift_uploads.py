@@ -101,6 +101,34 @@ class TestOneObject:
                 await write(store, "image", CONTENT)
 
 
+async def test_who_leaves_takes_back_what_arrives_afterwards() -> None:
+    """All bytes are sent: Swift may store them, whether we wait for it or not."""
+    arrived, left = asyncio.Event(), asyncio.Event()
+
+    async def slow(peer: Peer, head: Request) -> None:
+        await peer.send(CONTINUE)
+        body = await peer.body(head)
+        arrived.set()
+        await left.wait()
+        hung_up = asyncio.create_task(peer.reader.read(1))
+        done, _ = await asyncio.wait({hung_up}, timeout=0.05)
+        assert not done, "did not wait for the answer"
+        hung_up.cancel()
+        await asyncio.wait({hung_up})
+        await peer.send(created(body))
+
+    swift = FakeSwift(GONE, slow)
+    swift.replies += [swift.own(), DELETED]
+    async with swift.store() as store:
+        writing = asyncio.create_task(write(store, "image", CONTENT))
+        await arrived.wait()
+        writing.cancel()
+        left.set()
+        await asyncio.wait({writing})
+        assert writing.cancelled()
+    assert swift.asked_for()[-1] == "DELETE /v1/AUTH_a/images/image"
+
+
 class TestSegments:
     async def test_go_at_the_same_time(self) -> None:
         both_are_here = asyncio.Barrier(2)
