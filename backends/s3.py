@@ -94,6 +94,9 @@ class S3Store:
             raise DuplicateError(f"{location}: is there already")
         try:
             yield writer
+        except MissingError:  # perhaps the bucket: the next one looks again
+            self._bucket_is_there = False
+            raise
         finally:
             await writer.close()
 

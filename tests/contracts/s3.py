@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+from backends.location import Location
 from backends.s3 import S3Store
 from backends.s3_location import Address
 from backends.s3_options import S3Options
@@ -40,6 +41,10 @@ async def opened(host: str, **changes: Any) -> AsyncIterator[S3Store]:
         yield store
     finally:
         await store.aclose()
+
+
+def image(store: S3Store) -> Location:
+    return store._endpoint.location(Address(store._options.bucket, "image"))
 
 
 async def left_in(store: S3Store) -> set[str]:

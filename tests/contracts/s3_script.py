@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
@@ -48,7 +48,7 @@ WELL = {
     "make bucket": reply("200 OK"),
 }
 
-Answer = bytes | Callable[["ScriptedS3"], bytes]
+Answer = bytes | Callable[["ScriptedS3"], bytes | Awaitable[bytes]]
 
 
 @dataclass
@@ -79,6 +79,8 @@ class ScriptedS3:
             waiting = self.script.get(kind)
             told = waiting.popleft() if waiting else WELL[kind]
             data = told if isinstance(told, bytes) else told(self)
+            if not isinstance(data, bytes):
+                data = await data
             await peer.send(data)
             if not data.startswith(b"HTTP/1.1 ") or b"Connection: close" in data:
                 return
