@@ -246,10 +246,8 @@ class ChunkReader:
         """
         if self._verify != "disk-read" or file in self._reading:
             return True
-        here = self.part(file, part.start, part.stop)
-        if here.hold(len(here)):
-            here.let_go()
-            return True
+        if self.believes(file) and resident(file.fd, part.start, len(part)):
+            return True  # or another process is reading it, which the sender will see
         if len(self._reading) >= AHEAD_READS_MAX or self._late:
             return False
         _ = self._prove(file, prove)
