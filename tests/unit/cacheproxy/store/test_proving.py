@@ -11,7 +11,7 @@ import pytest
 
 from cacheproxy.store import proving
 from cacheproxy.store.digest import digest_of
-from cacheproxy.store.proving import disk_holds, read_proven
+from cacheproxy.store.proving import disk_holds, prove, read_proven
 from cacheproxy.store.residency import resident
 from harness.damage import make_cold
 
@@ -59,6 +59,27 @@ def test_damaged_pages_do_not_stay_in_memory(path: Path, fd: int) -> None:
     assert not resident(fd, 0, 4096)
     assert read_proven(fd, DIGEST, SIZE) == bytearray(DATA)
     assert resident(fd, 0, SIZE)
+
+
+def test_what_is_hashed_only_leaves_nothing_that_the_next_could_be_taken_for(
+    tmp_path: Path, fd: int
+) -> None:
+    assert prove(fd, DIGEST, SIZE)
+    shorter = tmp_path / "shorter"
+    shorter.write_bytes(DATA[:-1])  # a thread's memory has all of `DATA` from the last time
+    make_cold(shorter)
+    cut = os.open(shorter, os.O_RDONLY)
+    try:
+        assert not prove(cut, DIGEST, SIZE)
+        assert not resident(cut, 0, SIZE - 1)
+        assert prove(cut, digest_of(DATA[:-1]), SIZE - 1)
+    finally:
+        os.close(cut)
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert not prove(directory, DIGEST, SIZE), "nor what the disk does not give"
+    finally:
+        os.close(directory)
 
 
 def test_the_lock_is_held_while_it_is_hashed(
