@@ -116,12 +116,15 @@ def _bars(found: Mapping[str, Result]) -> Iterator[str]:
 
 
 def _machines(found: Mapping[str, Result]) -> Iterator[str]:
-    table = Table("", ("scenario", "file", "date", "processor", "cores", "memory", "kernel"))
+    table = Table(
+        "", ("scenario", "file", "date", "processor", "cores", "memory", "kernel", "Python")
+    )
     for result in found.values():
         where = result.machine
         table.add(
             *(f"`{result.name}`", f"`bench/results/{result.file}`", where["date"], where["cpu"]),
             *(where["cores"], f"{where['memory_bytes'] / 2**30:.0f} GiB", where["kernel"]),
+            where["python"],
         )
     if table.rows:
         yield from table.lines()

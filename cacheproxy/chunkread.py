@@ -103,36 +103,46 @@ class OpenPart:
     def send(self, sock: socket.socket, head: bytes = b"") -> int | None:
         """Send `head`, and of the part what the socket takes behind it; the number of bytes sent.
 
-        None if memory does not have the bytes, or may not be believed: then nothing was sent.
-        BlockingIOError if the socket takes nothing, ConnectionError if the peer is gone.
+        Less than all: it takes no more now.  None if memory does not have the bytes, or may not be
+        believed: then nothing was sent.  ConnectionError if the peer is gone.
         What is being sent are the pages themselves: who writes to the file before the peer has
         them changes them.
         """
         size = self.stop - self.position
         if not self.hold(size):
             return None
+        taken = 0
         try:
             if not self.file.intact():
                 return None
-            taken = (
-                sock.send(head, socket.MSG_MORE if size <= JOINED_BYTES_MAX else 0) if head else 0
-            )
-            if taken < len(head):
-                return taken
-            try:
-                count = os.sendfile(sock.fileno(), self.file.fd, self.position, size)
-            except BlockingIOError:
-                if not taken:
-                    raise
-                return taken
-            except ConnectionError:
-                raise
-            except OSError:  # of the file: what is in memory cannot be had from a sick disk
-                return taken or None
+            if head:
+                taken = sock.send(head, socket.MSG_MORE if size <= JOINED_BYTES_MAX else 0)
+                if taken < len(head):
+                    return taken
+            pages = self._send_pages(sock.fileno())
+            return (taken or None) if pages is None else taken + pages
+        except BlockingIOError:  # it did not even take the head
+            return 0
         finally:
             self.let_go()
-        self.position += count
-        return taken + count
+
+    def _send_pages(self, sock: int) -> int | None:
+        """Send what the socket takes; the number of bytes, None if the file cannot be read at all."""
+        before = self.position
+        try:
+            while self.position < self.stop:
+                left = self.stop - self.position
+                count = os.sendfile(sock, self.file.fd, self.position, left)
+                if not count:  # it has been cut
+                    break
+                self.position += count
+        except BlockingIOError:
+            return self.position - before
+        except ConnectionError:
+            raise
+        except OSError:  # of the file: what is in memory cannot be had from a sick disk
+            pass
+        return self.position - before or None
 
 
 Piece = bytes | OpenPart

@@ -89,8 +89,6 @@ class Outlet:
             return self._copy(part, head)
         try:
             taken = part.send(self.sock, head)
-        except BlockingIOError:
-            taken = 0
         except OSError:
             self._transport.abort()  # the client has left
             return True
@@ -107,14 +105,12 @@ class Outlet:
         """
         while len(part) and not self.full and not self._transport.is_closing():
             try:
-                sock = self.sock
-                here = self._copy(part) if sock is None else part.send(sock) is not None
-            except BlockingIOError:
-                here = self._copy(part)
+                if self.sock is not None and part.send(self.sock) is None:
+                    break
             except OSError:
                 self._transport.abort()  # the client has left
                 break
-            if not here:
+            if len(part) and not self._copy(part):
                 break
         return not len(part)
 
