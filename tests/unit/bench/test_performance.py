@@ -20,6 +20,7 @@ MACHINE = {
     "cores": 2,
     "memory_bytes": 2 << 30,
     "kernel": "6",
+    "python": "3.11.2, the distribution's",
 }
 ROUNDS = {"4 KiB": {"cacheproxy": [{"requests/s": 1.0}], "nginx": [{"requests/s": 2.0}]}}
 REPORT = {
