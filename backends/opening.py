@@ -82,8 +82,12 @@ def _driver(options: StoreOptions) -> ReadStore:
 
             return HttpStore(options)
         case S3Options():
-            from backends.s3 import S3Store  # noqa: PLC0415
-
+            try:
+                from backends.s3 import S3Store  # noqa: PLC0415
+            except ModuleNotFoundError as error:
+                raise UnsupportedError(
+                    f"an S3 store needs {error.name}: pip install 'cacheproxy[s3]'"
+                ) from None
             return S3Store(options)
         case SwiftOptions():
             from backends.swift import SwiftStore  # noqa: PLC0415

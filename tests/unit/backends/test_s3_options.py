@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from backends.errors import UnsupportedError
 from backends.location import Location
 from backends.opening import open_store, options_type
 from backends.s3 import S3Store
@@ -72,6 +74,14 @@ def test_what_must_be_set(name: str) -> None:
 def test_what_makes_no_sense(name: str, value: str) -> None:
     with pytest.raises(ValueError, match=name):
         s3_options(LEAST | {name: value})
+
+
+def test_without_its_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "backends.s3")
+    monkeypatch.delitem(sys.modules, "backends.s3_client")
+    monkeypatch.setitem(sys.modules, "aiobotocore.config", None)  # as if it were not installed
+    with pytest.raises(UnsupportedError, match=r"aiobotocore.*pip install 'cacheproxy\[s3\]'"):
+        open_store(s3_options(LEAST))
 
 
 async def test_a_store_shows_no_keys(tmp_path: Path) -> None:
