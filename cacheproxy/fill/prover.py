@@ -17,9 +17,8 @@ from cacheproxy.metrics import VERIFY_FAILURES
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 
 PROOF_RETRIES_MAX = 3  # chunks damaged on the disk between landing and hashing
-_READ_BYTES = (
-    256 << 10
-)  # at once, into memory that is used again: it stays in the processor's cache
+BATCH_CHUNKS = 8  # hashed by one job of the thread, if so many are there
+_READ_BYTES = 1 << 20  # at once: the interpreter is given up and fought for at each read and hash
 
 Chunk = Callable[[int], Awaitable[tuple[bytes, int]]]  # waits for one; its digest and size
 
@@ -48,7 +47,7 @@ async def prove(
     for _ in range(PROOF_RETRIES_MAX):
         prover = Prover(facts, ports.store, ports.provers)
         try:
-            if await prover.matches(content.grid.count, chunk):
+            if await prover.matches(content.grid.count, chunk, content.present):
                 return
         except ChunkLostError:
             look_again()  # quarantined; a leg fetches it again
@@ -78,29 +77,40 @@ class Prover:
             self._hash = hashlib.md5(usedforsecurity=False)
             self._expected = facts.checksum
 
-    async def matches(self, count: int, chunk: Chunk) -> bool:
-        """Hash `count` chunks and compare.
+    async def matches(self, count: int, chunk: Chunk, there: Callable[[int], bool]) -> bool:
+        """Hash `count` chunks and compare; `there` tells whether `chunk` need not wait.
 
         Raises `ChunkLostError` if a chunk is damaged on disk before it was hashed, `StorageError`
         if the disk fails.
         """
-        loop = asyncio.get_running_loop()
-        for index in range(count):
-            digest, size = await chunk(index)
-            if self._expected is None:
-                continue
-            opened = await self._store.open_proven(digest, size)
-            # Shielded, so that the thread's descriptor is never closed under it.
-            reading = loop.run_in_executor(self._executor, self._update, opened, size)
+        index = 0
+        while index < count:
+            batch: list[tuple[OpenChunk, int]] = []
             try:
-                await asyncio.shield(reading)
-            except asyncio.CancelledError:
-                await reading
-                raise
+                while index < count and len(batch) < BATCH_CHUNKS and (not batch or there(index)):
+                    digest, size = await chunk(index)
+                    if self._expected is not None:
+                        batch.append((await self._store.open_proven(digest, size), size))
+                    index += 1
+                if batch:
+                    await self._run(batch)
+            finally:
+                for opened, _ in batch:
+                    os.close(opened.fd)
         return self._expected is None or self._hash.hexdigest() == self._expected
 
-    def _update(self, opened: OpenChunk, size: int) -> None:
+    async def _run(self, batch: list[tuple[OpenChunk, int]]) -> None:
+        """Hash these chunks in the thread, which is never left alone with their descriptors."""
+        loop = asyncio.get_running_loop()
+        reading = loop.run_in_executor(self._executor, self._update, batch)
         try:
+            await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            await reading
+            raise
+
+    def _update(self, batch: list[tuple[OpenChunk, int]]) -> None:
+        for opened, size in batch:
             position = 0
             while position < size:
                 room = self._buffer[: size - position]
@@ -112,5 +122,3 @@ class Prover:
                     break  # cut meanwhile: the hash will not match, and the fill starts afresh
                 self._hash.update(room[:count])
                 position += count
-        finally:
-            os.close(opened.fd)
