@@ -220,6 +220,9 @@ class ImageFile:
         except asyncio.CancelledError:  # the same, noticed earlier
             request[RESULT] = download.result
             raise
+        except Exception:
+            reset(request)  # a mistake of ours: nobody may take what was sent for the whole
+            raise
         request[RESULT] = download.result
         return response
 

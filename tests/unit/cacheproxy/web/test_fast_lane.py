@@ -14,6 +14,7 @@ from backends.spans import Span
 from cacheproxy.config import CacheSettings
 from cacheproxy.metrics import SERVED_BYTES
 from cacheproxy.serve import Images
+from cacheproxy.web import fast_lane
 from cacheproxy.web.fast_lane import COPIED_BYTES_MAX
 from fuzz.sides import soon
 from fuzz.world import CHUNK_BYTES
@@ -207,3 +208,16 @@ async def test_verify(world: World, verify: str, fast: int) -> None:
     client.leave()
     await world.gone()
     assert side.fast_requests == fast
+
+
+async def test_a_connection_remembers_the_last_images_that_its_caller_may_have(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_lane, "IMAGES_MAX", 2)
+    client = await world.connect()
+    (lane,) = world.lanes
+    for image_id in ("small", "refused", "single", "large", "small"):
+        client.send(asked(Span(0, 1), image_id))
+        await world.read(client)
+    assert isinstance(lane.memo, fast_lane.Memo)
+    assert list(lane.memo.others) == ["large", "small"]

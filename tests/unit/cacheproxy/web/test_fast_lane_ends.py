@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -91,6 +92,23 @@ async def test_a_drain_that_takes_too_long_resets(world: World) -> None:
     await world.gone()
     with pytest.raises(ConnectionResetError):
         read_all(client.sock)
+
+
+async def test_a_mistake_of_ours_resets_and_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> AsyncGenerator[bytes]:
+        yield b"some"
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(world.side.images.chunks, "pieces", broken)
+    client = await world.connect(narrow=True)
+    client.send(asked().replace(b"/file HTTP", b"/file? HTTP"))
+    await soon(lambda: any(record.exc_info for record in caplog.records))
+    await world.gone()
+    with pytest.raises(ConnectionResetError):
+        read_all(client.sock)
+    caplog.clear()
 
 
 def read_all(sock: socket.socket) -> None:
