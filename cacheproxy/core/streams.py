@@ -10,7 +10,9 @@ from __future__ import annotations
 
 WINDOW_SECONDS = 1.0  # over which a rate is taken: what comes in bursts has to be seen whole
 WINDOW_BYTES = 8 << 20  # at least
-SPARE = 0.5  # of one processor: who has less to spare is not waiting for the source
+SPARE = (
+    0.75  # of one processor: who has less to spare is not waiting for the source, but for a turn
+)
 
 
 class Streams:

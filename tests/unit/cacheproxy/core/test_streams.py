@@ -45,8 +45,8 @@ def test_what_pays_less_than_half_of_what_it_could_is_given_up() -> None:
 
 def test_who_has_no_time_to_spare_waits_for_nobody() -> None:
     source = Source(Streams(4))
-    assert source.window(1, 5e8, busy=0.8) == 1
-    assert source.window(1, 5e8, busy=0.3) == 2
+    assert source.window(1, 5e8, busy=0.3) == 1
+    assert source.window(1, 5e8, busy=0.2) == 2
 
 
 def test_short_moments_and_reads_of_other_readers_say_nothing() -> None:
