@@ -92,6 +92,7 @@ class Entries:
 
         What finds no room among the pinned is listed as any other.
         """
+        self._touched.pop(digest, None)  # told late, of one that was here before
         stamp = self.next_stamp()
         place = self._policy.admit(digest, cost, stamp)
         if new.pinned and self._ledger.pinned + cost <= self._ledger.pinned_max:

@@ -70,12 +70,14 @@ class Account(Protocol[R]):
 class Answer(Generic[R]):
     """An answer on its way; see `lane.Sending`.
 
-    What has left memory in its middle is brought by a `Download`, as on the other lane.
+    A chunk that has left memory is brought by a `Download`, as on the other lane; where the next one
+    has too, twice as many are brought as the last time.
     """
 
     __slots__ = (
         *("first_byte_seconds", "memory_bytes", "reply", "sent_bytes"),
-        *("_account", "_download", "_ended", "_lane", "_parts", "_soon", "_task"),
+        *("_account", "_bring_chunks", "_download", "_ended", "_lane", "_parts", "_results"),
+        *("_soon", "_task"),
     )
 
     def __init__(
@@ -95,6 +97,8 @@ class Answer(Generic[R]):
         self._account = account
         self._parts = parts
         self._download: Download | None = None  # of what has left memory
+        self._results = set[str]()  # of those that have ended
+        self._bring_chunks = 1  # the next time
         self._task: asyncio.Task[None] | None = None
         self._soon: asyncio.Handle | None = None  # its next turn
         self._ended = False
@@ -126,6 +130,8 @@ class Answer(Generic[R]):
             done = outlet.send_now(part)
             self.memory_bytes += part.position - there
             self.sent_bytes += part.position - there
+            if part.position > there:
+                self._bring_chunks = 1
             if done:
                 self._account.images.release(parts, 1)
                 if self.sent_bytes >= turn:
@@ -165,8 +171,18 @@ class Answer(Generic[R]):
         self._account.images.release(self._parts)
         if self._task is not None:
             self._task.cancel()
-        result = "hit" if self._download is None else self._download.result
-        self._account.ended(self, "error" if failed else result)
+        self._account.ended(self, "error" if failed else self._result())
+
+    def _result(self) -> str:
+        """Return how all of it was served."""
+        results = self._results
+        if self._download is not None:
+            results.add(self._download.result)
+        if "bypass" in results:
+            return "bypass"
+        if results <= {"hit"}:
+            return "hit"
+        return "partial" if self.memory_bytes or results != {"miss"} else "miss"
 
     def _break(self, *, failed: bool = True) -> None:
         self._task = None
@@ -177,13 +193,13 @@ class Answer(Generic[R]):
 
     def _bring(self) -> None:
         self._account.images.release(self._parts)
-        self._task = asyncio.get_running_loop().create_task(self._send_rest())
+        self._task = asyncio.get_running_loop().create_task(self._send_absent())
         self._account.owns(self._task)
 
-    async def _send_rest(self) -> None:
-        """Send the rest as the other lane would."""
+    async def _send_absent(self) -> None:
+        """Send what is not in memory as the other lane would, and go on."""
         try:
-            await self._bring_rest()
+            await self._bring_some()
         except ConnectionError:
             self._lane.transport.abort()  # the client has left: the lane will end this
         except TimeoutError:  # it took nothing for so long: what it holds is wanted elsewhere
@@ -196,13 +212,15 @@ class Answer(Generic[R]):
             self._break()
         else:
             self._task = None
-            self.end()
-            self._lane.sent()
+            self.go_on()
 
-    async def _bring_rest(self) -> None:
-        rest = Span(self.reply.start + self.sent_bytes, self.reply.stop)
-        image, images = Image(self.reply.facts, proven=True), self._account.images
-        async with aclosing(await images.open(image, rest, self.reply.headers)) as download:
+    async def _bring_some(self) -> None:
+        reply, images = self.reply, self._account.images
+        start, chunk_bytes = reply.start + self.sent_bytes, reply.known.grid.chunk_bytes
+        stop = min(reply.stop, (start // chunk_bytes + self._bring_chunks) * chunk_bytes)
+        self._bring_chunks *= 2
+        image = Image(reply.facts, proven=True)
+        async with aclosing(await images.open(image, Span(start, stop), reply.headers)) as download:
             self._download = download
             async with aclosing(download.pieces()) as pieces:
                 async for piece in pieces:
@@ -212,3 +230,5 @@ class Answer(Generic[R]):
                     finally:
                         left = len(piece) if isinstance(piece, OpenPart) else 0
                         self.sent_bytes += size - left
+        self._results.add(download.result)
+        self._download = None

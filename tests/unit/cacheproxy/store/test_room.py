@@ -54,6 +54,17 @@ async def test_the_order_survives_a_restart(tmp_path: Path) -> None:
         await case.check()
 
 
+async def test_a_use_that_is_told_late_does_not_age_what_has_come_again(case: StoreCase) -> None:
+    first, *others = await case.fill(range(6))
+    await case.store.drop([first])
+    case.store.touch([first, others[0]])  # a worker has sent it meanwhile, from its open file
+    assert await case.fill(range(1)) == [first]
+    await case.store._entries.flush()
+    await case.store.sync()
+    order = [candidate.digest for candidate in case.store._entries.oldest()]
+    assert order == [*others[1:], others[0], first]
+
+
 async def test_uses_are_written_in_slices(case: StoreCase, monkeypatch: pytest.MonkeyPatch) -> None:
     digests = await case.fill(range(6))
     await case.store.sync()

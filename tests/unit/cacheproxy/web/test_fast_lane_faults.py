@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Awaitable
 
 import pytest
 
 from backends.spans import Span
+from cacheproxy import chunkread
 from cacheproxy.chunkread import OpenPart
 from cacheproxy.errors import StorageError
+from cacheproxy.headers import Headers
 from cacheproxy.metrics import SERVED_BYTES
+from cacheproxy.serve import Download, Image, Images
 from fuzz.answers import answers
 from fuzz.sides import Client, soon
 from fuzz.world import CHUNK_BYTES
@@ -28,6 +33,53 @@ async def test_pages_that_leave_memory_in_the_midst_are_brought(world: World) ->
     await world.gone()
     assert (world.side.fast_requests, world.total("hit")) == (1, 1)
     assert world.side.board.total(SERVED_BYTES, ("cache",)) == SIZE
+
+
+@pytest.fixture
+def brought(world: World, monkeypatch: pytest.MonkeyPatch) -> list[Span]:
+    """What was brought by downloads."""
+    spans: list[Span] = []
+    images = world.side.images
+
+    def opened(image: Image, span: Span, headers: Headers) -> Awaitable[Download]:
+        spans.append(span)
+        return Images.open(images, image, span, headers)
+
+    monkeypatch.setattr(images, "open", opened)
+    return spans
+
+
+async def test_one_chunk_that_has_left_memory_is_brought_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, brought: list[Span]
+) -> None:
+    absent = world.path(2).stat().st_ino
+
+    def resident(fd: int, *_: int) -> bool:
+        return os.fstat(fd).st_ino != absent
+
+    monkeypatch.setattr(chunkread, "resident", resident)
+    client = await world.connect(narrow=True)
+    client.send(asked())
+    (answer,) = await world.read(client)
+    assert answer.body == LARGE
+    assert brought == [Span(2 * CHUNK_BYTES, 3 * CHUNK_BYTES)]
+    client.leave()
+    await world.gone()
+    assert world.total("hit") == 1
+    assert [told[0].sent_bytes for told in world.sent] == [SIZE]
+
+
+async def test_more_is_brought_at_once_where_all_has_left_memory(
+    world: World, brought: list[Span]
+) -> None:
+    client = await world.connect(narrow=True)
+    await world.taken_in_part(client)
+    world.nothing_is_in_memory()
+    (answer,) = await world.read(client)
+    assert answer.body == LARGE
+    stops = [-(-span.stop // CHUNK_BYTES) - span.start // CHUNK_BYTES for span in brought]
+    assert stops[:-1] == [1, 2, 4][: len(stops) - 1]
+    assert [span.stop for span in brought] == [*(span.start for span in brought[1:]), SIZE]
 
 
 async def test_cold_files_are_left_to_others_from_the_start(world: World) -> None:
