@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 
-from cacheproxy.chunkread import JOINED_BYTES_MAX
 from cacheproxy.core.beliefs import Belief
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.headers import Headers
@@ -44,9 +43,9 @@ from cacheproxy.web.ordinary import Repeat, ordinary, read_fields
 from cacheproxy.web.witness import Witness
 
 IMAGES_MAX = 256  # remembered of one connection, if the caller may have them
-# What fits into one segment with its head is copied behind it: one send is cheaper than two.  Of more,
-# a copy costs as much as the pages themselves.
-COPIED_BYTES_MAX = JOINED_BYTES_MAX
+# Up to here a copy behind the head, in one send, is cheaper than the pages themselves in a second one:
+# in a server that does nothing else 15.0 against 16.5 µs for 64 KiB, 25.0 against 23.5 for 128.
+COPIED_BYTES_MAX = 64 << 10
 
 
 class Memo:
