@@ -21,6 +21,8 @@ from cacheproxy.web.inner import Behind, Inner
 from cacheproxy.web.ordinary import whole_head
 from cacheproxy.web.outlet import Outlet
 
+HELD_MAX = 4  # pieces that come while the fast lane sends; then no more is read
+
 
 class Sending(Protocol):
     """An answer that the fast lane has begun."""
@@ -173,10 +175,14 @@ class Lane(asyncio.Protocol):
     # --- the fast lane ----------------------------------------------------------------------------
 
     def _hold(self, data: bytes) -> None:
-        """Keep what comes early for aiohttp: a pipeline is its affair; more is not read now."""
-        if not self._held:
-            self.transport.pause_reading()
+        """Keep what comes early for aiohttp, as it comes: a pipeline is its affair.
+
+        It would lose what stands before a mistake in the same piece, so pieces are not joined, not
+        in the kernel either as long as there are few.
+        """
         self._held.append(data)
+        if len(self._held) == HELD_MAX:
+            self.transport.pause_reading()
 
     def sends(self, sending: Sending) -> None:
         """The fast lane has begun an answer that goes on."""
@@ -191,10 +197,11 @@ class Lane(asyncio.Protocol):
         if self._closing:
             self.transport.close()
         elif self._held:
-            data = b"".join(self._held)
-            self._held.clear()
-            self.transport.resume_reading()
-            self._give(data)
+            held, self._held = self._held, []
+            if len(held) >= HELD_MAX:
+                self.transport.resume_reading()
+            for data in held:
+                self._give(data)
 
     def broken(self) -> None:
         """The fast lane cannot go on: nobody may take what was sent for the whole."""

@@ -14,7 +14,7 @@ from cacheproxy.meter import Board
 from cacheproxy.metrics import CONNECTIONS
 from cacheproxy.web import front
 from cacheproxy.web.front import Door
-from cacheproxy.web.lane import Lane
+from cacheproxy.web.lane import HELD_MAX, Lane
 from fuzz.sides import Client, soon, tcp_pair
 
 FAST = b"GET /fast HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -73,6 +73,9 @@ class Case:
     def lane(self) -> Lane:
         (lane,) = self.door._lanes
         return lane
+
+    def holds(self, count: int) -> bool:
+        return len(self.lane._held) == count
 
     async def came(self, client: Client, *ends: bytes) -> None:
         """Wait until what came is this, answer for answer."""
@@ -191,10 +194,12 @@ async def test_what_comes_early_is_held_and_no_more_is_read(case: Case) -> None:
     client = await case.connect()
     client.send(FAST)
     await case.came(client, b"fast")
-    client.send(SLOW[:10])
-    await soon(lambda: bool(case.lane._held))
+    for count in range(HELD_MAX):
+        assert case.lane.transport.is_reading()
+        client.send(SLOW[count : count + 1])
+        await soon(partial(case.holds, count + 1))
     assert not case.lane.transport.is_reading()
-    client.send(SLOW[10:])
+    client.send(SLOW[HELD_MAX:])
     case.lane.sent()
     assert case.lane.transport.is_reading()
     await case.came(client, b"\r\n\r\nslow")
