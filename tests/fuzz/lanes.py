@@ -28,6 +28,7 @@ class Account:
 
     outcomes: list[Outcome]
     told: list[object]  # to keeper and upstream
+    closed: list[object]  # files that were given back, whenever: threads may still read them
     figures: list[float]
     log: list[str]
     touched: set[bytes] = field(compare=False)  # what the keeper reads it counts by itself
@@ -67,7 +68,11 @@ class Lanes:
         if kind == "fast":
             self.file_requests += side.file_requests
             self.fast_requests += side.fast_requests
-        return Account(outcomes, side.told, side.figures(), log, side.keeper.touched)
+        told, closed = list[object](), list[object]()
+        for each in side.told:
+            (closed if isinstance(each, tuple) and each[0] == "closed" else told).append(each)
+        closed.sort(key=repr)
+        return Account(outcomes, told, closed, side.figures(), log, side.keeper.touched)
 
 
 class _Noting(logging.Handler):
