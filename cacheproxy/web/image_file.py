@@ -184,7 +184,6 @@ class ImageFile:
                     return self._done(request, response_for(error), "error")
                 etag = f'"{image.facts.image_id}"' if download.proven else None
                 response = _response(request, image, selection, etag)
-                await response.prepare(request)
                 request[FIRST_BYTE_SECONDS] = time.monotonic() - started
                 try:
                     return await self._send(request, response, download, first, pieces)
@@ -206,6 +205,7 @@ class ImageFile:
     ) -> web.StreamResponse:
         request[SENT_BYTES] = 0
         try:
+            await response.prepare(request)
             await _write(request, response, first)
             async for piece in pieces:
                 await _write(request, response, piece)

@@ -111,6 +111,23 @@ async def test_a_mistake_of_ours_resets_and_is_told(
     caplog.clear()
 
 
+async def test_who_leaves_while_the_first_byte_is_brought_is_no_mistake(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def left(*_: object) -> AsyncGenerator[bytes]:
+        for lane in world.lanes:
+            lane.transport.abort()
+        yield b"some"
+
+    monkeypatch.setattr(world.side.images.chunks, "pieces", left)
+    client = await world.connect(narrow=True)
+    client.send(asked().replace(b"/file HTTP", b"/file? HTTP"))
+    await soon(lambda: client.read() and client.ended)
+    await world.gone()
+    assert [record for record in caplog.records if record.exc_info] == []
+    assert world.total("hit") == 1
+
+
 def read_all(sock: socket.socket) -> None:
     while sock.recv(1 << 20):
         pass
