@@ -25,7 +25,7 @@ from cacheproxy.errors import (
     StorageError,
 )
 from cacheproxy.store.digest import DIGEST_BYTES
-from cacheproxy.store.proving import disk_holds, read_proven
+from cacheproxy.store.proving import disk_holds, prove
 from cacheproxy.store.quarantine import Quarantine
 from cacheproxy.store.tree import PINS, PREFIXES, Tree, temporary_name
 
@@ -223,7 +223,7 @@ class ChunkFiles:
             return None
         fd, identity = self.open_chunk(digest)
         try:
-            if read_proven(fd, digest, size) is not None:
+            if prove(fd, digest, size):
                 return Written(identity, found.cost, fd)
         except BaseException:
             os.close(fd)

@@ -98,7 +98,7 @@ def disk_holds(fd: int, digest: bytes, size: int) -> bool:
 
 def _memory_holds(fd: int, digest: bytes, size: int) -> bool:
     was_there = resident(fd, 0, size)
-    held = read_proven(fd, digest, size) is not None
+    held = prove(fd, digest, size)
     if not was_there:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     return held
