@@ -52,6 +52,25 @@ class ReadStream(Protocol):
         """Iterate over the bytes; at most once."""
 
 
+@runtime_checkable
+class FileStream(ReadStream, Protocol):
+    """A stream whose bytes lie in a file, which may be sent without being read by this process.
+
+    Sending and iterating go on where the other one stopped, in any order.  Only what is in memory
+    should be sent: who sends the rest may wait for a disk, without an end, where iterating waits in
+    a thread and gives up in time.
+    """
+
+    def file(self) -> tuple[int, Span]:
+        """Return an open descriptor and what of it is due; it stays open inside the read's context.
+
+        The file may be shorter by now: iterating says so.
+        """
+
+    def sent(self, count: int) -> None:
+        """Note that the next `count` bytes were taken from the file."""
+
+
 class Writer(Protocol):
     """An object in the making: nothing is readable before `commit`, nothing is left otherwise."""
 

@@ -17,6 +17,7 @@ from backends.options import (
 )
 from backends.s3_options import S3Options
 from backends.swift_options import SwiftOptions
+from backends.watching import Observer, Watched
 from backends.wrapping import Limited, Retrying, wrap
 
 # Whose options open a location of that scheme (Glance's names, `memory` apart).
@@ -50,17 +51,25 @@ def options_type(location: Location) -> type[StoreOptions]:
 def open_store(
     options: FilesystemOptions | MemoryOptions | S3Options | SwiftOptions,
     handling: Handling = ...,
+    observer: Observer | None = ...,
 ) -> PruneStore: ...
 @overload
-def open_store(options: HttpOptions, handling: Handling = ...) -> ReadStore: ...
-def open_store(options: StoreOptions, handling: Handling = Handling()) -> ReadStore:  # noqa: B008  # frozen
+def open_store(
+    options: HttpOptions, handling: Handling = ..., observer: Observer | None = ...
+) -> ReadStore: ...
+def open_store(
+    options: StoreOptions,
+    handling: Handling = Handling(),  # noqa: B008  # frozen
+    observer: Observer | None = None,
+) -> ReadStore:
     """Return the driver with these options, limited and retried as `handling` says.
 
     Touches neither disk (but for a CA file) nor network.  ValueError for options that make no
-    sense.  A pausing retry holds no place of the limit.
+    sense.  A pausing retry holds no place of the limit.  `observer` hears of every attempt.
     """
     return wrap(
         _driver(options),
+        *(() if observer is None else (Watched(observer),)),
         Limited(handling.at_once, handling.wait_seconds),
         Retrying(handling.attempts, handling.first_pause_seconds, handling.pause_seconds_max),
     )
