@@ -1,4 +1,4 @@
-"""The bytes of an answer over HTTP, held against what was asked for and what it promised.
+"""Answers over HTTP: what a refusal means, and bytes held against what was asked and promised.
 
 What all drivers share that speak HTTP with aiohttp.  Errors quote nothing of aiohttp's, whose
 messages may show credentials.
@@ -6,19 +6,56 @@ messages may show credentials.
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import aiohttp
 
-from backends.errors import InvalidError, UnavailableError
+from backends.errors import (
+    DeniedError,
+    InvalidError,
+    MissingError,
+    NoSpaceError,
+    StoreError,
+    ThrottledError,
+    UnavailableError,
+    UnsupportedError,
+)
 from backends.location import Location
 from backends.spans import END, Span, parse_content_range
+
+_Kinds = Mapping[int, type[StoreError]]
+
+_KINDS: _Kinds = MappingProxyType(
+    {
+        HTTPStatus.UNAUTHORIZED: DeniedError,
+        HTTPStatus.PAYMENT_REQUIRED: DeniedError,
+        HTTPStatus.FORBIDDEN: DeniedError,
+        HTTPStatus.NOT_FOUND: MissingError,
+        HTTPStatus.METHOD_NOT_ALLOWED: UnsupportedError,
+        HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: DeniedError,
+        HTTPStatus.REQUEST_TIMEOUT: UnavailableError,
+        HTTPStatus.GONE: MissingError,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: NoSpaceError,
+        HTTPStatus.TOO_EARLY: UnavailableError,
+        HTTPStatus.TOO_MANY_REQUESTS: ThrottledError,
+        HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: DeniedError,
+        HTTPStatus.NOT_IMPLEMENTED: UnsupportedError,
+        HTTPStatus.INSUFFICIENT_STORAGE: NoSpaceError,
+    }
+)
+
+
+def kind_of(status: int, own: _Kinds = MappingProxyType({})) -> type[StoreError]:
+    """Return what a status that is no success means; `own` is what one kind of server means by it."""
+    kind = own.get(status) or _KINDS.get(status)
+    if kind is not None:
+        return kind
+    return UnavailableError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else InvalidError
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,18 +175,6 @@ def stream_of(
         )
         return AnswerStream(location, response.content, carried, carried, Told(size, version))
     return None
-
-
-def trusted(ca_file: Path | None, *, verify_certificates: bool) -> ssl.SSLContext | bool:
-    """Return aiohttp's `ssl` for these options; ValueError for a CA file that cannot be used."""
-    if not verify_certificates:
-        return False
-    if ca_file is None:
-        return True
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise ValueError(f"CA file {ca_file}: {error.strerror or error}") from error
 
 
 def strong_tag(entity_tag: str | None) -> str | None:

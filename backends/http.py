@@ -19,17 +19,10 @@ from urllib.parse import unquote
 import aiohttp
 from yarl import URL
 
-from backends.answers import AnswerStream, NoBytes, stream_of, translated, trusted
+from backends.answers import AnswerStream, NoBytes, kind_of, stream_of, translated
 from backends.base import Stat
-from backends.errors import (
-    DeniedError,
-    InvalidError,
-    MissingError,
-    StoreError,
-    ThrottledError,
-    UnavailableError,
-    UnsupportedError,
-)
+from backends.connections import Connections
+from backends.errors import InvalidError, StoreError
 from backends.location import Location
 from backends.options import HttpOptions
 from backends.spans import Span, parse_unsatisfied_range
@@ -41,21 +34,6 @@ _NO_HEAD = (HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_
 _SCHEMES = ("http", "https")
 _NOT_IN_URIS = frozenset(' "<>\\^`{|}')  # RFC 3986 section 2
 
-_ERRORS: dict[int, type[StoreError]] = {
-    HTTPStatus.NOT_FOUND: MissingError,
-    HTTPStatus.GONE: MissingError,
-    HTTPStatus.UNAUTHORIZED: DeniedError,
-    HTTPStatus.PAYMENT_REQUIRED: DeniedError,
-    HTTPStatus.FORBIDDEN: DeniedError,
-    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: DeniedError,
-    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: DeniedError,
-    HTTPStatus.METHOD_NOT_ALLOWED: UnsupportedError,
-    HTTPStatus.NOT_IMPLEMENTED: UnsupportedError,
-    HTTPStatus.REQUEST_TIMEOUT: UnavailableError,
-    HTTPStatus.TOO_EARLY: UnavailableError,
-    HTTPStatus.TOO_MANY_REQUESTS: ThrottledError,
-}
-
 
 class HttpStore:
     """A `ReadStore` of everything that web servers hold.
@@ -65,11 +43,8 @@ class HttpStore:
     """
 
     def __init__(self, options: HttpOptions | None = None) -> None:
-        self._options = options or HttpOptions()
-        self._trusted = trusted(
-            self._options.ca_file, verify_certificates=self._options.verify_certificates
-        )
-        self._session: aiohttp.ClientSession | None = None
+        options = options or HttpOptions()
+        self._connections = Connections(options, buffer_bytes=options.buffer_bytes)
 
     def __repr__(self) -> str:
         return "HttpStore()"
@@ -96,26 +71,7 @@ class HttpStore:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            options = self._options
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=options.connections, ssl=self._trusted),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                headers={"Accept-Encoding": "identity"},
-                read_bufsize=options.buffer_bytes // 2,  # aiohttp stops reading at twice that
-                timeout=aiohttp.ClientTimeout(
-                    connect=options.stall_seconds,  # with the wait for one of the connections
-                    sock_connect=options.connect_seconds,
-                    sock_read=options.stall_seconds,
-                ),
-            )
-        return self._session
+        await self._connections.aclose()
 
     @asynccontextmanager
     async def _answered(
@@ -126,7 +82,7 @@ class HttpStore:
         authorization = _authorization(url)
         for _ in range(REDIRECTS_MAX + 1):
             with translated(location):
-                response = await self._client().request(
+                response = await self._connections.session().request(
                     method,
                     url.with_user(None),
                     headers=headers | authorization,
@@ -175,10 +131,7 @@ class HttpStore:
 
 
 def _refusal(location: Location, response: aiohttp.ClientResponse) -> StoreError:
-    kind = _ERRORS.get(response.status)
-    if kind is None:
-        kind = UnavailableError if response.status >= 500 else InvalidError
-    return kind(f"{location}: the server answers {response.status}")
+    return kind_of(response.status)(f"{location}: the server answers {response.status}")
 
 
 def _url(location: Location, text: str, base: URL | None = None) -> URL:

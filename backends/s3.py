@@ -7,18 +7,17 @@ request or in parts.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from botocore.exceptions import ClientError
 
-from backends.answers import AnswerStream, NoBytes, Told, carried_span, strong_tag
+from backends.answers import AnswerStream, NoBytes, stream_of
 from backends.base import Stat
+from backends.connections import authorities
 from backends.errors import DuplicateError, InvalidError, MissingError
 from backends.location import Location, checked_name
 from backends.outlasting import finished
@@ -29,7 +28,7 @@ from backends.s3_object import OUTLAST_SECONDS, S3Object
 from backends.s3_options import S3Options
 from backends.s3_parts import PartPlan
 from backends.s3_writer import S3Writer
-from backends.spans import END, Span
+from backends.spans import Span
 
 _OURS_ALREADY = "BucketAlreadyOwnedByYou"
 
@@ -42,7 +41,7 @@ class S3Store:
             raise ValueError("an S3 store needs a bucket, an access key and a secret key")
         if min(options.part_bytes, options.parts_at_once, options.buffer_bytes) < 1:
             raise ValueError("an S3 store needs room for a part")
-        _check_ca_file(options.ca_file)
+        authorities(options.ca_file)  # botocore reads the file itself, and late
         self._options = options
         self._endpoint = Endpoint.of(options.host)
         self._client = S3Client(options, self._endpoint)
@@ -164,26 +163,8 @@ class S3Store:
                 raise
 
 
-def _check_ca_file(path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        ssl.create_default_context(cafile=path)
-    except OSError as error:
-        raise ValueError(f"CA file {path}: {error.strerror or error}") from error
-
-
 def _stream(location: Location, span: Span | None, answer: Any) -> AnswerStream:
-    """Hold the answer's headers against what was asked."""
-    version = strong_tag(answer.headers.get("ETag"))
-    if span is not None and answer.status == HTTPStatus.PARTIAL_CONTENT:
-        carried, size = carried_span(
-            location, span, answer.headers.get("Content-Range", ""), answer.content_length
-        )
-        return AnswerStream(location, answer.content, carried, carried, Told(size, version))
-    if answer.status != HTTPStatus.OK:
+    stream = stream_of(location, span, answer)
+    if stream is None:  # neither an error nor bytes that were asked for
         raise InvalidError(f"{location}: the server answers {answer.status}")
-    size = answer.content_length
-    carried = Span(0, END if size is None else size)
-    wanted = carried if span is None else span.clip(carried)
-    return AnswerStream(location, answer.content, carried, wanted, Told(size, version))
+    return stream

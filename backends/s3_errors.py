@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from types import MappingProxyType
 
 from botocore.exceptions import (
@@ -17,6 +18,7 @@ from botocore.exceptions import (
     SSLError,
 )
 
+from backends.answers import kind_of
 from backends.errors import (
     DeniedError,
     DuplicateError,
@@ -70,20 +72,7 @@ _CODES: _Kinds = MappingProxyType(
         "NotImplemented": UnsupportedError,
     }
 )
-_STATUSES: MappingProxyType[int, type[StoreError]] = MappingProxyType(
-    {
-        401: DeniedError,
-        403: DeniedError,
-        404: MissingError,
-        405: UnsupportedError,
-        408: UnavailableError,
-        412: DuplicateError,
-        413: NoSpaceError,
-        429: ThrottledError,
-        501: UnsupportedError,
-        507: NoSpaceError,
-    }
-)
+_STATUSES: dict[int, type[StoreError]] = {HTTPStatus.PRECONDITION_FAILED: DuplicateError}
 
 
 @contextmanager
@@ -107,9 +96,7 @@ def code_of(error: ClientError) -> str:
 def _refusal(what: object, error: ClientError) -> StoreError:
     code = code_of(error)
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    kind = _CODES.get(code) or _STATUSES.get(status)
-    if kind is None:
-        kind = UnavailableError if status >= 500 else InvalidError
+    kind = _CODES.get(code) or kind_of(status, _STATUSES)
     shown = f" {code}" if code.isalnum() and code != str(status) else ""
     return kind(f"{what}: the server answers {status}{shown}")
 

@@ -17,37 +17,18 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from backends.answers import translated, trusted
-from backends.errors import (
-    DeniedError,
-    DuplicateError,
-    InvalidError,
-    MissingError,
-    NoSpaceError,
-    StoreError,
-    ThrottledError,
-    UnavailableError,
-    UnsupportedError,
-)
+from backends.answers import kind_of, translated
+from backends.connections import Connections
+from backends.errors import DuplicateError, InvalidError, StoreError, ThrottledError
 from backends.location import Location
 from backends.swift_identity import Access, Identity
 from backends.swift_options import SwiftOptions
 
 LISTING_PAGE = 1000  # entries
 _SHORT_BODY_MAX = 1 << 22  # bytes; of a page, or of a report on deletions
-_RATE_LIMITED = 498  # Swift's own status
-
-_ERRORS: dict[int, type[StoreError]] = {
-    HTTPStatus.UNAUTHORIZED: DeniedError,
-    HTTPStatus.FORBIDDEN: DeniedError,
-    HTTPStatus.NOT_FOUND: MissingError,
-    HTTPStatus.METHOD_NOT_ALLOWED: UnsupportedError,
-    HTTPStatus.REQUEST_TIMEOUT: UnavailableError,
+_KINDS: dict[int, type[StoreError]] = {
     HTTPStatus.CONFLICT: DuplicateError,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: NoSpaceError,
-    HTTPStatus.TOO_MANY_REQUESTS: ThrottledError,
-    _RATE_LIMITED: ThrottledError,
-    HTTPStatus.INSUFFICIENT_STORAGE: NoSpaceError,
+    498: ThrottledError,  # Swift's own status
 }
 
 
@@ -94,15 +75,11 @@ class SwiftClient:
     """Requests of any identity, over one pool of connections.  ValueError for a bad CA file."""
 
     def __init__(self, options: SwiftOptions) -> None:
-        self._options = options
-        self._trusted = trusted(options.ca_file, verify_certificates=options.verify_certificates)
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = Connections(options, buffer_bytes=options.read_buffer_bytes)
 
     async def aclose(self) -> None:
         """Close all connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        await self._connections.aclose()
 
     @asynccontextmanager
     async def answered(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -151,7 +128,7 @@ class SwiftClient:
 
     async def _asked(self, request: Request, access: Access) -> aiohttp.ClientResponse:
         with translated(request.target.shown):
-            return await self._connections().request(
+            return await self._connections.session().request(
                 request.method,
                 _url(access.url, request),
                 headers={**request.headers, "X-Auth-Token": access.token},
@@ -160,31 +137,10 @@ class SwiftClient:
                 allow_redirects=False,
             )
 
-    def _connections(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            options = self._options
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=options.connections, ssl=self._trusted),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                headers={"Accept-Encoding": "identity"},
-                read_bufsize=options.read_buffer_bytes // 2,  # aiohttp stops at twice that
-                timeout=aiohttp.ClientTimeout(
-                    connect=options.stall_seconds,  # with the wait for one of the connections
-                    sock_connect=options.connect_seconds,
-                    sock_read=options.stall_seconds,
-                ),
-            )
-        return self._session
-
 
 def refusal(what: Location, status: int) -> StoreError:
     """Return the error for a status that is no success."""
-    kind = _ERRORS.get(status)
-    if kind is None:
-        unavailable = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        kind = UnavailableError if unavailable else InvalidError
-    return kind(f"{what}: Swift answers {status}")
+    return kind_of(status, _KINDS)(f"{what}: Swift answers {status}")
 
 
 def _url(storage: str, request: Request) -> URL:

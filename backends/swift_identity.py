@@ -17,8 +17,14 @@ from keystoneauth1.access import AccessInfo
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
-from backends.errors import DeniedError, InvalidError, ThrottledError, UnavailableError
+from backends.answers import kind_of
+from backends.errors import DeniedError, InvalidError, StoreError, UnavailableError
 from backends.swift_options import SwiftAccount, SwiftOptions
+
+# Not "no such image": the address is not Keystone's.
+_KINDS: dict[int, type[StoreError]] = dict.fromkeys(
+    (HTTPStatus.NOT_FOUND, HTTPStatus.GONE), InvalidError
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,15 +171,6 @@ def _plugin(account: SwiftAccount) -> v3.Auth:
     )
 
 
-def _refusal(
-    account: SwiftAccount, error: exceptions.HttpError
-) -> DeniedError | InvalidError | UnavailableError:
+def _refusal(account: SwiftAccount, error: exceptions.HttpError) -> StoreError:
     status = error.http_status
-    text = f"{account.auth_address}: Keystone answers {status}"
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        return DeniedError(text)
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return ThrottledError(text)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-        return UnavailableError(text)
-    return InvalidError(text)
+    return kind_of(status, _KINDS)(f"{account.auth_address}: Keystone answers {status}")
