@@ -64,10 +64,18 @@ class SwiftOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.containers_seed <= SEED_MAX:
-            raise ValueError(f"not a number of characters from 0 to {SEED_MAX}")
+            raise ValueError(
+                f"swift_store_multiple_containers_seed is not a number from 0 to {SEED_MAX}"
+            )
         if self.multi_tenant and self.locations_name_references:
-            raise ValueError("a multi-tenant Swift store has no file of accounts")
+            raise ValueError(
+                "swift_store_multi_tenant and swift_store_config_file exclude each other"
+            )
         if not self.multi_tenant and self.default_reference not in self.accounts:
-            raise ValueError(f"no account with an address is called {self.default_reference!r}")
+            raise ValueError(
+                f"default_swift_reference: no account is called {self.default_reference!r}; set "
+                "swift_store_auth_address, swift_store_user and swift_store_key, or name a "
+                "complete section of swift_store_config_file"
+            )
         if not 0 < self.piece_bytes <= self.upload_buffer_bytes or self.segment_bytes <= 0:
             raise ValueError("pieces, segments and their buffer must have room for bytes")
