@@ -17,7 +17,7 @@ INSTALL = install() { $(PY) -m uv pip install --quiet --compile-bytecode --pytho
 	|| $(PY) -m pip --python "$$1" install --quiet "$${@:2}"; }; install
 
 .PHONY: help run test test-long bench bench-deps lint format clean python packages packages-long \
-	services services-long
+	services services-long bindings
 
 help:
 	@echo 'make run               an image through catalog and proxy, end to end (IMAGE=path: your own)'
@@ -31,14 +31,14 @@ help:
 run: $(VENV)/installed-run
 	@exec $(PY) -m bench.demo
 
-test: packages $(VENV)/installed-test services
+test: packages $(VENV)/installed-test services bindings
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile \
 		--no-loadscope-reorder $(ARGS)
 
-test-long: packages packages-long $(VENV)/installed-test services services-long
+test-long: packages packages-long $(VENV)/installed-test services services-long bindings
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest -m long $(ARGS)
 
-bench: packages packages-long bench-deps services
+bench: packages packages-long bench-deps services bindings
 	$(PY) -m bench run $(or $(SCENARIOS),$$($(PY) -m bench list | cut -d' ' -f1)) $(ARGS)
 
 lint: $(VENV)/installed-test
@@ -56,7 +56,8 @@ clean:
 # Debian's programs that the tests use; python3-venv comes with them.
 packages:
 	@tests/services/packages.sh python3-venv ceph-common ceph-mon ceph-osd curl e2fsprogs \
-		nginx-light qemu-block-extra qemu-utils openssl radosgw systemd wrk xfsprogs
+		nginx-light python3-rados python3-rbd qemu-block-extra qemu-utils openssl radosgw systemd \
+		wrk xfsprogs
 
 # What makes and starts a small Debian in a virtual machine.
 packages-long:
@@ -86,6 +87,10 @@ $(VENV)/installed-test: $(VENV)/created pyproject.toml constraints.txt
 $(VENV)/installed-bench: $(VENV)/created pyproject.toml constraints.txt
 	@$(INSTALL) $(PY) --constraint constraints.txt --editable '.[bench]'
 	@touch $@
+
+# Ceph's own Python modules, which only Debian builds, for our tests and for Glance.
+bindings: packages $(VENV)/created $(SERVICES)/glance/installed
+	@tests/services/bindings.sh $(PY) $(SERVICES)/glance/bin/python
 
 # The real services, each in an environment of its own: their pins contradict one another.
 services: $(foreach name,keystone glance nova cinder swift moto,$(SERVICES)/$(name)/installed)

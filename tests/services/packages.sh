@@ -15,6 +15,8 @@ for package in "$@"; do
         e2fsprogs) PATH=$PATH:/usr/sbin:/sbin command -v mke2fs ;;
         mtools) command -v mcopy ;;
         nginx-light) PATH=$PATH:/usr/sbin:/sbin command -v nginx ;;
+        python3-rados) ls /usr/lib/python3/dist-packages/rados.*.so ;;
+        python3-rbd) ls /usr/lib/python3/dist-packages/rbd.*.so ;;
         qemu-block-extra) ls /usr/lib/*/qemu/block-curl.so ;;
         qemu-system-x86) command -v qemu-system-x86_64 ;;
         qemu-utils) command -v qemu-img ;;
