@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,8 @@ import pytest
 from harness.keystone import MEMBER, Keystone
 from harness.program import Program, free_port
 from harness.services import free_url, python_of, run_tool, seed, served
+from harness.stores import Store, s3_store, segments_store, swift_store
+from harness.swift import Swift
 
 # `fast` reads ranges; `web`, any file behind a plain HTTP server, does not: 400.
 CONFIGURATION = """
@@ -90,6 +92,13 @@ allowed_hosts = [127.0.0.1]
 disallowed_hosts = []
 allowed_ports = []
 disallowed_ports = []
+"""
+
+# Several stores, and their locations told in all ways that Glance has.
+STORED = """
+[DEFAULT]
+enabled_backends = fast:file,web:http,{backends}
+show_image_direct_url = true
 """
 
 LIST_RULES = "from glance import policies; print(*(r.name for r in policies.list_rules()))"
@@ -173,6 +182,28 @@ def glance_widest(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) 
     """Run Glance with Keystone and all that it can do; nobody finds it in the catalog."""
     directory = tmp_path_factory.mktemp("glance-widest")
     with _glance(directory, WITH_KEYSTONE + WITH_CACHE + WIDE, keystone=keystone.url) as url:
+        yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
+
+
+@pytest.fixture(scope="session")
+def glance_on_swift(
+    keystone: Keystone, swift: Swift, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Glance, dict[str, Store]]]:
+    """Run Glance with Keystone and stores in Swift, which are given by name."""
+    directory = tmp_path_factory.mktemp("glance-on-swift")
+    stores = [swift_store(swift), segments_store(swift, directory), s3_store(swift)]
+    with running_stored_glance(directory, keystone, stores) as running:
+        yield running, {store.name: store for store in stores}
+
+
+@contextmanager
+def running_stored_glance(
+    directory: Path, keystone: Keystone, stores: Sequence[Store]
+) -> Iterator[Glance]:
+    """Run Glance with Keystone and these stores beside its own, with its files in `directory`."""
+    backends = ",".join(f"{store.name}:{store.kind}" for store in stores)
+    more = WITH_KEYSTONE + STORED + "".join(store.section() for store in stores)
+    with _glance(directory, more, keystone=keystone.url, backends=backends) as url:
         yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
 
 

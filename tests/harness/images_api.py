@@ -35,9 +35,14 @@ class ImagesApi:
         answer = self.call("POST", "", document={**described, **properties})
         return str(answer.expect(201).json()["id"])
 
-    def upload(self, image: str, data: bytes | Iterable[bytes]) -> None:
-        """Upload an image's data; an iterable goes in chunks without a length."""
+    def upload(self, image: str, data: bytes | Iterable[bytes], *, store: str = "") -> None:
+        """Upload an image's data; an iterable goes in chunks without a length.
+
+        Glance keeps them in the store of this name, else in its default one.
+        """
         headers = {"Content-Type": "application/octet-stream"}
+        if store:
+            headers["X-Image-Meta-Store"] = store
         self.call("PUT", f"/{image}/file", headers=headers, body=data).expect(204)
 
     def add(self, data: bytes | Path, **properties: Any) -> str:

@@ -134,6 +134,13 @@ class Swift:
 
     url: str
     keystone: Keystone
+    directory: Path  # its files; each server's log is there
+    proxy: Program  # what everybody speaks with
+
+    def reads(self) -> int:
+        """Return how often the data of an object were read so far, from the object server's log."""
+        log = (self.directory / "swift-object.log").read_bytes()
+        return log.count(b'"GET /disk/')
 
     def account(self, user: User) -> str:
         """Return the storage URL of a user's project."""
@@ -177,15 +184,17 @@ def running_swift(directory: Path, keystone: Keystone) -> Iterator[Swift]:
     values |= {"keystone": keystone.url, "service": service}
     programs.append(("proxy", proxy, PROXY.format(port=proxy, **values)))
     with ExitStack() as stack:
-        for kind, port, configuration in programs:
+        running = [
             stack.enter_context(_server(python, directory, kind, port, configuration))
-        yield Swift(f"http://127.0.0.1:{proxy}", keystone)
+            for kind, port, configuration in programs
+        ]
+        yield Swift(f"http://127.0.0.1:{proxy}", keystone, directory, running[-1])
 
 
 @contextmanager
 def _server(
     python: Path, directory: Path, kind: str, port: int, configuration: str
-) -> Iterator[None]:
+) -> Iterator[Program]:
     file = directory / f"{kind}.conf"
     file.write_text(configuration)
     program = Program(
@@ -196,7 +205,7 @@ def _server(
     )
     try:
         program.wait_for_port(port)
-        yield
+        yield program
     finally:
         program.stop(codes=(0, -15))
 
