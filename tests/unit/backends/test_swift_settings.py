@@ -157,7 +157,9 @@ def test_a_file_that_makes_no_sense(tmp_path: Path, text: str) -> None:
 def test_a_file_and_many_projects(tmp_path: Path) -> None:
     file = tmp_path / "accounts.conf"
     file.write_text(ACCOUNTS)
-    with pytest.raises(ValueError, match="multi-tenant"):
+    with pytest.raises(
+        ValueError, match="swift_store_multi_tenant and swift_store_config_file exclude"
+    ):
         swift_options({"swift_store_config_file": str(file), "swift_store_multi_tenant": "true"})
 
 
