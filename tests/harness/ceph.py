@@ -80,6 +80,7 @@ rgw_multipart_min_part_size = 1
 MEMORY = """
 osd_objectstore = memstore
 memstore_device_bytes = 1073741824
+osd_fast_shutdown = false
 """
 # All data in a sparse file.
 DISK = """
