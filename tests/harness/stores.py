@@ -39,7 +39,7 @@ class Store:
     name: str
     kind: str
     options: Mapping[str, str]
-    reads: Callable[[], int]  # how often data were read so far, from the system that it is in
+    read_bytes: Callable[[], int]  # so far, from the whole system that it is in
     programs: Sequence[Program]  # without which it gives nothing
     sized: bool = True  # whether it is told the length of what is uploaded
 
@@ -80,7 +80,7 @@ def swift_store(swift: Swift) -> Store:
         "swift_store_region": REGION,
         "swift_store_endpoint": swift.account(GLANCE),
     }
-    return Store("swift", "swift", options, swift.reads, [swift.proxy])
+    return Store("swift", "swift", options, swift.read_bytes, [swift.proxy])
 
 
 def segments_store(swift: Swift, directory: Path) -> Store:
@@ -102,7 +102,7 @@ def segments_store(swift: Swift, directory: Path) -> Store:
         "swift_store_endpoint": swift.account(GLANCE),
         "swift_store_large_object_chunk_size": "1",
     }
-    return Store("segments", "swift", options, swift.reads, [swift.proxy], sized=False)
+    return Store("segments", "swift", options, swift.read_bytes, [swift.proxy], sized=False)
 
 
 def s3_store(swift: Swift) -> Store:
@@ -117,4 +117,4 @@ def s3_store(swift: Swift) -> Store:
         "s3_store_bucket_url_format": "path",
         "s3_store_region_name": "us-east-1",
     }
-    return Store("s3", "s3", options, swift.reads, [swift.proxy])
+    return Store("s3", "s3", options, swift.read_bytes, [swift.proxy])
