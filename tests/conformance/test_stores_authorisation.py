@@ -87,13 +87,22 @@ def image_in(state: str, store: Store, keystone: Keystone, glance: Glance) -> st
     return image
 
 
-@pytest.fixture(scope="module", params=["swift", "segments", "s3"])
+STORES = {
+    "swift": "glance_on_swift",
+    "segments": "glance_on_swift",
+    "s3": "glance_on_swift",
+    "rbd": "glance_on_ceph",
+    "gateway": "glance_on_ceph",
+}
+
+
+@pytest.fixture(scope="module", params=STORES)
 def scene(
     request: pytest.FixtureRequest,
     keystone: Keystone,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Scene]:
-    glance, stores = request.getfixturevalue("glance_on_swift")
+    glance, stores = request.getfixturevalue(STORES[request.param])
     store = stores[request.param]
     directory = tmp_path_factory.mktemp(f"node-{request.param}")
     images = {state: image_in(state, store, keystone, glance) for state in QUESTION}

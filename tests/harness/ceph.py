@@ -6,6 +6,7 @@ No authentication between the daemons, no manager: nothing here needs one.
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import signal
 import subprocess
@@ -116,6 +117,12 @@ class Ceph:
         """Run one of Ceph's programs, `ceph`, `rbd` or `rados`, and return what it prints."""
         command = ("timeout", str(COMMAND_SECONDS), program, "--conf", self.configuration)
         return run_tool(*command, *arguments)
+
+    def read_bytes(self) -> int:
+        """Return how much data the OSD has given to clients so far."""
+        socket = str(self.directory / "run/osd.0.asok")
+        counters = json.loads(self.tool("ceph", "--admin-daemon", socket, "perf", "dump", "osd"))
+        return int(counters["osd"]["op_out_bytes"])
 
     @property
     def osd(self) -> Program:
