@@ -60,5 +60,5 @@ def test_what_a_process_tells(job: Job, tmp_path: Path) -> None:
 
 def test_a_process_that_fails(job: Job) -> None:
     side = Side("cacheproxy", (sys.executable, "-m", "bench.stores.ours"))
-    with pytest.raises(RuntimeError, match=r"(?s)cacheproxy: down: .*MissingError"):
-        side.done(replace(job, verb=jobs.DOWN, uri=f"file://{job.configuration}.not"))
+    with pytest.raises(RuntimeError, match=r"(?s)cacheproxy: down: .*DeniedError"):
+        side.done(replace(job, verb=jobs.DOWN, uri=f"file://{job.configuration}"))
