@@ -40,6 +40,23 @@ def closeness(options: StoreOptions, location: Location) -> int:
         return 0
 
 
+def is_within(options: StoreOptions, location: Location) -> bool:
+    """Tell whether a location is in the very place that a store with these options is for.
+
+    Other directories, buckets and containers of the same server are not, nor is anything of a store
+    that serves each caller with the caller's own token.
+    """
+    if isinstance(options, SwiftOptions):
+        if options.multi_tenant:
+            return False
+        try:
+            place = parse(location)
+        except InvalidError:
+            return False
+        return bool(_account(options, place)) and _contains(options, place)
+    return closeness(options, location) > 0
+
+
 def _in_directory(options: FilesystemOptions, location: Location) -> int:
     parent = location.uri.partition("://")[2].rpartition("/")[0].rstrip("/")
     return int(parent in {str(directory.path) for directory in options.directories})
@@ -57,9 +74,12 @@ def _in_bucket(options: S3Options, location: Location) -> int:
 
 def _in_account(options: SwiftOptions, place: SwiftLocation) -> int:
     account = 2 * _account(options, place)
+    return account + int(_contains(options, place)) if account else 0
+
+
+def _contains(options: SwiftOptions, place: SwiftLocation) -> bool:
     seeded = options.container + "_"  # also of a multi-tenant store
-    contained = place.container == options.container or place.container.startswith(seeded)
-    return account + int(contained) if account else 0
+    return place.container == options.container or place.container.startswith(seeded)
 
 
 def _account(options: SwiftOptions, place: SwiftLocation) -> int:

@@ -13,7 +13,7 @@ from backends.errors import UnavailableError, UnsupportedError
 from backends.holding import closeness, is_of_kind
 from backends.location import Location
 from backends.opening import open_store
-from backends.options import HttpOptions
+from backends.options import Handling, HttpOptions
 from backends.spans import Span
 from backends.watching import Observer
 
@@ -24,12 +24,15 @@ class OpenStores:
     """Stores by name and by location; `observer` makes who hears of the operations of one."""
 
     def __init__(
-        self, settings: StoresSettings, observer: Callable[[str], Observer] | None = None
+        self,
+        settings: StoresSettings,
+        observer: Callable[[str], Observer] | None = None,
+        handling: Handling = Handling(),  # noqa: B008  # frozen
     ) -> None:
         self._settings = settings
         self._stores = {
             store.name: (_LazyRead if isinstance(store.options, HttpOptions) else _LazyPrune)(
-                store, observer(store.name) if observer else None
+                store, observer(store.name) if observer else None, handling
             )
             for store in settings.stores
         }
@@ -69,9 +72,12 @@ class _LazyRead:
     One that cannot be opened is unavailable: that is logged once, and each use tries it again.
     """
 
-    def __init__(self, settings: StoreSettings, observer: Observer | None) -> None:
+    def __init__(
+        self, settings: StoreSettings, observer: Observer | None, handling: Handling
+    ) -> None:
         self._settings = settings
         self._observer = observer
+        self._handling = handling
         self._opening = asyncio.Lock()
         self._store: ReadStore | None = None
         self._is_told = False
@@ -105,7 +111,7 @@ class _LazyRead:
         # before the first operation, so whoever is cancelled here leaves nothing behind.
         try:
             return await asyncio.to_thread(
-                open_store, self._settings.options, observer=self._observer
+                open_store, self._settings.options, self._handling, self._observer
             )
         except (UnsupportedError, ValueError, ImportError, OSError) as error:
             reason = f"the store {self._settings.name} cannot be opened: {error}"

@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 
 from cacheproxy import clientlibrary
 from cacheproxy.certificate import Certificate
-from cacheproxy.config import Settings
+from cacheproxy.config import Settings, StoreReadSettings
 from cacheproxy.meter import Meter
 from cacheproxy.processes.orders import WorkerLink
 from cacheproxy.processes.past import Past
 
 if TYPE_CHECKING:
+    from backends.configuration import StoresSettings
+    from backends.openstores import OpenStores
     from cacheproxy.account import Account
+    from cacheproxy.fill.source import Shortcuts
     from cacheproxy.grants import Grants
     from cacheproxy.identity import Identities
     from cacheproxy.operations import Operations
@@ -34,8 +37,14 @@ if TYPE_CHECKING:
     from cacheproxy.web.cache_api import CacheApi
 
 
-def run_keeper(settings: Settings, past: Past, control: socket.socket, meter: Meter) -> int:
-    """Be the keeper until drained; the exit code.
+def run_keeper(
+    settings: Settings,
+    stores: StoresSettings | None,
+    past: Past,
+    control: socket.socket,
+    meter: Meter,
+) -> int:
+    """Be the keeper until drained; the exit code.  `stores`: which ones it reads directly.
 
     os.EX_CONFIG: it cannot work, and has said why; os.EX_TEMPFAIL: the cache is to be opened anew;
     os.EX_DATAERR: and its index to be made again.
@@ -44,7 +53,7 @@ def run_keeper(settings: Settings, past: Past, control: socket.socket, meter: Me
 
     turns.give_way()
     clientlibrary.bring_in()
-    return child.run(_keeper(settings, past, control, meter))
+    return child.run(_keeper(settings, stores, past, control, meter))
 
 
 def run_worker(
@@ -63,7 +72,11 @@ def run_worker(
 
 
 async def _keeper(
-    settings: Settings, past: Past, control_socket: socket.socket, meter: Meter
+    settings: Settings,
+    found_stores: StoresSettings | None,
+    past: Past,
+    control_socket: socket.socket,
+    meter: Meter,
 ) -> int:
     from cacheproxy.account import Account
     from cacheproxy.fill.content import Contents
@@ -98,7 +111,8 @@ async def _keeper(
     upstream = Upstream(settings.upstream, meter)
     contents = Contents(store, cache.chunk_bytes, settings.upstream.trust_upstream_hashes)
     account = Account(settings.service_user)
-    flights = Flights(contents, store, upstream, account, cache, meter)
+    stores, direct = _direct(settings.stores, found_stores, upstream, account, meter)
+    flights = Flights(contents, store, upstream, account, cache, meter, direct)
     gone = GoneImages(store, flights, meter)
     keeper = Keeper(store, flights, gone, cache)
     unfinished = Unfinished(flights, store, upstream, account, cache)
@@ -131,11 +145,36 @@ async def _keeper(
     await admin.close()
     await operations.close()
     await keeper.close()
+    if stores is not None:
+        await stores.aclose()
     await account.close()
     await store.close()
     await upstream.close()
     control.close()
     return 0
+
+
+def _direct(
+    settings: StoreReadSettings,
+    found: StoresSettings | None,
+    upstream: Upstream,
+    account: Account,
+    meter: Meter,
+) -> tuple[OpenStores | None, Shortcuts]:
+    """Build what reads stores directly, where that is wanted."""
+    from backends.openstores import OpenStores
+    from backends.options import Handling
+    from cacheproxy.directreads import DirectReads
+    from cacheproxy.fill.source import NoShortcuts
+    from cacheproxy.locations import Locations
+
+    if found is None:
+        return None, NoShortcuts()
+    # What fails twice is the upstream's to send: it need not be waited for.
+    handling = Handling(attempts=2, wait_seconds=settings.stall_seconds)
+    stores = OpenStores(found, handling=handling)
+    locations = Locations(upstream, account)
+    return stores, DirectReads(locations, stores, found.stores, settings.stall_seconds, meter)
 
 
 async def _admin(  # noqa: PLR0913, PLR0917  everything is a collaborator

@@ -133,6 +133,15 @@ class NotificationSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreReadSettings:
+    """`[stores]`: the stores behind the upstream that are read directly; no file: none are."""
+
+    config_file: tuple[Path, ...] = ()  # of Glance; a directory: what ends with .conf in it
+    read: tuple[str, ...] = ()  # empty: all that the files name, but of kind file and http
+    stall_seconds: float = 10.0  # the longest silence of a store
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything, validated."""
 
@@ -156,6 +165,7 @@ class Settings:
     signed_urls: SignedUrlSettings = SignedUrlSettings()
     keystone: KeystoneSettings = KeystoneSettings()
     notifications: NotificationSettings = NotificationSettings()
+    stores: StoreReadSettings = StoreReadSettings()
 
     @property
     def signed_urls_directory(self) -> Path:

@@ -61,6 +61,13 @@ class UpstreamLiesError(UpstreamError):
     """Lengths, ranges or bytes that contradict each other."""
 
 
+class StoreFailedError(UpstreamError):
+    """A store that was read in the upstream's stead failed, or gave what cannot be right.
+
+    It is not asked for this again soon: whoever asks at once asks somebody else.
+    """
+
+
 class AccountError(ProxyError):
     """The proxy's own account got no token; the message holds no credential."""
 

@@ -279,6 +279,37 @@ class FilePath(Kind):
         return str(value or "")
 
 
+class FilePaths(Kind):
+    """Absolute paths of files or directories, or nothing."""
+
+    @property
+    def accepts(self) -> str:
+        return "absolute paths with commas between them, or nothing"
+
+    def read(self, text: str) -> tuple[Path, ...]:
+        return tuple(Directory().read(each.strip()) for each in text.split(",") if text)
+
+    def show(self, value: tuple[Path, ...]) -> str:
+        return ", ".join(map(str, value))
+
+
+class Names(Kind):
+    """Names, or nothing."""
+
+    @property
+    def accepts(self) -> str:
+        return "names with commas between them, or nothing"
+
+    def read(self, text: str) -> tuple[str, ...]:
+        names = tuple(each.strip() for each in text.split(",") if text)
+        if "" in names or "\n" in text or len(set(names)) < len(names):
+            raise ValueError(text)
+        return names
+
+    def show(self, value: tuple[str, ...]) -> str:
+        return ", ".join(value)
+
+
 class ServiceUrls(Kind):
     """Base URLs of one image service; a trailing `/` or `/v2` is not part of them."""
 

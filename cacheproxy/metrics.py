@@ -26,6 +26,7 @@ SIGNED_REQUEST_RESULTS = (
     *("accepted", "malformed", "signature", "expired", "token", "refused", "unavailable"),
 )
 DISK_STATES = ("normal", "degraded", "bypass")
+STORE_KINDS = ("file", "http", "swift", "s3", "rbd")  # as Glance calls them
 UPSTREAMS = ("1", "2", "3", "4", "5", "6", "7", "8")  # as many as [upstream] url may name
 
 FILE_REQUESTS = Counter(
@@ -112,6 +113,35 @@ UPSTREAM_FAILOVERS = Counter(
 UPSTREAM_DOWN = Counter(
     "cacheproxy_upstream_down_total",
     "Requests to the upstream that failed at once, because none of its URLs works.",
+)
+DIRECT_READS = SparseCounter(
+    "cacheproxy_direct_reads_total",
+    "Reads of image data straight from a store ([stores]), by the kind of store.",
+    label="kind",
+    values=STORE_KINDS,
+)
+DIRECT_BYTES = SparseCounter(
+    "cacheproxy_direct_bytes_total",
+    "Image data received straight from stores; upstream bytes do not count them.",
+    unit="bytes",
+    label="kind",
+    values=STORE_KINDS,
+)
+DIRECT_FAILURES = SparseCounter(
+    "cacheproxy_direct_failures_total",
+    "Those of these reads that a store failed, refused or let wait too long, or that were not of "
+    "the image's size.",
+    label="kind",
+    values=STORE_KINDS,
+)
+DIRECT_FALLBACKS = Counter(
+    "cacheproxy_direct_fallbacks_total",
+    "Reads that the upstream was asked for although the image is in stores that are read directly: "
+    "none of them could be read then.",
+)
+DIRECT_FAILING = Gauge(
+    "cacheproxy_direct_failing_stores",
+    "Stores that failed when they were last read directly.",
 )
 MANIFESTS = Counter(
     "cacheproxy_manifests_total",
@@ -305,6 +335,10 @@ EQUATIONS: Sequence[Equation] = (
     *(
         Equation([Term(UPSTREAM_OPENINGS, (each,))], "<=", [Term(UPSTREAM_FAILURES, (each,))])
         for each in UPSTREAMS
+    ),
+    *(
+        Equation([Term(DIRECT_FAILURES, (each,))], "<=", [Term(DIRECT_READS, (each,))])
+        for each in STORE_KINDS
     ),
     Equation([Term(RESERVED_BYTES)], "=", []),
     Equation([Term(LEASES)], "=", []),

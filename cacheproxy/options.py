@@ -27,6 +27,7 @@ from cacheproxy.config import (
     ServiceUserSettings,
     Settings,
     SignedUrlSettings,
+    StoreReadSettings,
     UpstreamSettings,
 )
 from cacheproxy.errors import ConfigError
@@ -68,6 +69,7 @@ def load(files: Sequence[str | Path]) -> Settings:
         signed_urls=SignedUrlSettings(**filled["signed_urls"]),
         keystone=KeystoneSettings(**filled["keystone"]),
         notifications=NotificationSettings(**filled["notifications"]),
+        stores=StoreReadSettings(**filled["stores"]),
     )
     _check_account(settings.service_user)
     if settings.cert_file is None and (settings.key_file or settings.ca_file):

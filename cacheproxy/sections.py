@@ -13,12 +13,15 @@ from cacheproxy.config import (
     ServiceUserSettings,
     Settings,
     SignedUrlSettings,
+    StoreReadSettings,
     UpstreamSettings,
 )
 from cacheproxy.kinds import (
     FilePath,
+    FilePaths,
     Host,
     KeystoneUrl,
+    Names,
     OneOf,
     OptionalDirectory,
     OptionalUrl,
@@ -198,6 +201,27 @@ SECTIONS = (
                 Whole(0, 65535),
                 "Port of the metrics. 0 takes any free one; the log tells which.",
                 "port",
+            ),
+        ],
+    ),
+    Section(
+        "stores",
+        StoreReadSettings,
+        [
+            Option(
+                "config_file",
+                FilePaths(),
+                "Files in which stores are configured as Glance's own are: [glance_store], or [DEFAULT] enabled_backends and a section for each. A directory: all files in it that end with .conf. Image data is then read straight from these stores, where the upstream says in which of them an image is; see docs/direct-reads.md. Glance's own file will do; one with nothing but its stores is better, since this program needs no more. Read at the start. Empty: everything comes from the upstream.",
+            ),
+            Option(
+                "read",
+                Names(),
+                "Which of these stores are read, by name. Empty: all but those of the kinds file and http, which have to be named: paths and addresses mean something else on this machine than on Glance's.",
+            ),
+            Option(
+                "stall_seconds",
+                Seconds(1, 300),
+                "The longest silence of a store; then the upstream goes on.",
             ),
         ],
     ),

@@ -9,6 +9,7 @@ from cacheproxy.certificate import Shown
 from cacheproxy.cli.manual import DEFAULT_FILE
 from cacheproxy.errors import ConfigError
 from cacheproxy.options import load
+from cacheproxy.storefiles import stores_to_read
 
 
 def run(arguments: Namespace) -> int:
@@ -17,6 +18,7 @@ def run(arguments: Namespace) -> int:
     try:
         settings = load(files)
         Shown(settings)
+        stores_to_read(settings.stores)
     except ConfigError as error:
         sys.stderr.write(f"cacheproxy: {error}\n")
         return 1

@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cacheproxy import logs, startchecks
 from cacheproxy.certificate import Shown
@@ -23,6 +24,10 @@ from cacheproxy.processes.past import Past
 from cacheproxy.processes.servicemanager import ServiceManager
 from cacheproxy.processes.supervisor import Supervisor
 from cacheproxy.reloading import reread
+from cacheproxy.storefiles import stores_to_read
+
+if TYPE_CHECKING:
+    from backends.configuration import StoresSettings
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,7 @@ def serve(files: Sequence[Path]) -> int:
     manager = ServiceManager.from_environment(os.environ)
     settings = load(files)
     shown = Shown(settings)
+    stores = stores_to_read(settings.stores)
     bound = listeners.listen(settings, inherited.take(os.environ))
     try:
         if settings.cache.enabled:
@@ -55,7 +61,9 @@ def serve(files: Sequence[Path]) -> int:
         for listener in bound:
             listener.sock.close()
         raise
-    entries = Entries(_keeper, partial(_worker, shown), partial(reread, files), shown.renew)
+    entries = Entries(
+        partial(_keeper, stores), partial(_worker, shown), partial(reread, files), shown.renew
+    )
     return Supervisor(settings, entries, bound, manager).run()
 
 
@@ -63,10 +71,16 @@ def serve(files: Sequence[Path]) -> int:
 # library's threads or state to them.
 
 
-def _keeper(settings: Settings, past: Past, control: socket.socket, meter: Meter) -> int:
+def _keeper(
+    stores: StoresSettings | None,
+    settings: Settings,
+    past: Past,
+    control: socket.socket,
+    meter: Meter,
+) -> int:
     from cacheproxy import app  # noqa: PLC0415  (see above)
 
-    return app.run_keeper(settings, past, control, meter)
+    return app.run_keeper(settings, stores, past, control, meter)
 
 
 def _worker(

@@ -24,7 +24,9 @@ class Content:
     `proven`: its manifest is the truth for every byte, because its whole matched the hash of an
     image, or because a catalog published it; of a published one pages may still be to come.
     `about`: of a content that is private to an image, which image that is, should its id be used again.
-    `ranged`: whether its source can do ranges, once that showed.
+    `ranged`: whether what answered last gave the range that it was asked for, not the whole; None
+    while that is not known of who is asked next.  `ranged_upstream`: the same of the upstream, once
+    that showed.
     `landed` notes when a chunk arrived (a tick of the process, not a time), so that a reader can
     tell what was there before it came; `arrived_bytes` counts them all.
     """
@@ -44,6 +46,7 @@ class Content:
         self.proven = proven
         self.about = about
         self.ranged: bool | None = None
+        self.ranged_upstream: bool | None = None
         self.landed = Ticks()
         self.arrived_bytes = 0
         self._store = store

@@ -10,11 +10,13 @@ class Credential:
     """A reader's own headers, for that reader's own image.  Never printed, never stored.
 
     `own`: those of the proxy's own account, for an image that a reader may download.
+    `prefer`: the stores that the reader would rather have it read from, should he begin its fill.
     """
 
     image_id: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     own: bool = False
+    prefer: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(slots=True, eq=False)

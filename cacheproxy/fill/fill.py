@@ -14,6 +14,8 @@ Rules
 * One read at a time serves a run, unless more of them bring more (`core/streams.py`).
 * A source is asked for ranges until it shows that it has none (400, or 200 instead of 206); then
   it is read once from byte 0, and readers are released as their chunks land.
+* Where a store fails that is read in its stead, the next leg goes on at once.  Each is planned as a
+  range, and becomes the whole where it finds none (`transfers.py`).
 * Failure of the source ends the fill and keeps what was learnt; bytes that contradict their hash,
   their length or themselves discard all of it.
 * Who may not read any more is replaced by somebody who may (`rights.py`), at the byte; when nobody
@@ -29,7 +31,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.core.streams import Streams
@@ -40,6 +42,7 @@ from cacheproxy.errors import (
     ProxyError,
     RightLostError,
     StorageError,
+    StoreFailedError,
     UpstreamAnswerError,
     UpstreamError,
     UpstreamLiesError,
@@ -61,10 +64,8 @@ log = logging.getLogger(__name__)
 FIRST_LEG_BYTES = 32 << 20  # the first range of a run; doubled while a run goes on
 BESIDE_BYTES = 16 << 20  # a range beside others: where it does not pay, others wait for it
 ACCOUNT_SECONDS = 2.0  # before the proxy's own account, which cannot log in, is tried again
-BUSY = (
-    408,
-    429,
-)  # and what servers in front of it say when they want to be asked again, besides 5xx
+# What servers in front of it say when they want to be asked again, besides 5xx.
+BUSY = (408, 429)
 
 
 class Fill:
@@ -76,6 +77,7 @@ class Fill:
         content: Content,
         ports: FillPorts,
         on_proven: Callable[[ImageFacts, Content], None],
+        prefer: Sequence[str] = (),
     ) -> None:
         self.facts = facts
         self.content = content
@@ -98,8 +100,9 @@ class Fill:
         self._ended = False
         self.stowage = Stowage(facts, content, ports, self._wanted, self._came)
         self._transfers = Transfers(
-            content, ports, self._wanted, self._rights, self.stowage, self._wake.set
+            content, ports, self._wanted, self._rights, self.stowage, self._wake.set, prefer
         )
+        content.ranged = content.ranged_upstream  # a store that was read before may be away
 
     def __repr__(self) -> str:
         state = "ended" if self._ended else f"{len(self._legs)} legs, {self._wanted!r}"
@@ -247,9 +250,9 @@ class Fill:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for leg in self._legs.values():
-            self._release(leg)
+            self._wanted.release(leg)
         self._legs.clear()
-        self._transfers.clear()
+        self._transfers.clear(doubtful=isinstance(self.failure, ProofFailedError))
         self._rights.clear()
         try:
             await self.stowage.close(discard=isinstance(self.failure, ProofFailedError))
@@ -284,7 +287,7 @@ class Fill:
         """
         if self.failure is not None or (self._learning and self.content.proven):
             return False
-        while not self._paused and len(self._legs) < self._legs_max():
+        while not self._paused and self._more_legs():
             leg = self._next_leg()
             if leg is None:
                 break
@@ -311,10 +314,12 @@ class Fill:
             self._ports.settings.complete_in_background or self._wanted.must_prove
         )
 
-    def _legs_max(self) -> int:
-        # Until the first answer shows whether the source has ranges, one read at a time; without
-        # them, one read brings everything.
-        return self._ports.settings.fill_streams_max if self.content.ranged else 1
+    def _more_legs(self) -> bool:
+        """Whether one more may fly: until ranges have shown, one beside those that have them."""
+        if len(self._legs) >= self._ports.settings.fill_streams_max:
+            return False
+        ranged = (leg.streaming and leg.ranged for leg in self._legs.values())
+        return bool(self.content.ranged) or all(ranged)
 
     def _start(self, leg: Leg) -> None:
         self._wanted.claim(leg)
@@ -327,7 +332,7 @@ class Fill:
         leg = self._legs.pop(task, None)
         if leg is None:
             return
-        self._release(leg)
+        self._wanted.release(leg)
         if task.cancelled():
             return
         error = task.exception()
@@ -335,6 +340,8 @@ class Fill:
             self._leg_bytes = min(self._leg_bytes * 2, self._ports.settings.fill_read_bytes_max)
         elif isinstance(error, UpstreamLiesError) and self._learning:
             self._fail(error)
+        elif isinstance(error, StoreFailedError):
+            self.content.ranged = None  # of whoever goes on, at once
         elif isinstance(error, UpstreamError):
             if self._legs:
                 self._streams.settle(len(self._legs))  # it may be one too many for the source
@@ -348,16 +355,12 @@ class Fill:
             log.error("leg of %s broke", self.content.key, exc_info=error)
         self._wake.set()
 
-    def _release(self, leg: Leg) -> None:
-        """Who waits for what this leg was to bring has to see for himself."""
-        while leg.claims:
-            self._ports.inflight.release(leg.claims.pop())
-
     def _retry(self, leg: Leg, error: UpstreamError) -> None:
         """Go on behind what has arrived, a few times, with somebody's credentials."""
         if isinstance(error, UpstreamAnswerError):
             if error.status == 400 and leg.ranged:
-                self.content.ranged = False  # Glance's answer on a store that cannot do ranges
+                # Glance's answer on a store that cannot do ranges.
+                self.content.ranged = self.content.ranged_upstream = False
                 return
             if error.status in REFUSALS:
                 return  # somebody else's turn

@@ -28,7 +28,7 @@ from cacheproxy.fill.inflight import InFlight
 from cacheproxy.fill.pins import Pins
 from cacheproxy.fill.ports import FillPorts
 from cacheproxy.fill.published import PublishedManifests
-from cacheproxy.fill.source import Glance, OwnAccount
+from cacheproxy.fill.source import Glance, NoShortcuts, OwnAccount, Shortcuts
 from cacheproxy.meter import Meter
 from cacheproxy.metrics import FILL_DURATION, FLIGHTS, FLIGHTS_JOINED
 from cacheproxy.store.chunkstore import ChunkStore
@@ -84,6 +84,7 @@ class Flights:
         account: OwnAccount,
         settings: CacheSettings,
         meter: Meter,
+        shortcuts: Shortcuts = NoShortcuts(),  # noqa: B008  it has no state
     ) -> None:
         self.contents = contents
         self.manifests = PublishedManifests(contents, glance, account, meter)
@@ -96,6 +97,7 @@ class Flights:
         self._ports = FillPorts(
             store=store,
             source=glance,
+            shortcuts=shortcuts,
             account=account,
             manifests=self.manifests,
             inflight=InFlight(),
@@ -205,7 +207,7 @@ class Flights:
             self._store.disk.check_writable()
             if len(self._fills) >= self._settings.fills_max:
                 raise NoRoomError("too many fills at once")
-            fill = Fill(facts, content, self._ports, self._proven)
+            fill = Fill(facts, content, self._ports, self._proven, credential.prefer)
             self._begun += 1
             task = asyncio.create_task(self._fly(fill), name=f"fill {content.key}")
             self._tasks.add(task)

@@ -8,6 +8,7 @@ from backends.spans import Span
 from cacheproxy.core.arrivals import Arrived
 from cacheproxy.core.geometry import Grid
 from cacheproxy.fill.demand import Credential
+from cacheproxy.fill.source import Shortcut
 
 
 @dataclass(slots=True, eq=False)
@@ -21,7 +22,8 @@ class Leg:
     wrong: int = 0  # chunks that were not what a proven manifest names
     claims: set[bytes] = field(default_factory=set)  # what other fills leave to this leg
     credential: Credential | None = None  # with which it reads
-    ranged: bool = False  # whether it asked for a range
+    shortcut: Shortcut | None = None  # the store that it reads instead of the upstream
+    ranged: bool = False  # whether it asked for a range; then, whether it got one
     streaming: bool = False  # whether its data have begun to come
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from cacheproxy.fill.buffers import Buffers
 from cacheproxy.fill.content import Content
 from cacheproxy.fill.inflight import InFlight
 from cacheproxy.fill.published import PublishedManifests
-from cacheproxy.fill.source import OwnAccount, Source
+from cacheproxy.fill.source import OwnAccount, Shortcuts, Source
 from cacheproxy.meter import Meter
 from cacheproxy.store.chunkstore import ChunkStore
 
@@ -23,6 +23,7 @@ class FillPorts:
 
     store: ChunkStore
     source: Source
+    shortcuts: Shortcuts  # past the source, to the stores behind it
     account: OwnAccount
     manifests: PublishedManifests
     inflight: InFlight

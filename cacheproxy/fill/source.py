@@ -1,7 +1,8 @@
 """The ports to where image data and manifests come from: the Glance behind the proxy, as fills see it.
 
 Errors: `UpstreamUnreachableError` (cut, stalled), `UpstreamAnswerError` (no data), and
-`UpstreamLiesError` (an answer that contradicts itself or the question).
+`UpstreamLiesError` (an answer that contradicts itself or the question); of stores that are read in
+its stead, `StoreFailedError`.
 """
 
 from __future__ import annotations
@@ -79,6 +80,33 @@ class ManifestSource(Protocol):
 
         `UpstreamLiesError` for more than `bytes_max`; whether it is right is for the caller to see.
         """
+
+
+class Shortcut(Protocol):
+    """An object of a store that holds an image's bytes: read in the upstream's stead."""
+
+    def read(self, span: Span, size: int) -> AbstractAsyncContextManager[Body]:
+        """Open a span of it, of an image of so many bytes; it and its body raise `StoreFailedError`."""
+
+    def doubt(self) -> None:
+        """What came from there was wrong: do not find it again."""
+
+
+class Shortcuts(Protocol):
+    """Finds where an image's bytes can be had without the upstream's help."""
+
+    async def find(self, image_id: str, headers: Headers, prefer: Sequence[str]) -> Shortcut | None:
+        """Find one for these credentials, rather in a store that `prefer` names; None: there is none.
+
+        `UpstreamAnswerError` if the upstream refuses these credentials the image.
+        """
+
+
+class NoShortcuts:
+    """For a proxy that reads no stores."""
+
+    async def find(self, image_id: str, headers: Headers, prefer: Sequence[str]) -> None:
+        """Find nothing, and ask nobody."""
 
 
 class Glance(Source, ManifestSource, Protocol):

@@ -159,6 +159,8 @@ class Stowage:
     def _refuse(self, leg: Leg, index: int) -> None:
         """What came for a chunk is not what a proven manifest names; the leg goes on without it."""
         log.warning("chunk %d of %s came with wrong bytes", index, self._content.key)
+        if leg.shortcut is not None:
+            leg.shortcut.doubt()  # before the chunk is asked for again
         self._wanted.refuse(index)
         leg.landed.add(index)
         leg.wrong += 1

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
-from cacheproxy.errors import UpstreamAnswerError, UpstreamError, UpstreamLiesError
+from backends.spans import Span
+from cacheproxy.errors import (
+    StoreFailedError,
+    UpstreamAnswerError,
+    UpstreamError,
+    UpstreamLiesError,
+)
 from cacheproxy.fill.assembly import Assembly
 from cacheproxy.fill.content import Content
 from cacheproxy.fill.demand import Credential
@@ -12,7 +19,7 @@ from cacheproxy.fill.landings import Landings
 from cacheproxy.fill.leg import Leg
 from cacheproxy.fill.ports import FillPorts
 from cacheproxy.fill.rights import Rights
-from cacheproxy.fill.source import Body
+from cacheproxy.fill.source import Body, Shortcut
 from cacheproxy.fill.stowage import Stowage
 from cacheproxy.fill.wanted import Wanted
 from cacheproxy.store.chunkstore import Reservation
@@ -31,6 +38,7 @@ class Transfers:
         rights: Rights,
         stowage: Stowage,
         on_head: Callable[[], None],
+        prefer: Sequence[str],
     ) -> None:
         self._content = content
         self._ports = ports
@@ -38,15 +46,20 @@ class Transfers:
         self._rights = rights
         self._stowage = stowage
         self._on_head = on_head
+        self._prefer = prefer
         self._torn: dict[int, bytes] = {}  # beginnings of chunks, by index
+        self._used: list[Shortcut] = []  # stores that what came was read from
         self._share = ports.buffers.share(ports.settings.fill_memory_bytes)
 
     def __repr__(self) -> str:
         return f"<Transfers of {self._content.key}, {len(self._torn)} torn>"
 
-    def clear(self) -> None:
-        """The fill has ended."""
+    def clear(self, *, doubtful: bool) -> None:
+        """The fill has ended; `doubtful`: what came is wrong, and nobody knows what of it."""
+        for shortcut in self._used if doubtful else ():
+            shortcut.doubt()
         self._torn.clear()
+        self._used.clear()
         self._share.close()
 
     async def fly(self, leg: Leg) -> None:
@@ -57,41 +70,60 @@ class Transfers:
         """
         credential = leg.credential = await self._rights.choose(self._wanted.demands)
         try:
+            leg.shortcut = await self._ports.shortcuts.find(
+                credential.image_id, credential.headers, self._prefer
+            )
             await self._read(leg, credential)
         except UpstreamAnswerError as error:
             if error.status in REFUSALS:
                 self._rights.refuse(credential, error)
             raise
-        except UpstreamLiesError:
+        except UpstreamLiesError as error:
+            if leg.shortcut is not None:
+                leg.shortcut.doubt()
+                raise StoreFailedError(f"a store that is read directly: {error}") from error
             self._rights.suspect(credential.image_id)
             raise
         except UpstreamError:
-            if leg.torn is not None and self._content.ranged:
+            if leg.torn is not None and leg.ranged:
                 index, torn = leg.torn
                 self._torn[index] = torn
             raise
         finally:
-            if leg.wrong:
+            if leg.wrong and leg.shortcut is None:
                 self._rights.suspect(credential.image_id)
+
+    def _reading(
+        self, leg: Leg, credential: Credential, span: Span | None
+    ) -> AbstractAsyncContextManager[Body]:
+        if leg.shortcut is None or span is None:
+            return self._ports.source.read(credential.image_id, credential.headers, span)
+        if leg.shortcut not in self._used:
+            self._used.append(leg.shortcut)
+        return leg.shortcut.read(span, self._content.grid.size)
 
     async def _read(self, leg: Leg, credential: Credential) -> None:
         content, grid = self._content, self._content.grid
-        torn = self._torn.get(leg.first, b"") if content.ranged else b""
-        leg.ranged = content.ranged is not False
+        leg.ranged = leg.shortcut is not None or content.ranged_upstream is not False
+        if not leg.ranged:
+            self._wanted.widen(leg)
+        torn = self._torn.get(leg.first, b"") if leg.ranged else b""
         span = leg.span(grid, torn) if leg.ranged else None
-        reading = self._ports.source.read(credential.image_id, credential.headers, span)
+        reading = self._reading(leg, credential, span)
         reservation, borrowed = await self._stowage.room_for(leg)
         try:
             async with reading as body:
                 if body.size is not None and body.size != grid.size:
                     raise UpstreamLiesError(f"size {body.size}, expected {grid.size}")
-                if span is not None and not body.ranged:
-                    content.ranged, torn = False, b""
-                    leg.widen(self._wanted.stop(leg.stop))
+                content.ranged = body.ranged
+                if leg.shortcut is None:
+                    content.ranged_upstream = body.ranged
+                if leg.ranged and not body.ranged:
+                    leg.ranged, torn = False, b""
+                    self._wanted.widen(leg)
                     if not borrowed:
                         reservation.close()
                         reservation, borrowed = await self._stowage.room_for(leg)
-                content.ranged = body.ranged
                 self._torn.pop(leg.first, None)
                 self._rights.accept(credential)
                 leg.streaming = True

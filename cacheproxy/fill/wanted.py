@@ -133,6 +133,16 @@ class Wanted:
             digests = map(self._content.manifest.digest, range(leg.first, leg.stop))
             leg.claims = self._inflight.claim(self, filter(None, digests))
 
+    def release(self, leg: Leg) -> None:
+        """Who waits for what a leg was to bring has to see for himself."""
+        while leg.claims:
+            self._inflight.release(leg.claims.pop())
+
+    def widen(self, leg: Leg) -> None:
+        """What a leg reads gives everything from its first byte, whatever it is asked for."""
+        leg.widen(self.stop(leg.stop))
+        self.release(leg)
+
     def _leg(
         self, start: int, stop: int, expects: Callable[[int], bool], leg_bytes: int
     ) -> Leg | None:
@@ -144,8 +154,6 @@ class Wanted:
         )
         if run is None:
             return None
-        if self._content.ranged is False:
-            return Leg(0, self.stop(run.stop))
         return Leg(run.first, run.stop)
 
     def _chunks(self, leg_bytes: int) -> int:

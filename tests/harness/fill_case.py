@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +18,8 @@ from cacheproxy.fill.content import Content, Contents
 from cacheproxy.fill.delivery import Delivery
 from cacheproxy.fill.demand import Credential
 from cacheproxy.fill.flights import Flights
-from cacheproxy.fill.source import OwnAccount
-from cacheproxy.meter import Board
+from cacheproxy.fill.source import NoShortcuts, OwnAccount, Shortcuts
+from cacheproxy.meter import Board, Meter
 from cacheproxy.metrics import RESERVED_BYTES
 from cacheproxy.store.chunkstore import ChunkStore, OpenChunk
 from cacheproxy.upstream import Upstream
@@ -31,7 +31,7 @@ CHUNK = 256 << 10
 class Reading:
     """A reader in this process: what it was given so far."""
 
-    def __init__(self, case: Case, image: OriginImage, span: Span, token: str) -> None:
+    def __init__(self, case: Case, image: OriginImage, span: Span, credential: Credential) -> None:
         self._parts: list[tuple[int, Span]] = []  # open files, and what is ours of each
         self._read = b""
         self.fetched: list[bool] = []
@@ -39,7 +39,7 @@ class Reading:
         self._case = case
         self._image = image
         self._span = span
-        self._token = token
+        self._credential = credential
         self.task = asyncio.create_task(self._run())
 
     @property
@@ -60,7 +60,7 @@ class Reading:
 
     async def _deliver(self) -> None:
         facts = facts_of(self._image)
-        credential = credential_for(self._image, self._token)
+        credential = self._credential
         content = await self._case.flights.admit(facts, credential)
 
         def deliver(index: int, digest: bytes, opened: OpenChunk, fetched: bool) -> None:
@@ -98,11 +98,17 @@ class Case:
     upstream: Upstream
 
     def read(
-        self, image: OriginImage, start: int = 0, stop: int | None = None, *, token: str = "t"
+        self,
+        image: OriginImage,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        token: str = "t",
+        prefer: tuple[str, ...] = (),
     ) -> Reading:
         """Begin to read a span of an image."""
         span = Span(start, image.record["size"] if stop is None else stop)
-        return Reading(self, image, span, token)
+        return Reading(self, image, span, credential_for(image, token, prefer))
 
     async def admit(self, image: OriginImage) -> Content:
         """Find the content of an image, as a reader does."""
@@ -122,9 +128,11 @@ class Case:
         return len([path for path in self.settings.directory.glob("chunks/*/*") if path.is_file()])
 
 
-def credential_for(image: OriginImage, token: str = "t") -> Credential:
+def credential_for(
+    image: OriginImage, token: str = "t", prefer: tuple[str, ...] = ()
+) -> Credential:
     """Return a reader's credential."""
-    return Credential(image.id, (("X-Auth-Token", token),))
+    return Credential(image.id, (("X-Auth-Token", token),), prefer=prefer)
 
 
 def facts_of(image: OriginImage) -> ImageFacts:
@@ -142,6 +150,7 @@ async def started(
     trust: bool = False,
     account: OwnAccount | None = None,
     read_seconds: float = 60.0,
+    shortcuts: Callable[[Upstream, Meter], Shortcuts] = lambda *_: NoShortcuts(),
     **options: Any,
 ) -> AsyncIterator[Case]:
     """Open a store in a directory, and everything on top of it."""
@@ -154,7 +163,8 @@ async def started(
     store = await ChunkStore.open(settings, meter, on_dying=lambda *_: None)
     contents = Contents(store, settings.chunk_bytes, trust)
     account = account or Account(ServiceUserSettings())
-    flights = Flights(contents, store, upstream, account, settings, meter)
+    direct = shortcuts(upstream, meter)
+    flights = Flights(contents, store, upstream, account, settings, meter, direct)
     try:
         yield Case(glance, store, flights, settings, board, upstream)
     finally:

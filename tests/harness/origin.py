@@ -29,7 +29,7 @@ from harness.publication import Part, Publication, publication
 from harness.raw_origin import Peer, RawOrigin, Request, raw_origin
 
 PIECE_BYTES = 1 << 16
-IMAGE_PATH = re.compile(r"/v2/images/([^/?]+)(/file|/manifest)?")
+IMAGE_PATH = re.compile(r"/v2/images/([^/?]+)(/file|/manifest|/locations)?")
 PAGES = re.compile(r"page=(\d+)&pages=(\d+)")
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 VERSIONS = {"versions": [{"id": "v2.17", "status": "CURRENT", "links": []}]}
@@ -92,6 +92,10 @@ class OriginImage:
     question_status: int = 416
     data_status: int = 200  # for whoever may: anything else is answered instead of data
     data_fields: tuple[str, ...] = ()  # what is said besides with such a status
+    show_tokens: set[str] | None = None  # who may see the record; None: everybody
+    locations: list[dict[str, Any]] | None = None  # what the locations API tells; None: 404
+    location_tokens: set[str] | None = None  # to whom; None: everybody, else 403
+    location_requests: int = 0
     shows: int = 0
     questions: int = 0
     data_requests: list[str | None] = field(default_factory=list)  # the Range of each
@@ -202,6 +206,8 @@ async def _answer(peer: Peer, request: Request, images: dict[str, OriginImage]) 
         await _send_refusal(peer, 405 if head and found else 404, with_body=not head)
     elif found[2] == "/manifest":
         return await _answer_manifest(peer, request, image)
+    elif found[2] == "/locations":
+        await _answer_locations(peer, request, image)
     elif found[2]:
         return await _answer_data(peer, request, image)
     elif request.method == "DELETE":
@@ -209,7 +215,9 @@ async def _answer(peer: Peer, request: Request, images: dict[str, OriginImage]) 
         await peer.send(_head(204, "text/plain"))
     else:
         image.shows += 1
-        if image.show_status == 200:
+        if image.show_tokens is not None and request.one("x-auth-token") not in image.show_tokens:
+            await _send_refusal(peer, image.refusal)
+        elif image.show_status == 200:
             await _send_document(peer, 200, image.record)
         else:
             await _send_refusal(peer, image.show_status)
@@ -232,6 +240,15 @@ async def _answer_data(peer: Peer, request: Request, image: OriginImage) -> bool
         start, stop = 0, image.sent_size
     partial = wanted is not None and image.ranges == "yes"
     return await _send_data(peer, image, start, stop, partial=partial, counted=not question)
+
+
+async def _answer_locations(peer: Peer, request: Request, image: OriginImage) -> None:
+    image.location_requests += 1
+    may = image.location_tokens is None or request.one("x-auth-token") in image.location_tokens
+    if image.locations is None or not may:
+        await _send_refusal(peer, 403 if image.locations is not None else 404)
+    else:
+        await _send_document(peer, 200, image.locations)
 
 
 async def _answer_manifest(peer: Peer, request: Request, image: OriginImage) -> bool:

@@ -32,12 +32,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("cacheproxy.admin", "cacheproxy.config", "cacheproxy.errors", "cacheproxy.options"),
         *("cacheproxy.store.verify", "cacheproxy.version"),
     ),
-    "cacheproxy.cli.serve": ("cacheproxy",),
+    "cacheproxy.cli.serve": ("cacheproxy", "backends"),
     "cacheproxy.cli.checkconfig": (
         *("cacheproxy.certificate", "cacheproxy.cli", "cacheproxy.errors", "cacheproxy.options"),
+        "cacheproxy.storefiles",
     ),
     "cacheproxy.core": VOCABULARY,
-    "cacheproxy.store": ("cacheproxy.core", "backends.residency", *NOUNS, *VOCABULARY),
+    "cacheproxy.store": ("cacheproxy.core", *NOUNS, *VOCABULARY),
     "cacheproxy.fill": ("cacheproxy.core", "cacheproxy.store", "backends", *NOUNS),
     # The use cases: every other module at the top of the proxy.
     "cacheproxy": ("cacheproxy", "backends"),
