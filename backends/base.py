@@ -54,17 +54,16 @@ class ReadStream(Protocol):
 
 @runtime_checkable
 class FileStream(ReadStream, Protocol):
-    """A stream whose bytes lie in a file, which may be sent without being read by this process.
+    """A stream whose bytes lie in a file, and may be sent without being read by this process.
 
-    Sending and iterating go on where the other one stopped, in any order.  Only what is in memory
-    should be sent: who sends the rest may wait for a disk, without an end, where iterating waits in
-    a thread and gives up in time.
+    Sending and iterating go on where the other one stopped, in any order.
     """
 
     def file(self) -> tuple[int, Span]:
-        """Return an open descriptor and what of it is due; it stays open inside the read's context.
+        """Return an open descriptor, and what may be sent of it now without waiting for a disk.
 
-        The file may be shorter by now: iterating says so.
+        That begins at the next byte and is a part of what is left, empty where only iterating
+        brings the next bytes.  The descriptor is valid inside the read's context.
         """
 
     def sent(self, count: int) -> None:

@@ -6,58 +6,24 @@ them (however it is spelled), and its last part must be a plain file, not a link
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 from backends.base import Stat, WriteResult
-from backends.errors import (
-    DeniedError,
-    DuplicateError,
-    InvalidError,
-    MissingError,
-    NoSpaceError,
-    StoreError,
-    UnavailableError,
-)
+from backends.errors import DeniedError, DuplicateError, InvalidError, NoSpaceError
+from backends.filesystem_errors import translated
 from backends.location import Location, checked_name
 from backends.newfile import NewFile
+from backends.openfile import OpenFile, OpenFileStream, plain_size
 from backends.options import DataDirectory, FilesystemOptions
 from backends.spans import Span
 from backends.tally import Tally
 from backends.threads import Lane, Threads
 
-_CLOSED = -1
 _SCHEMES = ("file", "filesystem")
-
-_ERRORS: dict[int, type[StoreError]] = {
-    errno.ENOENT: MissingError,
-    errno.ENOTDIR: MissingError,
-    errno.EEXIST: DuplicateError,
-    errno.ENOSPC: NoSpaceError,
-    errno.EDQUOT: NoSpaceError,
-    errno.EFBIG: NoSpaceError,
-    errno.EACCES: DeniedError,
-    errno.EPERM: DeniedError,
-    errno.EROFS: DeniedError,
-    errno.ELOOP: DeniedError,  # a symbolic link where a file is expected
-    errno.ENAMETOOLONG: InvalidError,
-}
-
-
-@contextmanager
-def _translated(what: object) -> Iterator[None]:
-    """Turn the file system's errors into the store's; what is not known may pass by itself."""
-    try:
-        yield
-    except OSError as error:
-        kind = _ERRORS.get(error.errno or 0, UnavailableError)
-        raise kind(f"{what}: {error.strerror}") from error
 
 
 class FilesystemStore:
@@ -84,19 +50,19 @@ class FilesystemStore:
     @asynccontextmanager
     async def read(
         self, location: Location, span: Span | None = None
-    ) -> AsyncIterator[_FileStream]:
+    ) -> AsyncIterator[OpenFileStream]:
         """Read a file as it was when it was opened, also if it is deleted meanwhile."""
         async with self._opened(location) as file:
             whole = Span(0, file.size)
             clipped = whole if span is None else span.clip(whole)
-            yield _FileStream(file, clipped, self._options.piece_bytes)
+            yield OpenFileStream(file, clipped, self._options.piece_bytes)
 
     @asynccontextmanager
     async def create(self, name: str, size: int | None = None) -> AsyncIterator[_FileWriter]:
         """Begin a file; the directory is chosen now."""
         checked_name(name)
         lane = self._threads.lane()
-        with _translated(name):
+        with translated(name):
             directory = await lane.run(partial(self._choose, name, size or 0))
         file = NewFile(
             directory.path,
@@ -105,16 +71,16 @@ class FilesystemStore:
             sync_bytes=self._options.sync_bytes,
         )
         try:
-            with _translated(directory.path):
+            with translated(directory.path):
                 await lane.run(file.open)
             yield _FileWriter(lane, file, directory.path / name, Tally(name, size))
         finally:
-            with _translated(directory.path / name):
+            with translated(directory.path / name):
                 await lane.finish(file.close)
 
     async def delete(self, location: Location) -> None:
         """Delete a file; it is gone for good, also after a power cut."""
-        with _translated(location):
+        with translated(location):
             await self._threads.lane().run(partial(self._unlink, location))
 
     async def aclose(self) -> None:
@@ -122,10 +88,10 @@ class FilesystemStore:
         self._threads.close()
 
     @asynccontextmanager
-    async def _opened(self, location: Location) -> AsyncIterator[_OpenFile]:
-        file = _OpenFile(location, self._threads.lane())
+    async def _opened(self, location: Location) -> AsyncIterator[OpenFile]:
+        file = OpenFile(location, self._threads.lane())
         try:
-            with _translated(location):
+            with translated(location):
                 await file.lane.run(partial(file.open, self._locate))
             yield file
         finally:
@@ -162,66 +128,11 @@ class FilesystemStore:
     def _unlink(self, location: Location) -> None:
         directory, name = self._locate(location)
         try:
-            _plain_size(location, os.stat(name, dir_fd=directory, follow_symlinks=False))
+            plain_size(location, os.stat(name, dir_fd=directory, follow_symlinks=False))
             os.unlink(name, dir_fd=directory)
             os.fsync(directory)
         finally:
             os.close(directory)
-
-
-class _OpenFile:
-    """A descriptor, and the lane that its calls take.  `open`, `read` and `close` block."""
-
-    def __init__(self, location: Location, lane: Lane) -> None:
-        self.location = location
-        self.lane = lane
-        self.size = 0
-        self._descriptor = _CLOSED
-
-    def open(self, locate: Callable[[Location], tuple[int, str]]) -> None:
-        directory, name = locate(self.location)
-        try:
-            # O_NONBLOCK: a FIFO must not keep the thread until it is found not to be a file.
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            self._descriptor = os.open(name, flags, dir_fd=directory)
-        finally:
-            os.close(directory)
-        self.size = _plain_size(self.location, os.fstat(self._descriptor))
-
-    def read(self, count: int, position: int) -> bytes:
-        return os.pread(self._descriptor, count, position)
-
-    def close(self) -> None:
-        if self._descriptor != _CLOSED:
-            os.close(self._descriptor)
-            self._descriptor = _CLOSED
-
-
-class _FileStream:
-    version = None
-
-    def __init__(self, file: _OpenFile, span: Span, piece_bytes: int) -> None:
-        self._file = file
-        self._span = span
-        self._piece_bytes = piece_bytes
-
-    @property
-    def size(self) -> int:
-        return self._file.size
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not len(self._span):
-            raise StopAsyncIteration
-        count = min(len(self._span), self._piece_bytes)
-        with _translated(self._file.location):
-            piece = await self._file.lane.run(partial(self._file.read, count, self._span.start))
-        if not piece:
-            raise InvalidError(f"{self._file.location}: became shorter while it was read")
-        self._span = Span(self._span.start + len(piece), self._span.stop)
-        return piece
 
 
 class _FileWriter:
@@ -234,22 +145,15 @@ class _FileWriter:
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data).cast("B")
         self._tally.add(view.nbytes)
-        with _translated(self._path):
+        with translated(self._path):
             await self._lane.run(partial(self._file.write, view))
 
     async def commit(self) -> WriteResult:
         self._tally.finish()
-        with _translated(self._path):
+        with translated(self._path):
             await self._lane.run(partial(self._file.publish, self._tally.written))
         self._file.keep()
         return WriteResult(Location(f"file://{self._path}"), self._tally.written)
-
-
-def _plain_size(location: Location, status: os.stat_result) -> int:
-    """Return the size of a plain file; DeniedError for a link, directory, device or pipe."""
-    if not stat.S_ISREG(status.st_mode):
-        raise DeniedError(f"{location}: not a plain file")
-    return status.st_size
 
 
 def _roomiest(directories: Sequence[DataDirectory], size: int) -> DataDirectory:

@@ -17,9 +17,10 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
 )
+from dataclasses import dataclass
 from typing import Self, TypeVar, overload
 
-from backends.base import PruneStore, ReadStore, ReadStream, Stat, Writer, WriteStore
+from backends.base import FileStream, PruneStore, ReadStore, ReadStream, Stat, Writer, WriteStore
 from backends.errors import InvalidError, MissingError, ThrottledError, UnavailableError
 from backends.location import Location
 from backends.spans import END, Span
@@ -214,9 +215,9 @@ class Retrying(Behaviour):
     ) -> AsyncIterator[ReadStream]:
         """Read, and read on after a failure."""
         async with AsyncExitStack() as stack:
-            stream = _ResumedStream(self, inner, location, span, stack)
-            await self.tried(stream.open)
-            yield stream
+            stream = await self.tried(lambda: stack.enter_async_context(inner.read(location, span)))
+            resumed = _ResumedFile if isinstance(stream, FileStream) else _ResumedStream
+            yield resumed(self, _Object(inner, location), span, stack, stream)
 
     @asynccontextmanager
     async def create(self, inner: WriteStore, name: str, size: int | None) -> AsyncIterator[Writer]:
@@ -240,27 +241,33 @@ class Retrying(Behaviour):
         await self.tried(attempt)
 
 
+@dataclass(frozen=True, slots=True)
+class _Object:
+    store: ReadStore
+    location: Location
+
+
 class _ResumedStream:
     """A read that is opened again, at the byte, when it breaks."""
 
     def __init__(
         self,
         retrying: Retrying,
-        inner: ReadStore,
-        location: Location,
+        source: _Object,
         span: Span | None,
         stack: AsyncExitStack,
+        stream: ReadStream,
     ) -> None:
         self._retrying = retrying
-        self._inner = inner
-        self._location = location
+        self._inner = source.store
+        self._location = source.location
         self._span = span  # None: whole, and nothing of it has come yet
         self._left = Span(0, END) if span is None else span
         self._stack = stack  # holds the one open read
-        self._pieces: AsyncIterator[bytes] | None = None
-        self._stream: ReadStream | None = None
+        self._stream: ReadStream | None = stream
+        self._pieces: AsyncIterator[bytes] | None = aiter(stream)
         self._size: int | None = None
-        self._version: str | None = None
+        self._version = stream.version
         self._failures = 0
         self._progress = 0  # bytes since the last failure
 
@@ -274,7 +281,7 @@ class _ResumedStream:
     def version(self) -> str | None:
         return self._version
 
-    async def open(self) -> None:
+    async def _open(self) -> None:
         """Open what is left."""
         stream = await self._stack.enter_async_context(self._inner.read(self._location, self._span))
         if self._size is not None and stream.size not in (None, self._size):
@@ -295,7 +302,7 @@ class _ResumedStream:
                 if self._pieces is None:
                     if self._is_complete():
                         raise StopAsyncIteration
-                    await self.open()
+                    await self._open()
                     continue
                 piece = await anext(self._pieces)
             except UnavailableError as error:
@@ -303,9 +310,12 @@ class _ResumedStream:
             else:
                 if len(piece) > len(self._left):
                     raise InvalidError(f"{self._location}: more bytes than were asked for")
-                self._left = self._span = Span(self._left.start + len(piece), self._left.stop)
-                self._progress += len(piece)
+                self._passed(len(piece))
                 return piece
+
+    def _passed(self, count: int) -> None:
+        self._left = self._span = Span(self._left.start + count, self._left.stop)
+        self._progress += count
 
     def _is_complete(self) -> bool:
         stop = self._left.stop if self._size is None else min(self._left.stop, self._size)
@@ -320,3 +330,17 @@ class _ResumedStream:
         self._progress = 0
         await self._stack.aclose()  # a failing store is not held while we wait
         await self._retrying.pause(self._failures, error)
+
+
+class _ResumedFile(_ResumedStream):
+    """Its file is that of the open read; where there is none, iterating opens one."""
+
+    def file(self) -> tuple[int, Span]:
+        if isinstance(self._stream, FileStream):
+            return self._stream.file()
+        return -1, Span(self._left.start, self._left.start)
+
+    def sent(self, count: int) -> None:
+        assert isinstance(self._stream, FileStream)
+        self._stream.sent(count)
+        self._passed(count)

@@ -121,5 +121,14 @@ BARS = {
             *(250.0, 160.0),
             at_most=True,
         ),
+        Bar(
+            "store-up",
+            "an image into a store, MD5 and SHA-512 too, bytes/s, against glance_store",
+            1.5,
+            2.0,
+        ),
+        Bar("store-up-alone", "the same without these hashes", 1.5, 2.0),
+        Bar("store-down", "a whole image from a store, bytes/s, against glance_store", 2.0, 3.0),
+        Bar("store-peak", "the same: our process, peak MiB", 150.0, 100.0, at_most=True),
     )
 }

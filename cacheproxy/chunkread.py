@@ -25,12 +25,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+from backends.residency import resident
 from backends.spans import Span
 from cacheproxy.config import CacheSettings
 from cacheproxy.errors import ChunkLostError, StorageError
 from cacheproxy.hotset import HotFile
 from cacheproxy.store.proving import prove, read_proven
-from cacheproxy.store.residency import resident
 
 PIECE_BYTES = 256 << 10
 # What goes out behind its head in one segment, if it fits into one (64 KiB at most, offloaded or on

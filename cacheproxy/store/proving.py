@@ -13,8 +13,8 @@ import os
 import threading
 from collections.abc import Callable
 
+from backends.residency import resident
 from cacheproxy.store.digest import digest_of
-from cacheproxy.store.residency import resident
 
 # A chunk is read in two steps: its first page, and the rest.  The kernel takes the second for that of
 # a reader who goes on, and reads ahead for him in large folios; asked for all at once, it takes page

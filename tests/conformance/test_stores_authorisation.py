@@ -25,6 +25,7 @@ SIZE = (3 << 20) + 4321
 DATA = random_bytes(SIZE, seed=33)
 SPAN = "bytes=1048570-1048585"  # over the border of two chunks
 PART = DATA[1048570:1048586]
+LITTLE = 64 << 10  # what an OSD may be asked for meanwhile by others
 ASK_ALWAYS = "[upstream]\npermission_seconds = 0\n"
 CALLERS: dict[str, User | str | None] = {
     "admin": ADMIN,
@@ -86,13 +87,22 @@ def image_in(state: str, store: Store, keystone: Keystone, glance: Glance) -> st
     return image
 
 
-@pytest.fixture(scope="module", params=["swift", "segments", "s3"])
+STORES = {
+    "swift": "glance_on_swift",
+    "segments": "glance_on_swift",
+    "s3": "glance_on_swift",
+    "rbd": "glance_on_ceph",
+    "gateway": "glance_on_ceph",
+}
+
+
+@pytest.fixture(scope="module", params=STORES)
 def scene(
     request: pytest.FixtureRequest,
     keystone: Keystone,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Scene]:
-    glance, stores = request.getfixturevalue("glance_on_swift")
+    glance, stores = request.getfixturevalue(STORES[request.param])
     store = stores[request.param]
     directory = tmp_path_factory.mktemp(f"node-{request.param}")
     images = {state: image_in(state, store, keystone, glance) for state in QUESTION}
@@ -102,16 +112,16 @@ def scene(
 
 @pytest.mark.parametrize("state", QUESTION)
 def test_glance_answers_the_question_and_reads_no_store(scene: Scene, state: str) -> None:
-    before = scene.store.reads()
+    before = scene.store.read_bytes()
     found = {
         caller: scene.download(scene.glance.url, state, caller, UNSATISFIABLE_RANGE).status
         for caller in CALLERS
     }
     assert found == dict(zip(CALLERS, QUESTION[state], strict=True))
-    assert scene.store.reads() == before
+    assert scene.store.read_bytes() - before < LITTLE
     if state == "active":  # and who does read it is seen
         assert scene.download(scene.glance.url, state, "member", None).body == DATA
-        assert scene.store.reads() > before
+        assert scene.store.read_bytes() - before >= SIZE
 
 
 @pytest.mark.parametrize("state", QUESTION)
@@ -138,12 +148,12 @@ def test_the_answer_is_what_follows_through_a_proxy(scene: Scene, state: str) ->
 
 
 def test_a_question_through_the_proxy_is_answered_as_by_glance(scene: Scene) -> None:
-    before = scene.store.reads()
+    before = scene.store.read_bytes()
     for state in ("active", "deactivated", "deleted"):
         for caller, word in zip(CALLERS, QUESTION[state], strict=True):
             answer = scene.download(scene.node.url, state, caller, UNSATISFIABLE_RANGE)
             assert answer.status == word, (state, caller)
-    assert scene.store.reads() == before
+    assert scene.store.read_bytes() - before < LITTLE
 
 
 def test_the_question_needs_no_store_and_what_is_cached_neither(scene: Scene) -> None:

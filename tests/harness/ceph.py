@@ -6,6 +6,7 @@ No authentication between the daemons, no manager: nothing here needs one.
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
 import signal
 import subprocess
@@ -80,6 +81,7 @@ rgw_multipart_min_part_size = 1
 MEMORY = """
 osd_objectstore = memstore
 memstore_device_bytes = 1073741824
+osd_fast_shutdown = false
 """
 # All data in a sparse file.
 DISK = """
@@ -115,6 +117,12 @@ class Ceph:
         """Run one of Ceph's programs, `ceph`, `rbd` or `rados`, and return what it prints."""
         command = ("timeout", str(COMMAND_SECONDS), program, "--conf", self.configuration)
         return run_tool(*command, *arguments)
+
+    def read_bytes(self) -> int:
+        """Return how much data the OSD has given to clients so far."""
+        socket = str(self.directory / "run/osd.0.asok")
+        counters = json.loads(self.tool("ceph", "--admin-daemon", socket, "perf", "dump", "osd"))
+        return int(counters["osd"]["op_out_bytes"])
 
     @property
     def osd(self) -> Program:

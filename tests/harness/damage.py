@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from cacheproxy.store.residency import resident
+from backends.residency import resident
 from harness.images import run
 from harness.waiting import until
 

@@ -10,10 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from harness.ceph import Ceph, Gateway, require_bindings
 from harness.keystone import MEMBER, Keystone
 from harness.program import Program, free_port
 from harness.services import free_url, python_of, run_tool, seed, served
-from harness.stores import Store, s3_store, segments_store, swift_store
+from harness.stores import (
+    Store,
+    ceph_s3_store,
+    rbd_store,
+    segments_store,
+    swift_s3_store,
+    swift_store,
+)
 from harness.swift import Swift
 
 # `fast` reads ranges; `web`, any file behind a plain HTTP server, does not: 400.
@@ -191,8 +199,21 @@ def glance_on_swift(
 ) -> Iterator[tuple[Glance, dict[str, Store]]]:
     """Run Glance with Keystone and stores in Swift, which are given by name."""
     directory = tmp_path_factory.mktemp("glance-on-swift")
-    stores = [swift_store(swift), segments_store(swift, directory), s3_store(swift)]
+    stores = [swift_store(swift), segments_store(swift, directory), swift_s3_store(swift)]
     with running_stored_glance(directory, keystone, stores) as running:
+        yield running, {store.name: store for store in stores}
+
+
+@pytest.fixture(scope="session")
+def glance_on_ceph(
+    keystone: Keystone, ceph: Ceph, radosgw: Gateway, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Glance, dict[str, Store]]]:
+    """Run Glance with Keystone and stores in Ceph, which are given by name."""
+    require_bindings(python_of("glance"))
+    stores = [rbd_store(ceph), ceph_s3_store(ceph, radosgw)]
+    with running_stored_glance(
+        tmp_path_factory.mktemp("glance-on-ceph"), keystone, stores
+    ) as running:
         yield running, {store.name: store for store in stores}
 
 

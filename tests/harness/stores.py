@@ -2,7 +2,9 @@
 
 swift_store(swift, directory)      # each image is one object; the account's password is in its location
 segments_store(swift, directory)   # large objects of segments; the location names the account only
-s3_store(swift)
+swift_s3_store(swift)
+ceph_s3_store(ceph, gateway)
+rbd_store(ceph)
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.ceph import Ceph, Gateway
 from harness.images_api import ImagesApi
 from harness.keystone import GLANCE
 from harness.program import Program
@@ -39,8 +42,8 @@ class Store:
     name: str
     kind: str
     options: Mapping[str, str]
-    reads: Callable[[], int]  # how often data were read so far, from the system that it is in
-    programs: Sequence[Program]  # without which it gives nothing
+    read_bytes: Callable[[], int]  # so far, from the whole system that it is in
+    programs: Callable[[], Sequence[Program]]  # without which it gives nothing
     sized: bool = True  # whether it is told the length of what is uploaded
 
     def section(self) -> str:
@@ -55,12 +58,13 @@ class Store:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Let the store stand still: its connections stay, and nobody answers."""
-        for program in self.programs:
+        programs = self.programs()
+        for program in programs:
             program.process.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            for program in self.programs:
+            for program in programs:
                 program.process.send_signal(signal.SIGCONT)
 
     def changed(self, **options: str) -> Store:
@@ -80,7 +84,7 @@ def swift_store(swift: Swift) -> Store:
         "swift_store_region": REGION,
         "swift_store_endpoint": swift.account(GLANCE),
     }
-    return Store("swift", "swift", options, swift.reads, [swift.proxy])
+    return Store("swift", "swift", options, swift.read_bytes, lambda: [swift.proxy])
 
 
 def segments_store(swift: Swift, directory: Path) -> Store:
@@ -102,19 +106,34 @@ def segments_store(swift: Swift, directory: Path) -> Store:
         "swift_store_endpoint": swift.account(GLANCE),
         "swift_store_large_object_chunk_size": "1",
     }
-    return Store("segments", "swift", options, swift.reads, [swift.proxy], sized=False)
+    return Store("segments", "swift", options, swift.read_bytes, lambda: [swift.proxy], sized=False)
 
 
-def s3_store(swift: Swift) -> Store:
+def swift_s3_store(swift: Swift) -> Store:
     """Return a store whose images are objects that Swift's S3 API takes."""
-    access, secret = swift.ec2_keys(GLANCE)
-    options = {
-        "s3_store_host": swift.url,
+    options = _s3_options(swift.url, *swift.ec2_keys(GLANCE))
+    options["s3_store_region_name"] = "us-east-1"  # and Ceph has none of that name
+    return Store("s3", "s3", options, swift.read_bytes, lambda: [swift.proxy])
+
+
+def ceph_s3_store(ceph: Ceph, gateway: Gateway) -> Store:
+    """Return a store whose images are objects of Ceph's S3 gateway."""
+    options = _s3_options(gateway.url, gateway.access_key, gateway.secret_key)
+    return Store("gateway", "s3", options, ceph.read_bytes, lambda: [ceph.osd])
+
+
+def rbd_store(ceph: Ceph) -> Store:
+    """Return a store whose images are RBD images of Ceph."""
+    options = {"rbd_store_pool": ceph.pool, "rbd_store_ceph_conf": str(ceph.configuration)}
+    return Store("rbd", "rbd", options, ceph.read_bytes, lambda: [ceph.osd])
+
+
+def _s3_options(url: str, access: str, secret: str) -> dict[str, str]:
+    return {
+        "s3_store_host": url,
         "s3_store_access_key": access,
         "s3_store_secret_key": secret,
         "s3_store_bucket": "images",
         "s3_store_create_bucket_on_put": "true",
         "s3_store_bucket_url_format": "path",
-        "s3_store_region_name": "us-east-1",
     }
-    return Store("s3", "s3", options, swift.reads, [swift.proxy])

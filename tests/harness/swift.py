@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from harness.program import Program, free_port
 from harness.services import python_of, run_tool, unavailable
 
 STORAGE = ("account", "container", "object")
+OBJECT_READ = re.compile(r'"GET /disk/\S+" 20[06] (\d+) ')  # in the log of the object server
 
 SWIFT = """
 [swift-hash]
@@ -137,10 +139,10 @@ class Swift:
     directory: Path  # its files; each server's log is there
     proxy: Program  # what everybody speaks with
 
-    def reads(self) -> int:
-        """Return how often the data of an object were read so far, from the object server's log."""
-        log = (self.directory / "swift-object.log").read_bytes()
-        return log.count(b'"GET /disk/')
+    def read_bytes(self) -> int:
+        """Return how much data of objects was asked for so far, from the object server's log."""
+        log = (self.directory / "swift-object.log").read_text()
+        return sum(int(count) for count in OBJECT_READ.findall(log))
 
     def account(self, user: User) -> str:
         """Return the storage URL of a user's project."""

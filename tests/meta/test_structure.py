@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "cacheproxy.storefiles",
     ),
     "cacheproxy.core": VOCABULARY,
-    "cacheproxy.store": ("cacheproxy.core", *NOUNS, *VOCABULARY),
+    "cacheproxy.store": ("cacheproxy.core", "backends.residency", *NOUNS, *VOCABULARY),
     "cacheproxy.fill": ("cacheproxy.core", "cacheproxy.store", "backends", *NOUNS),
     # The use cases: every other module at the top of the proxy.
     "cacheproxy": ("cacheproxy", "backends"),

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from backends.faulty import Fail, Faulty, Wait
 from backends.location import Location
 from backends.memory import MemoryStore
 from backends.opening import open_store
-from backends.options import Handling, MemoryOptions
+from backends.options import DataDirectory, FilesystemOptions, Handling, MemoryOptions
 from backends.spans import Span
 from backends.watching import Watched, outcome
 from backends.wrapping import Behaviour, Retrying, wrap
@@ -219,3 +221,17 @@ async def test_a_stream_without_a_file_offers_none(
 ) -> None:
     async with wrap(memory, Watched(notes)).read(location) as stream:
         assert not isinstance(stream, FileStream)
+
+
+async def test_what_is_sent_of_a_file_counts(tmp_path: Path, notes: Notes) -> None:
+    store = open_store(FilesystemOptions((DataDirectory(tmp_path),)), observer=notes)
+    location = await write(store, "image", CONTENT)
+    async with store.read(location, Span(1, 60)) as stream:
+        assert isinstance(stream, FileStream)
+        descriptor, part = stream.file()
+        assert os.pread(descriptor, len(part), part.start) == CONTENT[1:60]
+        stream.sent(10)
+        assert notes.moves[1:] == [("read", 10)]
+        assert b"".join([piece async for piece in stream]) == CONTENT[11:60]
+    assert notes.ends[1:] == [("read", 59, None)]
+    await store.aclose()

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Self
 
 import pytest
 
-from backends.base import PruneStore, ReadStore, Stat, WriteStore
+from backends.base import FileStream, PruneStore, ReadStore, ReadStream, Stat, WriteStore
 from backends.errors import (
     DeniedError,
     InvalidError,
@@ -316,3 +319,80 @@ class TestRetrying:
         assert memory.names == set()
         assert memory.used_bytes == 0
         await write(store, "image", CONTENT)
+
+
+class Sendable(Behaviour):
+    """Gives streams of which all that is left could be sent, as if in a file."""
+
+    @asynccontextmanager
+    async def read(
+        self, inner: ReadStore, location: Location, span: Span | None
+    ) -> AsyncIterator[ReadStream]:
+        async with inner.read(location, span) as stream:
+            yield SendableStream(stream, span or Span(0, len(CONTENT)))
+
+
+class SendableStream:
+    version = None
+    descriptor = 99
+
+    def __init__(self, inner: ReadStream, left: Span) -> None:
+        self.size = inner.size
+        self._pieces = aiter(inner)
+        self._left = left.clip(Span(0, len(CONTENT)))
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await anext(self._pieces)
+        self.sent(len(piece))
+        return piece
+
+    def file(self) -> tuple[int, Span]:
+        return self.descriptor, self._left
+
+    def sent(self, count: int) -> None:
+        self._left = Span(self._left.start + count, self._left.stop)
+
+
+class TestFiles:
+    async def test_what_passes_a_stream_on_offers_its_file(
+        self, memory: MemoryStore, location: Location
+    ) -> None:
+        limited = wrap(memory, Sendable(), Limited(1, 1.0), Retrying(2, 1.0, 1.0))
+        async with limited.read(location, Span(3, 50)) as stream:
+            assert isinstance(stream, FileStream)
+            assert stream.file() == (99, Span(3, 50))
+            stream.sent(7)
+            assert stream.file() == (99, Span(10, 50))
+        faulty = wrap(memory, Sendable(), Faulty())
+        async with faulty.read(location) as stream:
+            assert not isinstance(stream, FileStream)
+        async with wrap(memory, Limited(1, 1.0), Retrying(2, 1.0, 1.0)).read(location) as stream:
+            assert not isinstance(stream, FileStream)
+
+    async def test_a_read_goes_on_behind_what_was_sent(
+        self, memory: MemoryStore, location: Location
+    ) -> None:
+        faulty = Faulty(read=[[Fail(DOWN, 20)]])
+        pauses = Pauses()
+        store = wrap(memory, faulty, Sendable(), Retrying(2, 1.0, 1.0, sleep=pauses))
+        async with store.read(location) as stream:
+            assert isinstance(stream, FileStream)
+            pieces = aiter(stream)
+            assert await anext(pieces) + await anext(pieces) == CONTENT[:20]
+            stream.sent(10)  # then the read breaks
+            assert await anext(pieces) == CONTENT[30:46]
+            assert len(pauses.made) == 1
+            assert stream.file() == (99, Span(46, len(CONTENT)))
+
+    async def test_what_failed_for_good_has_no_file(
+        self, memory: MemoryStore, location: Location
+    ) -> None:
+        store = wrap(memory, Faulty(read=[[Fail(DOWN, 0)]]), Sendable(), Retrying(1, 1.0, 1.0))
+        async with store.read(location) as stream:
+            assert isinstance(stream, FileStream)
+            with pytest.raises(UnavailableError):
+                await anext(aiter(stream))
+            assert not len(stream.file()[1])

@@ -15,6 +15,7 @@ from typing import Literal
 
 import pytest
 
+from backends.residency import resident
 from backends.spans import Span
 from cacheproxy import chunkread
 from cacheproxy.chunkread import PIECE_BYTES, READS_MAX, ChunkReader, OpenPart
@@ -24,7 +25,6 @@ from cacheproxy.errors import ChunkLostError, StorageError
 from cacheproxy.hotset import HotFile
 from cacheproxy.store.digest import digest_of
 from cacheproxy.store.proving import prove, read_proven
-from cacheproxy.store.residency import resident
 from harness.damage import make_cold, make_warm, overwrite, rot
 from harness.images import random_bytes
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from backends.residency import resident
 from backends.spans import Span
 from cacheproxy import chunkread
 from cacheproxy.chunkread import AHEAD_READS_MAX, READS_MAX, ChunkReader, OpenPart
@@ -22,7 +23,6 @@ from cacheproxy.errors import ChunkLostError
 from cacheproxy.hotset import HotFile
 from cacheproxy.store.digest import digest_of
 from cacheproxy.store.proving import prove, read_proven
-from cacheproxy.store.residency import resident
 from harness.damage import make_cold, rot
 from harness.images import random_bytes
 

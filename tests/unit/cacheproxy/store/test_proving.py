@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from backends.residency import resident
 from cacheproxy.store import proving
 from cacheproxy.store.digest import digest_of
 from cacheproxy.store.proving import disk_holds, prove, read_proven
-from cacheproxy.store.residency import resident
 from harness.damage import make_cold
 
 DATA = os.urandom(5 * 4096 + 321)

@@ -1,5 +1,6 @@
 """Whether a part of a file is in the page cache, asked without having it read.
 
+Both ways tell the truth of a file only to its owner or root, which is who may open it `O_NOATIME`.
 `preadv2(RWF_NOWAIT)` alone cannot tell: where pages are absent it says so, but has the kernel read
 them ahead, and the next one finds them there, straight from the disk.  cachestat(2) (Linux 6.5) and
 mincore(2) only look.
@@ -10,9 +11,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import mmap
+import sys
 import threading
 
 _SYS_CACHESTAT = 451  # on every architecture
+# <linux/magic.h>: ext2 to 4, XFS, Btrfs, F2FS, tmpfs.
+_LOCAL = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010, 0x01021994})
+_STATFS_BYTES = 256  # more than any struct statfs has
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -25,6 +30,7 @@ _libc.mmap.argtypes = (
 )
 _libc.mmap.restype = ctypes.c_void_p
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_libc.fstatfs.argtypes = (ctypes.c_int, ctypes.c_char_p)
 _libc.mincore.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p)
 
 
@@ -74,6 +80,17 @@ def by_mincore(fd: int, position: int, size: int) -> bool:
         return failed == 0 and all(page & 1 for page in told.raw)
     finally:
         _libc.munmap(address, length)
+
+
+def is_local(fd: int) -> bool:
+    """Whether a file's pages in memory are given without a question to anybody.
+
+    NFS and FUSE may ask their server first whether the pages still hold, and wait for it.
+    """
+    told = ctypes.create_string_buffer(_STATFS_BYTES)
+    failed = _libc.fstatfs(fd, told)
+    kind = int.from_bytes(told.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
+    return not failed and kind & 0xFFFFFFFF in _LOCAL
 
 
 def _has_cachestat() -> bool:

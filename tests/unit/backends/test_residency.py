@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cacheproxy.store import residency
+from backends import residency
 from harness.damage import make_cold, make_warm
 
 PAGE = 4096
