@@ -14,6 +14,23 @@ from harness.glance import Glance
 from harness.images_api import ImagesApi
 from harness.keystone import MEMBER, Keystone
 from harness.node import running_node
+from harness.stores import Store
+
+# By name, and who runs the Glance that has it.
+STORES = {
+    "swift": "glance_on_swift",
+    "segments": "glance_on_swift",
+    "s3": "glance_on_swift",
+    "rbd": "glance_on_ceph",
+    "gateway": "glance_on_ceph",
+}
+
+
+@pytest.fixture(scope="session", params=STORES)
+def stored_glance(request: pytest.FixtureRequest) -> tuple[Glance, Store]:
+    """Give a Glance and one of its object stores, one after the other."""
+    glance, stores = request.getfixturevalue(STORES[request.param])
+    return glance, stores[request.param]
 
 
 @contextmanager

@@ -87,24 +87,14 @@ def image_in(state: str, store: Store, keystone: Keystone, glance: Glance) -> st
     return image
 
 
-STORES = {
-    "swift": "glance_on_swift",
-    "segments": "glance_on_swift",
-    "s3": "glance_on_swift",
-    "rbd": "glance_on_ceph",
-    "gateway": "glance_on_ceph",
-}
-
-
-@pytest.fixture(scope="module", params=STORES)
+@pytest.fixture(scope="module")
 def scene(
-    request: pytest.FixtureRequest,
+    stored_glance: tuple[Glance, Store],
     keystone: Keystone,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Scene]:
-    glance, stores = request.getfixturevalue(STORES[request.param])
-    store = stores[request.param]
-    directory = tmp_path_factory.mktemp(f"node-{request.param}")
+    glance, store = stored_glance
+    directory = tmp_path_factory.mktemp(f"node-{store.name}")
     images = {state: image_in(state, store, keystone, glance) for state in QUESTION}
     with running_node(directory, glance.url, more=ASK_ALWAYS) as node:
         yield Scene(keystone, glance, store, node, images)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,11 +103,13 @@ allowed_ports = []
 disallowed_ports = []
 """
 
-# Several stores, and their locations told in all ways that Glance has.
+# Several stores, and where their images are is told in some of the ways that Glance has; its API of
+# locations tells it in any case, to services.
 STORED = """
 [DEFAULT]
 enabled_backends = fast:file,web:http,{backends}
-show_image_direct_url = true
+show_multiple_locations = {locations}
+show_image_direct_url = {direct_url}
 """
 
 LIST_RULES = "from glance import policies; print(*(r.name for r in policies.list_rules()))"
@@ -119,6 +122,11 @@ class Glance:
     url: str
     headers: dict[str, str]
     directory: Path  # its files: images in `images`, those of the store `slow` in `slow-images`
+
+    def sent(self, image: str) -> list[int]:
+        """Return the statuses of its answers to requests for an image's data, if it has stores."""
+        log = (self.directory / "access.log").read_text()
+        return [int(status) for status in re.findall(rf"/{image}/file\S* HTTP/1.1\" (\d+) ", log)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +156,9 @@ def load_metadefs(glance: Glance) -> None:
 
 
 @contextmanager
-def _glance(directory: Path, more: str, **values: str) -> Iterator[str]:
+def _glance(
+    directory: Path, more: str, environment: Mapping[str, str] | None = None, **values: str
+) -> Iterator[str]:
     python = python_of("glance")
     seed("glance", directory, _make)
     values["paste"] = str(python.parents[1] / "etc/glance/glance-api-paste.ini")
@@ -157,7 +167,7 @@ def _glance(directory: Path, more: str, **values: str) -> Iterator[str]:
         (CONFIGURATION + more).format(directory=directory, python=python, url=url, **values)
     )
     (directory / "glance-image-import.conf").write_text(IMPORT)
-    environment = {"OS_GLANCE_CONFIG_DIR": str(directory)}
+    environment = {"OS_GLANCE_CONFIG_DIR": str(directory), **(environment or {})}
     with served("glance", "glance.wsgi.api:application", directory, port, environment):
         yield url
 
@@ -219,12 +229,23 @@ def glance_on_ceph(
 
 @contextmanager
 def running_stored_glance(
-    directory: Path, keystone: Keystone, stores: Sequence[Store]
+    directory: Path,
+    keystone: Keystone,
+    stores: Sequence[Store],
+    *,
+    shown: Sequence[str] = ("locations", "direct_url"),
 ) -> Iterator[Glance]:
-    """Run Glance with Keystone and these stores beside its own, with its files in `directory`."""
+    """Run Glance with Keystone and these stores beside its own, with its files in `directory`.
+
+    An image's record tells where it is by the members that `shown` names.
+    """
     backends = ",".join(f"{store.name}:{store.kind}" for store in stores)
     more = WITH_KEYSTONE + STORED + "".join(store.section() for store in stores)
-    with _glance(directory, more, keystone=keystone.url, backends=backends) as url:
+    told = {name: str(name in shown).lower() for name in ("locations", "direct_url")}
+    environment = {"GUNICORN_CMD_ARGS": "--access-logfile access.log"}
+    with _glance(
+        directory, more, environment, keystone=keystone.url, backends=backends, **told
+    ) as url:
         yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from harness.ceph import Ceph, Gateway
 from harness.images_api import ImagesApi
@@ -46,6 +47,14 @@ class Store:
     programs: Callable[[], Sequence[Program]]  # without which it gives nothing
     sized: bool = True  # whether it is told the length of what is uploaded
 
+    @property
+    def url(self) -> str:
+        """Where a store of Swift or S3 is reached."""
+        if self.kind == "s3":
+            return self.options["s3_store_host"]
+        parts = urlsplit(self.options["swift_store_endpoint"])
+        return f"{parts.scheme}://{parts.netloc}"
+
     def section(self) -> str:
         """Return what a configuration says of it."""
         lines = [f"{name} = {value}" for name, value in self.options.items()]
@@ -67,8 +76,14 @@ class Store:
             for program in programs:
                 program.process.send_signal(signal.SIGCONT)
 
-    def changed(self, **options: str) -> Store:
-        """Return this store with other options."""
+    def by_way_of(self, url: str) -> Store:
+        """Return this store of Swift or S3 as it is configured where it is reached through `url`."""
+        if self.kind == "s3":
+            return self._changed(s3_store_host=url)
+        path = urlsplit(self.options["swift_store_endpoint"]).path
+        return self._changed(swift_store_endpoint=url + path)
+
+    def _changed(self, **options: str) -> Store:
         return replace(self, options={**self.options, **options})
 
 
