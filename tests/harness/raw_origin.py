@@ -138,7 +138,7 @@ async def raw_origin(
 ) -> AsyncIterator[RawOrigin]:
     """Run a script for each connection; an exception in it, but a cut, fails the test."""
     origin = RawOrigin()
-    running: set[asyncio.Task[None]] = set()
+    running: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         origin.connections += 1
@@ -151,7 +151,7 @@ async def raw_origin(
                 await writer.wait_closed()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        running.add(asyncio.get_running_loop().create_task(serve(reader, writer)))
+        running[asyncio.get_running_loop().create_task(serve(reader, writer))] = writer
 
     sock = listener(buffer_bytes)
     port = sock.getsockname()[1]
@@ -165,6 +165,8 @@ async def raw_origin(
         for task in running:
             task.cancel()
         results = await asyncio.gather(*running, return_exceptions=True)
+        for writer in running.values():  # of tasks that were cancelled before they began
+            writer.close()
     for result in results:
         if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
             raise result

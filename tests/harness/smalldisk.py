@@ -150,8 +150,14 @@ class SmallDisk:
     def repair(self) -> None:
         """Check it, while it is not mounted, as an operator does after an error."""
         assert self.kind == "ext4"
-        done = subprocess.run(["e2fsck", "-fy", self._device], capture_output=True, check=False)
-        assert done.returncode in (0, 1), done
+
+        def checked() -> bool:
+            # The kernel lets go of the device a moment after it has forgotten the file system.
+            done = subprocess.run(["e2fsck", "-fy", self._device], capture_output=True, check=False)
+            assert done.returncode in (0, 1) or b"is in use" in done.stdout, done
+            return done.returncode in (0, 1)
+
+        until(f"{self._device} to be free", checked)
 
 
 def run(*command: str) -> str:
