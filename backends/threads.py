@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -24,11 +25,17 @@ _log = logging.getLogger(__name__)
 
 
 class Threads:
-    """A bounded pool of threads; a call that takes longer than `hang_seconds` has failed."""
+    """A bounded pool of threads; a call that is silent for `hang_seconds` has failed.
 
-    def __init__(self, name: str, count: int, hang_seconds: float) -> None:
+    `asked` is who then has not answered, for the error's text.
+    """
+
+    def __init__(
+        self, name: str, count: int, hang_seconds: float, asked: str = "the file system"
+    ) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
         self.hang_seconds = hang_seconds
+        self.asked = asked
 
     def lane(self) -> Lane:
         """Return the lane of one resource."""
@@ -54,6 +61,11 @@ class Lane:
         self._busy = False
         self._cleanup: Callable[[], object] | None = None
         self._finished = False
+        self._heard = 0.0  # time.monotonic() at the call's last sign of life
+
+    def beat(self) -> None:
+        """Note, in the call's thread, that a long call goes on: it does not hang."""
+        self._heard = time.monotonic()
 
     async def run(self, call: Callable[[], T]) -> T:
         """Run `call` in a thread; UnavailableError if it hangs.
@@ -63,13 +75,15 @@ class Lane:
         if self._finished:
             raise RuntimeError("a lane was used after its end")
         if self._busy:
-            raise UnavailableError("an earlier call to the file system still hangs")
+            raise UnavailableError(f"an earlier call to {self._threads.asked} still hangs")
         self._busy = True
+        self.beat()
         future = self._threads.submit(lambda: self._in_thread(call))
         waiter = asyncio.wrap_future(future)
         waiter.add_done_callback(_retrieve)
         try:
-            await asyncio.wait({waiter}, timeout=self._threads.hang_seconds)
+            while not waiter.done() and (left := self._seconds_left()) > 0:
+                await asyncio.wait({waiter}, timeout=left)
         except asyncio.CancelledError:
             if not self._revoked(future):
                 await outlast(waiter, self._threads.hang_seconds)
@@ -77,7 +91,7 @@ class Lane:
         if not waiter.done():
             self._revoked(future)
             raise UnavailableError(
-                f"the file system has not answered for {self._threads.hang_seconds} s"
+                f"{self._threads.asked} has not answered for {self._threads.hang_seconds} s"
             )
         return waiter.result()
 
@@ -98,6 +112,9 @@ class Lane:
         if waiter.done():
             waiter.result()
 
+    def _seconds_left(self) -> float:
+        return self._heard + self._threads.hang_seconds - time.monotonic()
+
     def _in_thread(self, call: Callable[[], T]) -> T:
         try:
             return call()
@@ -107,7 +124,9 @@ class Lane:
                 cleanup, self._cleanup = self._cleanup, None
             if cleanup is not None:
                 cleanup()
-                _log.warning("a call to the file system that hung has ended, and was cleaned up")
+                _log.warning(
+                    "a call to %s that hung has ended, and was cleaned up", self._threads.asked
+                )
 
     def _revoked(self, future: Future[Any]) -> bool:
         """Take back a call that no thread has begun; False if it runs or ran."""

@@ -200,3 +200,17 @@ def test_unused_threads_are_not_started() -> None:
     before = threading.active_count()
     Threads("test", 100, 1.0).close()
     assert threading.active_count() == before
+
+
+async def test_a_long_call_that_goes_on_does_not_hang(gate: Gate) -> None:
+    threads = Threads("test", 1, hang_seconds=0.5)
+    lane = threads.lane()
+
+    def call() -> str:
+        for _ in range(120):
+            gate.gate.wait(0.005)
+            lane.beat()
+        return "result"
+
+    assert await lane.run(call) == "result"
+    threads.close()
