@@ -4,7 +4,8 @@
     [DEFAULT] enabled_backends = fast:rbd,…     any number, each in the section of its name;
                                                 what [backend_defaults] sets holds for all of them
 
-Reads the `swift_store_config_file` where one is named, and else does no I/O.
+Reads the `swift_store_config_file` and the `rbd_store_ceph_conf` where they are named, and else does
+no I/O.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from backends.glance_options import OPTIONS_OF
 from backends.glance_sections import DEFAULT, GlanceSections, Sections
 from backends.http_options import http_options
 from backends.options import StoreOptions
+from backends.rbd_options import rbd_options
 from backends.s3_options import s3_options
 from backends.swift_settings import swift_options
 
@@ -30,6 +32,7 @@ KINDS: MappingProxyType[str, Callable[[Mapping[str, str]], StoreOptions]] = Mapp
         "http": http_options,
         "swift": swift_options,
         "s3": s3_options,
+        "rbd": rbd_options,
     }
 )
 # Glance's default_store names a scheme, of which a kind may have several.

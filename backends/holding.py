@@ -8,6 +8,8 @@ from backends.errors import InvalidError
 from backends.location import Location
 from backends.opening import SCHEMES
 from backends.options import FilesystemOptions, HttpOptions, MemoryOptions, StoreOptions
+from backends.rbd_location import Address as RbdAddress
+from backends.rbd_options import RbdOptions
 from backends.s3_location import Address, Endpoint
 from backends.s3_options import S3Options
 from backends.swift_location import SwiftLocation, parse
@@ -22,12 +24,15 @@ def is_of_kind(options: StoreOptions, location: Location) -> bool:
 def closeness(options: StoreOptions, location: Location) -> int:
     """Return how well a location fits a store of its kind: 0 not at all, the more the better.
 
-    What it says of places counts: a directory; host and bucket; account and container.
+    What it says of places counts: a directory; cluster and pool; host and bucket; account and
+    container.
     """
     try:
         match options:
             case FilesystemOptions():
                 return _in_directory(options, location)
+            case RbdOptions():
+                return _in_pool(options, RbdAddress.of(location))
             case S3Options():
                 return _in_bucket(options, location)
             case SwiftOptions():
@@ -60,6 +65,14 @@ def is_within(options: StoreOptions, location: Location) -> bool:
 def _in_directory(options: FilesystemOptions, location: Location) -> int:
     parent = location.uri.partition("://")[2].rpartition("/")[0].rstrip("/")
     return int(parent in {str(directory.path) for directory in options.directories})
+
+
+def _in_pool(options: RbdOptions, address: RbdAddress) -> int:
+    if address.fsid is None:
+        return 1
+    if options.fsid and options.fsid != address.fsid:
+        return 0
+    return 1 + 2 * int(options.fsid == address.fsid) + int(options.pool == address.pool)
 
 
 def _in_bucket(options: S3Options, location: Location) -> int:

@@ -15,6 +15,7 @@ from backends.options import (
     MemoryOptions,
     StoreOptions,
 )
+from backends.rbd_options import RbdOptions
 from backends.s3_options import S3Options
 from backends.swift_options import SwiftOptions
 from backends.watching import Observer, Watched
@@ -28,6 +29,7 @@ SCHEMES: MappingProxyType[str, type[StoreOptions]] = MappingProxyType(
         "http": HttpOptions,
         "https": HttpOptions,
         "memory": MemoryOptions,
+        "rbd": RbdOptions,
         "s3": S3Options,
         "s3+http": S3Options,
         "s3+https": S3Options,
@@ -49,7 +51,7 @@ def options_type(location: Location) -> type[StoreOptions]:
 
 @overload
 def open_store(
-    options: FilesystemOptions | MemoryOptions | S3Options | SwiftOptions,
+    options: FilesystemOptions | MemoryOptions | RbdOptions | S3Options | SwiftOptions,
     handling: Handling = ...,
     observer: Observer | None = ...,
 ) -> PruneStore: ...
@@ -90,6 +92,15 @@ def _driver(options: StoreOptions) -> ReadStore:
             from backends.http import HttpStore  # noqa: PLC0415
 
             return HttpStore(options)
+        case RbdOptions():
+            try:
+                from backends.rbd import RbdStore  # noqa: PLC0415
+            except ModuleNotFoundError as error:
+                raise UnsupportedError(
+                    f"an RBD store needs {error.name}: apt install python3-rbd python3-rados, "
+                    "and a Python of Debian's version that sees them"
+                ) from None
+            return RbdStore(options)
         case S3Options():
             try:
                 from backends.s3 import S3Store  # noqa: PLC0415

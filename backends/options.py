@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends.rbd_options import RbdOptions
 from backends.s3_options import S3Options
 from backends.swift_options import SwiftOptions
 
@@ -51,7 +52,9 @@ class HttpOptions:
     buffer_bytes: int = MIB  # received and not yet read, per answer
 
 
-StoreOptions = MemoryOptions | FilesystemOptions | HttpOptions | S3Options | SwiftOptions
+StoreOptions = (
+    MemoryOptions | FilesystemOptions | HttpOptions | RbdOptions | S3Options | SwiftOptions
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ setgroup =
 [mon]
 admin_socket = {directory}/run/$name.asok
 log_file = {directory}/$name.log
+paxos_propose_interval = 0.05
 mon_data_avail_crit = 1
 mon_data_avail_warn = 2
 [osd]

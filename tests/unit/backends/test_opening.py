@@ -17,6 +17,7 @@ from backends.options import (
     HttpOptions,
     MemoryOptions,
 )
+from backends.rbd_options import RbdOptions
 from backends.swift_options import SwiftAccount, SwiftOptions
 from contracts.subject import read, write
 
@@ -50,7 +51,7 @@ def test_a_swift_store() -> None:
     assert repr(store).endswith("> SwiftStore(http://keystone/v3, glance)")
 
 
-@pytest.mark.parametrize("uri", ["rbd://pool/image", "nothing", "", "://x"])
+@pytest.mark.parametrize("uri", ["vsphere://host/image", "nothing", "", "://x"])
 def test_no_driver(uri: str) -> None:
     with pytest.raises(UnsupportedError):
         options_type(Location(uri))
@@ -63,6 +64,7 @@ def test_no_driver(uri: str) -> None:
         ("filesystem:///images/1", FilesystemOptions),
         ("http://host/image", HttpOptions),
         ("HTTPS://host/image", HttpOptions),
+        ("rbd://fsid/pool/image/snap", RbdOptions),
         ("swift://project:user:key@host/images/image", SwiftOptions),
         ("swift+http://host/v1/AUTH_a/images/image", SwiftOptions),
         ("swift+https://host/v1/AUTH_a/images/image", SwiftOptions),

@@ -22,6 +22,7 @@ from backends.options import (
     MemoryOptions,
     StoreOptions,
 )
+from backends.rbd_options import RbdOptions
 from backends.s3_options import S3Options
 from backends.swift_options import SwiftAccount, SwiftOptions
 from contracts.subject import read, write
@@ -139,6 +140,9 @@ STORES: dict[str, StoreOptions] = {
     "s3": S3Options("https://s3.example.com", "images", "a", "b"),
     "s3b": S3Options("https://s3.example.com", "others", "a", "b"),
     "s3c": S3Options("http://other.example.com", "images", "a", "b"),
+    "rbd": RbdOptions(pool="images", fsid="f-1"),
+    "rbdb": RbdOptions(pool="others", fsid="f-1"),
+    "rbdc": RbdOptions(pool="images", fsid="f-2"),
     "flat": SwiftOptions({"ref1": SWIFT}, container="glance"),
     "other": SwiftOptions({"ref1": OTHER}, container="glance"),
     "refs": SwiftOptions(
@@ -166,6 +170,10 @@ STORES: dict[str, StoreOptions] = {
         ("s3+https://s3.example.com/others/1", "s3b"),
         ("s3://other.example.com/images/1", "s3c"),
         ("s3://elsewhere/others/1", "s3b"),
+        ("rbd://f-1/images/1/snap", "rbd"),
+        ("rbd://f-1/others/1/snap", "rbdb"),
+        ("rbd://f-2/images/1/snap", "rbdc"),
+        ("rbd://f-2/volumes/1/snap", "rbdc"),
         ("swift+http://service%3Aglance:key@keystone:5000/v3/glance/1", "flat"),
         ("swift+http://service%3Aglance:key@keystone:5000/v3/boxes/1", "boxes"),
         ("swift+http://other%3Aglance:key@keystone:5000/v3/glance/1", "other"),
@@ -188,6 +196,8 @@ async def test_stores_of_one_kind_are_told_apart(
         "file:///elsewhere/1",
         "s3://host/elsewhere/1",
         "s3:nonsense",
+        "rbd://f-3/images/1/snap",
+        "rbd://f-1/images/1",
         "swift+config://three/glance/1",
         "swift+https://service%3Aglance:key@elsewhere/v3/glance/1",
         "vsphere://host/1",

@@ -1,0 +1,197 @@
+"""Reading an image of RBD: several pieces at once, so that the cluster works while one is used.
+
+What an image has no object for reads as zeros.  So does what another client has removed
+meanwhile: librbd does not tell the two apart.  Where a whole object of zeros was read, or where
+the image has a parent that would show through, it is looked whether what is read still exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any, Self
+
+import rados
+import rbd
+
+from backends.errors import InvalidError, MissingError
+from backends.rbd_cluster import Visit
+from backends.rbd_location import Address
+from backends.rbd_options import RbdOptions
+from backends.spans import Span
+
+
+class Allowance:
+    """Bytes that all reads together may have ahead; used on one loop."""
+
+    def __init__(self, total: int) -> None:
+        self._left = total
+
+    def take(self, count: int) -> bool:
+        """Take some, unless there are too few."""
+        if count > self._left:
+            return False
+        self._left -= count
+        return True
+
+    def give_back(self, count: int) -> None:
+        """Give back what was taken."""
+        self._left += count
+
+
+class ImageForReading:
+    """An open image, or a snapshot of it.  What is not `read` or `is_hole` blocks."""
+
+    def __init__(self, visit: Visit, pool: str, address: Address) -> None:
+        self._pool: rados.Ioctx = visit.pool(pool)
+        self._image = rbd.Image(
+            self._pool, address.image, snapshot=address.snapshot, read_only=True
+        )
+        visit.opened.callback(self._image.close)
+        self.size = int(self._image.size())
+        self.version: str | None = None
+        self._header = ""
+        self._snapshot: int | None = None
+        if not self._image.old_format():
+            self._header = f"rbd_header.{self._image.id()}"
+        if self._header and address.snapshot is not None:
+            self._snapshot = int(self._image.snap_get_id(address.snapshot))
+            self.version = f"{self._image.id()}@{self._snapshot}"
+        self._object_bytes = int(self._image.stripe_unit())
+        self._has_parent = self._parent()
+
+    def read(self, span: Span, called: Any) -> None:
+        """Begin to read."""
+        self._image.aio_read(span.start, len(span), called)
+
+    def is_doubtful(self, start: int, data: bytes) -> bool:
+        """Tell whether an object may be missing in what was read from `start` on."""
+        if self._has_parent:
+            return True
+        unit = self._object_bytes
+        cuts = [0, *range(unit - start % unit, len(data), unit), len(data)]
+        return any(_is_zero(data, *pair) for pair in pairwise(cuts))
+
+    def is_there(self) -> bool:
+        """Ask the cluster whether what is open here still exists.
+
+        The first format of images, of before 2013, does not tell.
+        """
+        try:
+            if self._snapshot is not None:
+                packed = struct.pack("<Q", self._snapshot)
+                self._pool.execute(self._header, "rbd", "get_snapshot_name", packed)
+            elif self._header:
+                self._pool.stat(self._header)
+        except rados.ObjectNotFound:
+            return False
+        return True
+
+    def _parent(self) -> bool:
+        try:
+            self._image.parent_info()
+        except rbd.ImageNotFound:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    span: Span
+    read: asyncio.Future[Any]
+    taken: int  # of the allowance
+
+
+class RbdStream:
+    """The bytes of a span.  `close` belongs in a finally."""
+
+    def __init__(
+        self,
+        visit: Visit,
+        image: ImageForReading,
+        span: Span,
+        options: RbdOptions,
+        allowance: Allowance,
+    ) -> None:
+        self._visit = visit
+        self._image = image
+        self._span = span  # what is not asked for yet
+        self._piece_bytes = options.piece_bytes
+        self._ahead_bytes = options.read_ahead_bytes
+        self._allowance = allowance
+        self._pieces: deque[_Piece] = deque()
+        self._believed = 0  # up to there it was still there when it had been read
+
+    @property
+    def size(self) -> int:
+        return self._image.size
+
+    @property
+    def version(self) -> str | None:
+        return self._image.version
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._ask()
+        if not self._pieces:
+            raise StopAsyncIteration
+        piece = self._pieces[0]
+        await self._visit.ended(piece.read)
+        data: bytes = piece.read.result()[1]
+        if len(data) != len(piece.span):
+            raise InvalidError(f"{self._visit.what}: became shorter while it was read")
+        if piece.span.stop > self._believed and self._image.is_doubtful(piece.span.start, data):
+            await self._look()
+        self._pieces.popleft()
+        self._allowance.give_back(piece.taken)
+        return data
+
+    def close(self) -> None:
+        """Give back the allowance; librbd ends what was asked for before the image is closed."""
+        for piece in self._pieces:
+            self._allowance.give_back(piece.taken)
+        self._pieces.clear()
+        self._span = Span(self._span.stop, self._span.stop)
+
+    def _ask(self) -> None:
+        """Ask for as much as may be read ahead, and for one piece in any case."""
+        ahead = sum(len(piece.span) for piece in self._pieces)
+        while len(self._span):
+            start = self._span.start
+            stop = min(self._span.stop, start - start % self._piece_bytes + self._piece_bytes)
+            span, count = Span(start, stop), stop - start
+            taken = count
+            if self._pieces and ahead + count > self._ahead_bytes:
+                return
+            if not self._allowance.take(count):
+                if self._pieces:
+                    return
+                taken = 0
+            self._pieces.append(
+                _Piece(span, self._visit.begin(partial(self._image.read, span)), taken)
+            )
+            ahead += count
+            self._span = Span(stop, self._span.stop)
+
+    async def _look(self) -> None:
+        """See that the image is still there, after the pieces that have been read by now."""
+        read = self._believed
+        for piece in self._pieces:
+            if not piece.read.done():
+                break
+            read = piece.span.stop
+        if not await self._visit.run(self._image.is_there):
+            raise MissingError(f"{self._visit.what}: was removed while it was read")
+        self._believed = read
+
+
+def _is_zero(data: bytes, start: int, stop: int) -> bool:
+    if start == stop or data[start] or data[stop - 1]:
+        return False
+    return data[start:stop] == bytes(stop - start)
