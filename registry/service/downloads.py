@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Self
 
-from backends.base import ReadStream
+from backends.base import FileStream, ReadStream
 from backends.location import Location
 from backends.spans import Span
 from registry.db.database import Database
 from registry.db.images import get_image
 from registry.domain import access
-from registry.domain.errors import NoDataError, UnavailableError
+from registry.domain.errors import NoDataError, RegistryError, UnavailableError
 from registry.domain.identity import Identity
 from registry.domain.image import Image, ImageLocation
 from registry.service.stores import Stores, translated
@@ -55,39 +56,110 @@ class Downloads:
         return access.require_readable(identity, image, image_id)
 
     @asynccontextmanager
-    async def open(self, data: Data, span: Span) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, data: Data, span: Span) -> AsyncIterator[Download]:
         """Open a span of the data, at the first location that opens."""
-        async with AsyncExitStack() as stack:
-            stream = await self._first_stream(stack, data, span)
-            yield await stack.enter_async_context(aclosing(_pieces(stream, len(span))))
+        download = Download(self._stores, data, span)
+        try:
+            await download.begin()
+            yield download
+        finally:
+            await download.aclose()
 
-    async def _first_stream(self, stack: AsyncExitStack, data: Data, span: Span) -> ReadStream:
-        failure: NoDataError | UnavailableError = NoDataError(f"{data.image_id} has no data.")
-        for place in data.locations:
+
+class Download:
+    """One span of the data on its way: pieces to iterate over, or a file to send, in any order.
+
+    Where a location fails, the next one goes on at the byte; the last one's failure is raised.
+    """
+
+    def __init__(self, stores: Stores, data: Data, span: Span) -> None:
+        self._stores = stores
+        self._data = data
+        self._left = span
+        self._places = iter(data.locations)
+        self._place = ""  # as it may be shown
+        self._stack = AsyncExitStack()  # holds the one open read
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._file: FileStream | None = None
+
+    @property
+    def left(self) -> int:
+        """How many bytes are still to come."""
+        return len(self._left)
+
+    async def begin(self) -> None:
+        """Open what is left at the first location that opens."""
+        await self._open(NoDataError(f"{self._data.image_id} has no data."))
+
+    async def aclose(self) -> None:
+        """Give back what is open."""
+        self._pieces = self._file = None
+        with translated():
+            await self._stack.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while self._pieces is not None and len(self._left):
+            try:
+                with translated():
+                    piece = await anext(self._pieces, b"")
+                if not piece:
+                    raise UnavailableError(f"The store ended {self.left} bytes early.")
+                if len(piece) > self.left:
+                    raise UnavailableError("The store sent more than it holds.")
+            except RegistryError as error:
+                await self._fail(error)
+            else:
+                self._move(len(piece))
+                return piece
+        raise StopAsyncIteration
+
+    def file(self) -> tuple[int, Span] | None:
+        """Return what can be sent now, as `backends.base.FileStream` says; None if it is no file."""
+        return None if self._file is None else self._file.file()
+
+    def sent(self, count: int) -> None:
+        """Note that the next `count` bytes were taken from the file."""
+        assert self._file is not None
+        self._file.sent(count)
+        self._move(count)
+
+    def _move(self, count: int) -> None:
+        self._left = Span(self._left.start + count, self._left.stop)
+
+    async def _fail(self, failure: RegistryError) -> None:
+        """Leave a location in the middle, for the next one; raise its failure if there is none."""
+        LOG.error("image %s: %s: %s", self._data.image_id, self._place, failure)
+        try:
+            await self.aclose()
+        except RegistryError as error:
+            LOG.warning("image %s: %s: %s", self._data.image_id, self._place, error)
+        await self._open(failure)
+
+    async def _open(self, failure: RegistryError) -> None:
+        for place in self._places:
             location = Location(place.url)
+            self._place = str(location)
             try:
                 with translated():
                     store = self._stores.holding(location)
-                    stream = await stack.enter_async_context(store.read(location, span))
-                if stream.size in {None, data.size}:
-                    return stream
-                failure = UnavailableError(
-                    f"The store holds {stream.size} of {data.size} bytes of image {data.image_id}."
-                )
-                LOG.error("%s: %s", location, failure)
-            except (NoDataError, UnavailableError) as error:
-                LOG.warning("image %s: %s: %s", data.image_id, location, error)
+                    stream = await self._stack.enter_async_context(store.read(location, self._left))
+                self._take(stream)
+            except RegistryError as error:
+                LOG.warning("image %s: %s: %s", self._data.image_id, location, error)
                 failure = error
+                await self.aclose()
+            else:
+                return
         raise failure
 
-
-async def _pieces(stream: ReadStream, length: int) -> AsyncGenerator[bytes, None]:
-    """Hand on a stream; fewer or more bytes than `length` are an error, never a quiet end."""
-    with translated():
-        async for piece in stream:
-            length -= len(piece)
-            if length < 0:
-                raise UnavailableError("The store sent more than it holds.")
-            yield piece
-    if length:
-        raise UnavailableError(f"The store ended {length} bytes early.")
+    def _take(self, stream: ReadStream) -> None:
+        if stream.size not in {None, self._data.size}:
+            raise UnavailableError(
+                f"The store holds {stream.size} of {self._data.size} bytes of image "
+                f"{self._data.image_id}."
+            )
+        self._pieces = aiter(stream)
+        self._file = stream if isinstance(stream, FileStream) else None

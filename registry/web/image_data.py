@@ -18,12 +18,12 @@ from registry.web.bodies import refuse_body
 from registry.web.conditions import entity_tag, is_unchanged, wanted_span
 from registry.web.errors import error_response
 from registry.web.identity import IDENTITY
+from registry.web.outgoing import CLIENT_SILENCE_SECONDS, Outgoing
 from registry.web.request_id import REQUEST_ID
 
 LOG = logging.getLogger(__name__)
 
 OCTETS = "application/octet-stream"
-CLIENT_SILENCE_SECONDS = 300.0  # a client that neither sends nor takes a byte for so long is gone
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -84,12 +84,10 @@ class ImageDataHandlers:
     async def _send(
         self, request: web.Request, response: web.StreamResponse, data: Data, span: Span
     ) -> None:
-        async with self._downloads.open(data, span) as pieces:
+        async with self._downloads.open(data, span) as download:
             await response.prepare(request)
             try:
-                async for piece in pieces:
-                    async with asyncio.timeout(CLIENT_SILENCE_SECONDS):
-                        await response.write(piece)
+                await Outgoing(request, response).send(download)
                 await response.write_eof()
             except ConnectionError:
                 LOG.info("%s the client went away", request[REQUEST_ID])

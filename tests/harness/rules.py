@@ -86,6 +86,18 @@ MAY_BLOCK = (
         "the same, into a socket that does not block",
     ),
     MayBlock(
+        "os.pread",
+        "registry/web/outgoing.py",
+        frozenset({"_read_memory"}),
+        "what the store said is in memory",
+    ),
+    MayBlock(
+        "os.sendfile",
+        "registry/web/outgoing.py",
+        frozenset({"_send_pages"}),
+        "the same, into a socket that does not block",
+    ),
+    MayBlock(
         "os.open",
         "cacheproxy/store/openfiles.py",
         frozenset({"open"}),
