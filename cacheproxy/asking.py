@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 class Upstream(Protocol):
     """What this needs of the upstream client; None: no answer."""
 
-    async def may_download(self, image_id: str, headers: Headers) -> Word | None:
+    async def may_download(self, image_id: str, headers: Headers, query: str = "") -> Word | None:
         """Ask for a range that no image can satisfy."""
 
-    async def download_right(self, image_id: str, headers: Headers) -> Word | None:
+    async def download_right(self, image_id: str, headers: Headers, query: str = "") -> Word | None:
         """Ask our catalog's own question."""
 
 
@@ -52,27 +52,27 @@ class Asking:
     def __repr__(self) -> str:
         return f"Asking({'the right' if self._exact else 'a range'})"
 
-    async def may_download(self, image_id: str, headers: Headers) -> Verdict:
+    async def may_download(self, image_id: str, headers: Headers, query: str = "") -> Verdict:
         """Tell what the upstream says to the sender of these headers now."""
         exact = self._exact
         tried = exact or self._clock() >= self._try_at
         if tried:
-            verdict = await self._ask_right(image_id, headers)
+            verdict = await self._ask_right(image_id, headers, query)
             if verdict is Verdict.ALLOWED or (exact and verdict is not Verdict.UNCLEAR):
                 return verdict
-        verdict = judge_range(await self._upstream.may_download(image_id, headers))
+        verdict = judge_range(await self._upstream.may_download(image_id, headers, query))
         if exact and verdict is not Verdict.REFUSED:
             self._exact = False
         if verdict is not Verdict.FOREIGN:
             return verdict
-        if not tried and await self._ask_right(image_id, headers) is Verdict.ALLOWED:
+        if not tried and await self._ask_right(image_id, headers, query) is Verdict.ALLOWED:
             return Verdict.ALLOWED
         self._warn()
         return verdict
 
-    async def _ask_right(self, image_id: str, headers: Headers) -> Verdict:
+    async def _ask_right(self, image_id: str, headers: Headers, query: str) -> Verdict:
         self._try_at = self._clock() + RIGHT_RETRY_SECONDS
-        verdict = judge_right(await self._upstream.download_right(image_id, headers))
+        verdict = judge_right(await self._upstream.download_right(image_id, headers, query))
         if verdict is Verdict.ALLOWED:
             self._exact = True
         return verdict

@@ -6,7 +6,7 @@ verified as those of any fill.
 
 Rules
 
-1.  Rather the stores that a reader prefers, then those of the highest weight, then as told.
+1.  Rather the stores that a reader prefers, in his order, then those of the highest weight, then as told.
 2.  A store that fails or stalls is left alone for a while (`core/setback.py`).  Where an object is
     missing, refused, of another size or of wrong bytes, that location is, for `DOUBT_SECONDS`.
     Whoever read it goes on at the byte, with the next location or the upstream.
@@ -191,7 +191,8 @@ class DirectReads:
 
 
 def _rank(store: StoreSettings, prefer: Sequence[str]) -> tuple[int, int]:
-    return (0 if store.name in prefer else 1, -store.weight)
+    place = prefer.index(store.name) if store.name in prefer else len(prefer)
+    return place, -store.weight
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from backends.spans import Span
@@ -59,8 +60,10 @@ class Keeper(Protocol):
     async def adopt(self, facts: ImageFacts, headers: Headers) -> Description:
         """Have an image proven by its published manifest, if it can be."""
 
-    def read(self, facts: ImageFacts, span: Span, headers: Headers) -> Reader:
-        """Begin a reader."""
+    def read(
+        self, facts: ImageFacts, span: Span, headers: Headers, prefer: Sequence[str] = ()
+    ) -> Reader:
+        """Begin a reader, who would rather have what is absent read from the stores `prefer`."""
 
     async def doubt(self, digest: bytes, size: int) -> None:
         """Have a chunk read and hashed again, and set aside if it is damaged."""

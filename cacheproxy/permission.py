@@ -3,7 +3,8 @@
 Every request is decided by the upstream's own policy for the caller's own credentials.  Rules:
 
 1. A belief belongs to one image and to one set of request headers: all that the question carried,
-   but for those in `HARMLESS`.  The headers themselves are not kept, only their HMAC.
+   but for those in `HARMLESS`.  The headers themselves are not kept, only their HMAC.  A query
+   (`prefer=…`, which has a policy of its own) is asked and believed as another question.
 2. Only a plain yes is believed, counted from the moment of asking.  An upstream that ignores ranges
    says yes to those who wait for it.  Anything else, silence too, is a no that is not remembered:
    the client's own request then gets the upstream's own answer.  A refusal erases what was believed
@@ -59,8 +60,8 @@ HARMLESS = frozenset(
 class Asks(Protocol):
     """Asks the upstream."""
 
-    async def may_download(self, image_id: str, headers: Headers) -> Verdict:
-        """Tell what it says to the sender of these headers."""
+    async def may_download(self, image_id: str, headers: Headers, query: str = "") -> Verdict:
+        """Tell what it says to the sender of these headers, who sends this query, too."""
 
 
 @dataclass(eq=False, slots=True)
@@ -96,16 +97,16 @@ class Permissions:
     def __repr__(self) -> str:
         return f"Permissions({len(self._beliefs)} believed, {len(self._tasks)} being asked)"
 
-    async def allowed(self, image_id: str, headers: Headers) -> bool:
+    async def allowed(self, image_id: str, headers: Headers, query: str = "") -> bool:
         """Tell whether the upstream lets the sender of these headers download this image now.
 
         False as well when the upstream does not answer, or answers neither yes nor no, to one who
         may not go on without its word.
         """
-        key = self.key(image_id, headers)
+        key = self.key(image_id, headers, query)
         if self._beliefs.fresh(key, self._clock()) is not None:
             return True
-        question = self._questions.get(key) or self._ask(key, image_id, headers)
+        question = self._questions.get(key) or self._ask(key, image_id, headers, query)
         if self._beliefs.recent(key, self._clock()):
             patience = question.asked_at + PATIENCE_SECONDS - self._clock()
             await asyncio.wait([question.task], timeout=max(0.0, patience))
@@ -137,9 +138,9 @@ class Permissions:
         """
         return self._beliefs.fresh(key, now)
 
-    def key(self, image_id: str, headers: Headers) -> bytes:
+    def key(self, image_id: str, headers: Headers, query: str = "") -> bytes:
         """Return what a belief is found under: it tells nothing without this process's secret."""
-        parts = [self._url, image_id]
+        parts = [self._url, image_id, query]
         for name, value in _asked(headers):
             if name not in HARMLESS:
                 parts += (name, value)
@@ -163,18 +164,18 @@ class Permissions:
         self._meter.inc(RECENTLY_ALLOWED)
         return True
 
-    def _ask(self, key: bytes, image_id: str, headers: Headers) -> _Question:
-        task = asyncio.get_running_loop().create_task(self._answer(key, image_id, headers))
+    def _ask(self, key: bytes, image_id: str, headers: Headers, query: str) -> _Question:
+        task = asyncio.get_running_loop().create_task(self._answer(key, image_id, headers, query))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         question = self._questions[key] = _Question(image_id, self._clock(), task)
         return question
 
-    async def _answer(self, key: bytes, image_id: str, headers: Headers) -> bool:
+    async def _answer(self, key: bytes, image_id: str, headers: Headers, query: str) -> bool:
         verdict = Verdict.UNCLEAR
         purged = True
         try:
-            verdict = await self._asking.may_download(image_id, headers)
+            verdict = await self._asking.may_download(image_id, headers, query)
         finally:
             question = self._questions.get(key)
             if question is not None and question.task is asyncio.current_task():

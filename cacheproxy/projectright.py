@@ -26,7 +26,12 @@ class ProjectRight:
         self._upstream = upstream
         self._account = account
 
-    async def may_download(self, image_id: str, headers: Headers) -> Verdict:
+    async def may_download(
+        self,
+        image_id: str,
+        headers: Headers,
+        query: str = "",  # noqa: ARG002  signed URLs have none
+    ) -> Verdict:
         """Tell what follows from the image's record; `headers` name the project."""
         project = next(value for name, value in headers if name == PROJECT)
         for _ in range(_TRIES):

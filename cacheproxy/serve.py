@@ -9,7 +9,7 @@ others stopped.  Only bytes that failed their proof end it: those are never pape
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -181,9 +181,14 @@ class Images:
         for _ in range(len(parts) if count is None else count):
             self.keeper.hot.release(parts.pop().file)
 
-    async def open(self, image: Image, span: Span, headers: Headers) -> Download:
-        """Begin to read a (not empty) span; `aclose` it in any case."""
-        download = Download(self, image, span, headers)
+    async def open(
+        self, image: Image, span: Span, headers: Headers, prefer: Sequence[str] = ()
+    ) -> Download:
+        """Begin to read a (not empty) span; `aclose` it in any case.
+
+        What is absent is rather read from the stores `prefer`.
+        """
+        download = Download(self, image, span, headers, prefer)
         try:
             await download.begin()
         except BaseException:
@@ -195,12 +200,15 @@ class Images:
 class Download:
     """The bytes of one span for one caller."""
 
-    def __init__(self, images: Images, image: Image, span: Span, headers: Headers) -> None:
+    def __init__(
+        self, images: Images, image: Image, span: Span, headers: Headers, prefer: Sequence[str]
+    ) -> None:
         self.proven = image.proven
         self._images = images
         self._image = image
         self._span = span
         self._headers = headers
+        self._prefer = prefer
         self._position = span.start
         self._grid: Grid | None = None
         self._hot: dict[int, bytes] = {}  # chunks of the worker's own, by index
@@ -263,7 +271,9 @@ class Download:
     async def _open_reader(self) -> None:
         rest = Span(self._position, self._span.stop)
         try:
-            self._reader = self._images.keeper.read(self._image.facts, rest, self._headers)
+            self._reader = self._images.keeper.read(
+                self._image.facts, rest, self._headers, self._prefer
+            )
             self._grid = await self._reader.ready()
         except (KeeperError, CacheRefusedError, FillFailedError, StorageError):
             self._go_round()

@@ -177,17 +177,18 @@ class Upstream:
             if upload is not None:
                 await upload.ended()
 
-    async def may_download(self, image_id: str, headers: Headers) -> Word | None:
+    async def may_download(self, image_id: str, headers: Headers, query: str = "") -> Word | None:
         """Return the answer to the question "may I download this?"; None: unreachable.
 
-        Of an upstream that ignores ranges the body is not read.
+        Asked with this query, as it stands.  Of an upstream that ignores ranges the body is not read.
         """
         asked = [*end_to_end(headers), ("Range", UNSATISFIABLE_RANGE)]
-        return await self._word(_data(image_id), asked)
+        return await self._word(_with(_data(image_id), query), asked)
 
-    async def download_right(self, image_id: str, headers: Headers) -> Word | None:
+    async def download_right(self, image_id: str, headers: Headers, query: str = "") -> Word | None:
         """Return the answer to the same question as our catalog knows it (docs/manifest.md)."""
-        return await self._word(f"{_image(image_id)}/download-right", end_to_end(headers))
+        target = _with(f"{_image(image_id)}/download-right", query)
+        return await self._word(target, end_to_end(headers))
 
     async def _word(self, target: str, asked: Headers) -> Word | None:
         self._meter.inc(PERMISSION_QUESTIONS)
@@ -295,6 +296,10 @@ def _image(image_id: str) -> str:
 
 def _data(image_id: str) -> str:
     return f"{_image(image_id)}/file"
+
+
+def _with(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
 
 
 def _field(headers: Headers, name: str) -> str | None:

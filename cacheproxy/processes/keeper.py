@@ -305,7 +305,9 @@ class WorkerLink:
     async def _deliver(self, message: messages.Open) -> None:
         keeper = self._keeper
         keeper.store.disk.check_usable()
-        credential = Credential(message.facts.image_id, tuple(message.headers))
+        credential = Credential(
+            message.facts.image_id, tuple(message.headers), prefer=tuple(message.prefer)
+        )
         content = await keeper.flights.admit(message.facts, credential)
 
         def deliver(index: int, digest: bytes, opened: OpenChunk, fetched: bool) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from backends.spans import Span
@@ -182,7 +182,9 @@ class KeeperLink:
         """Tell that the disk has not given a chunk in time."""
         self.tell(messages.Hung())
 
-    def read(self, facts: ImageFacts, span: Span, headers: Headers) -> LinkReader:
+    def read(
+        self, facts: ImageFacts, span: Span, headers: Headers, prefer: Sequence[str] = ()
+    ) -> LinkReader:
         """Begin a reader; `close` it in any case."""
         if len(self._readers) >= READERS_MAX:
             raise KeeperError("too many readers at once")
@@ -190,7 +192,8 @@ class KeeperLink:
         reader = LinkReader(self, number, span, self._settings.window_chunks)
         self._readers[number] = (reader, facts)
         try:
-            self.ask(messages.Open(number, facts, span.start, span.stop, list(headers)))
+            start, stop = span.start, span.stop
+            self.ask(messages.Open(number, facts, start, stop, list(headers), list(prefer)))
         except BaseException:
             del self._readers[number]
             raise

@@ -53,6 +53,7 @@ class Open(Message, frozen=True):
     start: int
     stop: int
     headers: list[tuple[str, str]]
+    prefer: list[str] = []  # stores that what is absent is rather read from
 
     def __repr__(self) -> str:
         return f"Open({self.reader}, {self.facts.image_id}, {self.start}, {self.stop})"  # likewise

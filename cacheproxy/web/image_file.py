@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+from urllib.parse import unquote_plus
 from uuid import uuid4
 
 from aiohttp import web
@@ -43,6 +44,7 @@ _UUID_BEGINS = str(uuid4())[:24]
 _numbers = itertools.count(random.getrandbits(40))
 
 # Glance takes any id for a path; what is no such token is for Glance to judge.
+_PREFER = re.compile(r"prefer=([0-9A-Za-z._,%+-]{0,1024})", re.ASCII)  # and nothing else
 _IMAGE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}", re.ASCII)
 
 
@@ -56,7 +58,7 @@ class Handler(Protocol):
 class Permission(Protocol):
     """Decides who may download."""
 
-    async def allowed(self, image_id: str, headers: Headers) -> bool:
+    async def allowed(self, image_id: str, headers: Headers, query: str = "") -> bool:
         """Ask the upstream, or remember its answer of a moment ago."""
 
 
@@ -66,6 +68,14 @@ class Selection:
 
     status: int
     span: Span
+
+
+class Wish(NamedTuple):
+    """Who wants it, from which stores rather, and since when."""
+
+    headers: Headers
+    prefer: tuple[str, ...]
+    started: float
 
 
 class Sent(NamedTuple):
@@ -127,9 +137,11 @@ class ImageFile:
         # Authorise first, look up second: nothing below depends on the cache before the upstream
         # has said that this caller may download this image.
         headers = [(str(name), value) for name, value in request.headers.items()]
-        if not _ordinary(request, image_id):
+        query = request.raw_path.partition("?")[2]
+        prefer = preferred(query)
+        if prefer is None or not _ordinary(request, image_id):
             return await self._pass(request)
-        if not await self._permission.allowed(image_id, headers):
+        if not await self._permission.allowed(image_id, headers, query):
             return await self._pass(request)
         image = await self._images.find(image_id, headers)
         if image is None:
@@ -151,24 +163,24 @@ class ImageFile:
             return self._done(request, _response(request, image, selection, etag))
         if not len(selection.span):
             return await self._pass(request)  # an empty image: there is nothing to keep
-        return await self._download(request, image, selection, headers, started)
+        wish = Wish(headers, prefer, started)
+        return await self._download(request, image, selection, wish)
 
     async def _download(
         self,
         request: web.BaseRequest,
         image: Image,
         selection: Selection,
-        headers: Headers,
-        started: float,
+        wish: Wish,
     ) -> web.StreamResponse:
-        async with aclosing(await self._images.open(image, selection.span, headers)) as download:
+        opening = self._images.open(image, selection.span, wish.headers, wish.prefer)
+        async with aclosing(await opening) as download:
             if image.proven and not download.proven and "If-Range" in request.headers:
                 # It was promised in the time between; the caller's part may not fit any more.
                 selection = Selection(200, Span(0, image.facts.size))
                 await download.aclose()
-                return await self._download(
-                    request, Image(image.facts, proven=False), selection, headers, started
-                )
+                image = Image(image.facts, proven=False)
+                return await self._download(request, image, selection, wish)
             async with aclosing(download.pieces()) as pieces:
                 try:
                     first = await anext(pieces)
@@ -184,7 +196,7 @@ class ImageFile:
                     return self._done(request, response_for(error), "error")
                 etag = f'"{image.facts.image_id}"' if download.proven else None
                 response = _response(request, image, selection, etag)
-                request[FIRST_BYTE_SECONDS] = time.monotonic() - started
+                request[FIRST_BYTE_SECONDS] = time.monotonic() - wish.started
                 try:
                     return await self._send(request, response, download, first, pieces)
                 finally:
@@ -276,14 +288,24 @@ def _request_id(request: web.BaseRequest) -> str:
 
 
 def _ordinary(request: web.BaseRequest, image_id: str) -> bool:
-    """Whether the cache understands all of the request (`?prefer=` has a policy of its own)."""
+    """Whether the cache understands all of the request."""
     return (
-        not request.query_string
-        and "Content-Range" not in request.headers  # a range request, of Glance's own kind
+        "Content-Range" not in request.headers  # a range request, of Glance's own kind
         and len(request.headers.get(REQUEST_ID, "")) <= REQUEST_ID_LENGTH_MAX
         and not request.body_exists
         and _IMAGE_ID.fullmatch(image_id) is not None
     )
+
+
+def preferred(query: str) -> tuple[str, ...] | None:
+    """Return the stores that a query names, as Glance reads it; None: it is about something else."""
+    if not query:
+        return ()
+    match = _PREFER.fullmatch(query)
+    if match is None:
+        return None
+    names = (name.strip() for name in unquote_plus(match[1]).split(","))
+    return tuple(name for name in names if name)
 
 
 def _matches(fields: list[str], etag: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,8 +88,10 @@ class Keeper:
     async def adopt(self, facts: ImageFacts, headers: Headers) -> Description:
         raise AssertionError((facts, headers))
 
-    def read(self, facts: ImageFacts, span: Span, headers: Headers) -> Reader:
-        self.told.append(("read", facts.image_id, span, tuple(headers)))
+    def read(
+        self, facts: ImageFacts, span: Span, headers: Headers, prefer: Sequence[str] = ()
+    ) -> Reader:
+        self.told.append(("read", facts.image_id, span, tuple(headers), tuple(prefer)))
         if facts.image_id not in SIZES:
             raise KeeperError("away")
         return Reader(self, facts)
@@ -136,8 +138,8 @@ class Upstream(Bypass):
     def __init__(self, told: list[object]) -> None:
         self.told = told
 
-    async def may_download(self, image_id: str, headers: Headers) -> Verdict:
-        self.told.append(("may", image_id, tuple(headers)))
+    async def may_download(self, image_id: str, headers: Headers, query: str = "") -> Verdict:
+        self.told.append(("may", image_id, tuple(headers), query))
         return Verdict.REFUSED if image_id == "refused" else Verdict.ALLOWED
 
     async def show(self, image_id: str, headers: Headers) -> ImageFacts | None:

@@ -23,6 +23,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from backends.manifest import MEDIA_TYPE
 from harness.publication import Part, Publication, publication
@@ -92,6 +93,8 @@ class OriginImage:
     question_status: int = 416
     data_status: int = 200  # for whoever may: anything else is answered instead of data
     data_fields: tuple[str, ...] = ()  # what is said besides with such a status
+    preferable: set[str] | None = None  # stores that `?prefer=` may name; None: any; else 400
+    preferring_tokens: set[str] | None = None  # who may use it; None: everybody, else 403
     show_tokens: set[str] | None = None  # who may see the record; None: everybody
     locations: list[dict[str, Any]] | None = None  # what the locations API tells; None: 404
     location_tokens: set[str] | None = None  # to whom; None: everybody, else 403
@@ -281,10 +284,15 @@ async def _answer_manifest(peer: Peer, request: Request, image: OriginImage) -> 
 def _refusal(request: Request, image: OriginImage, *, question: bool) -> int | None:
     """Return the status that is answered instead of data, checked in Glance's order."""
     token, status = request.one("x-auth-token"), None
+    preferred = set(unquote(request.target.partition("?prefer=")[2]).split(",")) - {""}
     if request.method != "GET":
         status = 405
     elif image.tokens is not None and token not in image.tokens:
         status = 401 if token is None else image.refusal
+    elif preferred and image.preferring_tokens is not None and token not in image.preferring_tokens:
+        status = 403
+    elif image.preferable is not None and not image.preferable.issuperset(preferred):
+        status = 400
     elif question and (image.ranges != "ignored" or image.question_status != 416):
         status = image.question_status
     elif image.data_status != 200:

@@ -129,7 +129,7 @@ async def test_what_is_not_for_the_cache_passes(tmp_path: Path) -> None:
         empty = told.glance.add(b"")
         queued = told.glance.add(DATA, record={"status": "queued", "size": None})
         for asked in (
-            told.ask(image.id, query="?prefer=elsewhere"),
+            told.ask(image.id, query="?elsewhere=1"),
             told.ask(empty.id),
             told.ask(queued.id),
             told.ask(image.id, headers={"Content-Range": "bytes 0-9/*"}),

@@ -165,6 +165,34 @@ async def test_who_may_not_gets_nothing(tmp_path: Path) -> None:
         await made.told.idle()
 
 
+async def test_preferred_stores(tmp_path: Path) -> None:
+    async with scene(tmp_path) as made:
+        image, stored = made.add()
+        (made.near / image.id).write_bytes(DATA)
+        near = {"url": f"file://{made.near}/{image.id}", "metadata": {"store": "near"}}
+        image.record["locations"].append(near)
+        image.preferable, image.preferring_tokens = {"near", "far"}, {"member"}
+        for token, query, status in (
+            ("member", "?prefer=elsewhere", 400),
+            ("stranger", "?prefer=near", 403),
+        ):
+            asked = made.told.ask(image.id, headers={"X-Auth-Token": token}, query=query)
+            await asked.body()
+            assert asked.status == status
+        member = {"X-Auth-Token": "member"}
+        asked = made.told.ask(image.id, headers=member, query="?prefer=near%2Cfar")
+        assert await asked.body() == DATA
+        assert stored.sent_bytes == 0
+        assert await made.told.metric("direct_bytes_total", kind="file") == SIZE
+        # What is cached is the same from whichever store; who may name one is asked all the same.
+        assert await made.told.ask(image.id, headers=member, query="?prefer=far").body() == DATA
+        refused = made.told.ask(image.id, headers={"X-Auth-Token": "x"}, query="?prefer=far")
+        await refused.body()
+        assert refused.status == 403
+        assert await made.told.ended("hit") == 1
+        assert await made.figures() == (0, 0)
+
+
 async def test_a_store_that_lies(tmp_path: Path) -> None:
     async with scene(tmp_path) as made:
         image, stored = made.add()

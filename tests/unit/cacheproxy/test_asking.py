@@ -31,15 +31,17 @@ class Glance:
         self.refusal: int | None = None
         self.asked: list[str] = []
 
-    async def may_download(self, image_id: str, headers: Headers) -> Word | None:
-        return self._answer("range", image_id, headers, 416)
+    async def may_download(self, image_id: str, headers: Headers, query: str = "") -> Word | None:
+        return self._answer("range", image_id, headers, 416, query)
 
-    async def download_right(self, image_id: str, headers: Headers) -> Word | None:
-        return self._answer("right", image_id, headers, self.right)
+    async def download_right(self, image_id: str, headers: Headers, query: str = "") -> Word | None:
+        return self._answer("right", image_id, headers, self.right, query)
 
-    def _answer(self, question: str, image_id: str, headers: Headers, yes: int) -> Word | None:
+    def _answer(
+        self, question: str, image_id: str, headers: Headers, yes: int, query: str
+    ) -> Word | None:
         assert (image_id, headers) == ("i", [])
-        self.asked.append(question)
+        self.asked.append(question + query)
         return Word(404 if yes == 404 else self.refusal or yes, self.fields)
 
 
@@ -64,11 +66,11 @@ class Behind:
     def __init__(self, upstream: Glance) -> None:
         self.upstream = upstream
 
-    async def may_download(self, image_id: str, headers: Headers) -> Word | None:
-        return await self.upstream.may_download(image_id, headers)
+    async def may_download(self, image_id: str, headers: Headers, query: str = "") -> Word | None:
+        return await self.upstream.may_download(image_id, headers, query)
 
-    async def download_right(self, image_id: str, headers: Headers) -> Word | None:
-        return await self.upstream.download_right(image_id, headers)
+    async def download_right(self, image_id: str, headers: Headers, query: str = "") -> Word | None:
+        return await self.upstream.download_right(image_id, headers, query)
 
 
 async def ask(asking: Asking) -> Verdict:
@@ -171,3 +173,9 @@ async def test_a_cache_in_between_is_not_believed(caplog: pytest.LogCaptureFixtu
             assert await ask(asking) is Verdict.FOREIGN
     assert len(caplog.records) == 1
     assert repr(asking) == "Asking(a range)"
+
+
+async def test_a_query_is_asked_along() -> None:
+    for upstream, asked in ((Glance(), ["rightq=1", "rangeq=1"]), (Catalog(), ["rightq=1"])):
+        assert await Asking(upstream).may_download("i", [], "q=1") is Verdict.ALLOWED
+        assert upstream.asked == asked

@@ -32,8 +32,8 @@ class Glance:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def may_download(self, image_id: str, headers: Headers) -> Verdict:
-        self.asked.append((image_id, headers))
+    async def may_download(self, image_id: str, headers: Headers, query: str = "") -> Verdict:
+        self.asked.append((image_id + query, headers))
         verdict = self.verdict
         await self.open.wait()
         return verdict
@@ -307,9 +307,9 @@ async def test_the_longest_unused_belief_makes_room(
 async def test_a_broken_question_is_told_to_all_who_wait_and_forgotten(
     permissions: Permissions, glance: Glance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(image_id: str, headers: Headers) -> Verdict:
+    async def broken(image_id: str, headers: Headers, query: str) -> Verdict:
         await asyncio.sleep(0)
-        raise RuntimeError(image_id, len(headers))
+        raise RuntimeError(image_id, len(headers), query)
 
     with monkeypatch.context() as patch:
         patch.setattr(glance, "may_download", broken)
@@ -494,3 +494,13 @@ async def test_a_refusal_ends_what_the_same_tokens_were_allowed_in_another_order
     glance.verdict = Verdict.REFUSED
     assert not await permissions.allowed("i", [*BOTH[::-1], ("User-Agent", "another")])
     assert "0 believed" in repr(permissions)
+
+
+async def test_a_query_is_another_question(permissions: Permissions, glance: Glance) -> None:
+    assert await permissions.allowed("a", ALICE)
+    assert await permissions.allowed("a", ALICE, "prefer=x")
+    assert await permissions.allowed("a", ALICE, "prefer=y")
+    assert [image for image, _ in glance.asked] == ["a", "aprefer=x", "aprefer=y"]
+    for query in ("", "prefer=x", "prefer=y"):
+        assert await permissions.allowed("a", ALICE, query)
+    assert len(glance.asked) == 3

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,8 +72,10 @@ class KeeperFake:
             raise KeeperError("away")
         return Image(facts, self.proves)
 
-    def read(self, facts: ImageFacts, span: Span, headers: Headers) -> ReaderFake:
-        assert (facts, headers) == (FACTS, [])
+    def read(
+        self, facts: ImageFacts, span: Span, headers: Headers, prefer: Sequence[str] = ()
+    ) -> ReaderFake:
+        assert (facts, headers, prefer) == (FACTS, [], ())
         assert span.stop <= FACTS.size
         self.opened += 1
         return ReaderFake(self)
