@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from backends.filesystem_options import filesystem_options
-from backends.glance_options import OPTIONS_OF
+from backends.glance_options import OF_EACH, OPTIONS_OF
 from backends.glance_sections import DEFAULT, GlanceSections, Sections
 from backends.http_options import http_options
 from backends.options import StoreOptions
@@ -23,7 +23,14 @@ from backends.rbd_options import rbd_options
 from backends.s3_options import s3_options
 from backends.swift_settings import swift_options
 
-__all__ = ["KINDS", "Sections", "StoreSettings", "StoresSettings", "read_stores"]
+__all__ = [
+    "KINDS",
+    "Sections",
+    "StoreSettings",
+    "StoresSettings",
+    "known_options",
+    "read_stores",
+]
 
 # The kinds of stores, by Glance's names, and what reads the options of each.
 KINDS: MappingProxyType[str, Callable[[Mapping[str, str]], StoreOptions]] = MappingProxyType(
@@ -79,6 +86,22 @@ def read_stores(sections: Sections) -> StoresSettings:
     read = GlanceSections(sections)
     backends = read.value(DEFAULT, "enabled_backends").strip()
     return _several(read, backends) if backends else _single(read)
+
+
+def known_options(sections: Sections) -> Mapping[str, frozenset[str]]:
+    """Return the options of stores that mean something here, by section, in lower case.
+
+    Of sections that Glance has for stores of its own, such as the staged data's, all are known.
+    """
+    every = frozenset().union(*OPTIONS_OF.values())
+    known = {SINGLE: every, SHARED: every}
+    for pair in _list(GlanceSections(sections).value(DEFAULT, "enabled_backends")):
+        name, _, kind = (part.strip() for part in pair.partition(":"))
+        known[name.lower()] = OF_EACH | OPTIONS_OF.get(kind, every)
+    for section in sections:
+        if section.startswith(RESERVED_PREFIX):
+            known[section] = OPTIONS_OF["file"]
+    return known
 
 
 def _single(read: GlanceSections) -> StoresSettings:

@@ -48,6 +48,19 @@ class Location:
         hidden = "***@" if secret else ""
         return f"{match['scheme']}://{hidden}{shown[0]}{'?***' if shown[1:] else ''}"
 
+    @property
+    def bare(self) -> Location:
+        """The same place, without the user and the secret that the URI may carry."""
+        scheme, separator, rest = self.uri.partition("://")
+        if scheme.lower() in {"http", "https"}:
+            authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+        elif scheme.lower().partition("+")[0] in {"s3", "swift"}:
+            authority = rest.rsplit("/", 2)[0]  # with a secret that may hold slashes
+        else:
+            return self
+        host = authority.rpartition("@")[2]
+        return Location(f"{scheme}{separator}{host}{rest[len(authority) :]}")
+
     def __repr__(self) -> str:
         return f"Location({self.redacted!r})"
 

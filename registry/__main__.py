@@ -12,7 +12,7 @@ from typing import Any
 import uvloop
 
 from registry.app import renew_changes, serve, sync_database
-from registry.config import Settings, load_settings
+from registry.config import load_settings, load_stores
 from registry.domain.errors import RegistryError
 from registry.errors import ConfigError
 
@@ -67,12 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _serve(settings: Settings) -> None:
-    await serve(settings)
+async def _serve(files: Sequence[Path]) -> None:
+    await serve(load_settings(files), load_stores(files))
 
 
-async def _sync(settings: Settings) -> None:
-    state = await sync_database(settings)
+async def _sync(files: Sequence[Path]) -> None:
+    state = await sync_database(load_settings(files))
     if state.is_newest:
         sys.stdout.write(f"the database is at revision {state.newest} already\n")
     else:
@@ -80,8 +80,8 @@ async def _sync(settings: Settings) -> None:
         sys.stdout.write(f"the database is at revision {state.newest} now (it was {was})\n")
 
 
-async def _restored(settings: Settings) -> None:
-    await renew_changes(settings)
+async def _restored(files: Sequence[Path]) -> None:
+    await renew_changes(load_settings(files))
     sys.stdout.write("the feed of changes begins anew; proxies will look at all their images\n")
 
 
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
-        work: Coroutine[Any, Any, None] = options.run(load_settings(options.config_file))
+        work: Coroutine[Any, Any, None] = options.run(options.config_file)
         uvloop.run(work)
     except (ConfigError, RegistryError) as error:
         sys.stderr.write(f"cacheproxy-registry: {error}\n")

@@ -6,31 +6,33 @@ import asyncio
 import logging
 import os
 import signal
-import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 from aiohttp import web
 
-from backends.base import ReadStore
+from backends.configuration import StoresSettings
 from backends.notify import Notify
-from backends.opening import SCHEMES, open_store
-from backends.options import DataDirectory, FilesystemOptions, HttpOptions, StoreOptions
+from backends.openstores import OpenStores
 from registry.config import Settings
 from registry.db.changes import renew_feed
 from registry.db.database import Database
 from registry.db.schema import SchemaState, schema_state, upgrade_schema
+from registry.directories import prepare_directories, require_directory
 from registry.domain.limits import Limits
 from registry.domain.schemas import Formats, image_schema
 from registry.domain.validation import ImageValidator
 from registry.errors import ConfigError
+from registry.metrics import StoreMetrics
 from registry.service.changes import ChangeFeed
+from registry.service.copies import Copies
 from registry.service.digests import Hashing
 from registry.service.downloads import Downloads
 from registry.service.images import Images
 from registry.service.manifests import Manifests
+from registry.service.places import Places
+from registry.service.storeinfo import StoreInfo
 from registry.service.stores import Stores
 from registry.service.uploads import Uploads
 from registry.web.changes import ChangeHandlers
@@ -39,8 +41,10 @@ from registry.web.identity import everybody
 from registry.web.image_data import ImageDataHandlers
 from registry.web.images import ImageHandlers
 from registry.web.manifests import ManifestHandlers
+from registry.web.metrics import metrics_application
 from registry.web.progress import Progress
 from registry.web.routes import Handlers, build_application
+from registry.web.stores import StoreHandlers
 
 LOG = logging.getLogger(__name__)
 
@@ -55,7 +59,7 @@ async def sync_database(settings: Settings) -> SchemaState:
     """Bring the database to the newest revision, creating it where it is missing."""
     database = await asyncio.to_thread(Database, settings.database)
     directory = database.file.parent
-    await asyncio.to_thread(_require_directory, directory, "[database] connection", create=False)
+    await asyncio.to_thread(require_directory, directory, "[database] connection", create=False)
     try:
         return await upgrade_schema(database)
     finally:
@@ -70,23 +74,18 @@ async def renew_changes(settings: Settings) -> None:
 
 @asynccontextmanager
 async def open_application(
-    settings: Settings, progress: Progress
+    settings: Settings, configured: StoresSettings, metrics: StoreMetrics, progress: Progress
 ) -> AsyncIterator[web.Application]:
     """Build the application on a database that is up to date, and close it all behind."""
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(_opened_database(settings))
-        for directory in settings.data_directories:
-            await asyncio.to_thread(
-                _require_directory,
-                directory.path,
-                "[glance_store] filesystem_store_datadir",
-                create=True,
-            )
-        stores = _open_stores(settings)
+        await prepare_directories(configured)
+        stores = Stores(configured, OpenStores(configured, metrics.observer))
         stack.push_async_callback(stores.aclose)
+        places = Places(stores, settings.show_direct_url, settings.show_locations)
         limits = Limits(**asdict(settings.limits))
         formats = Formats(**asdict(settings.formats))
-        images = Images(database, stores, ImageValidator(image_schema(formats)), limits)
+        images = Images(database, places, ImageValidator(image_schema(formats)), limits)
         hashing = Hashing(settings.hash_algorithm, settings.manifest_chunk_bytes)
         uploads = Uploads(database, stores, limits, hashing)
         feed = await stack.enter_async_context(_watched(ChangeFeed(database)))
@@ -95,11 +94,14 @@ async def open_application(
             progress,
             everybody,
             Handlers(
-                DiscoveryHandlers(formats, settings.public_endpoint),
+                DiscoveryHandlers(
+                    formats, settings.public_endpoint, several_stores=configured.several
+                ),
                 ImageHandlers(images),
                 ImageDataHandlers(uploads, Downloads(database, stores)),
                 ManifestHandlers(Manifests(database)),
                 ChangeHandlers(feed),
+                StoreHandlers(StoreInfo(configured), Copies(database, stores)),
             ),
         )
 
@@ -127,13 +129,16 @@ async def _watched(feed: ChangeFeed) -> AsyncIterator[ChangeFeed]:
 
 
 @asynccontextmanager
-async def listening(settings: Settings) -> AsyncIterator[tuple[str, int]]:
+async def listening(settings: Settings, stores: StoresSettings) -> AsyncIterator[tuple[str, int]]:
     """Serve as long as the context lasts, and tell at which address.
 
     Leaving it stops the listening at once, and gives requests in progress `drain_seconds`.
     """
-    progress = Progress()
-    async with open_application(settings, progress) as application:
+    progress, metrics = Progress(), StoreMetrics()
+    async with (
+        _told_metrics(settings, metrics),
+        open_application(settings, stores, metrics, progress) as application,
+    ):
         runner = web.AppRunner(
             application,
             shutdown_timeout=FLUSH_SECONDS,
@@ -146,7 +151,9 @@ async def listening(settings: Settings) -> AsyncIterator[tuple[str, int]]:
         )
         await runner.setup()
         try:
-            site = await _start_site(runner, settings)
+            site = await _start_site(
+                runner, settings.host, settings.port, "[DEFAULT] bind_host or bind_port"
+            )
             try:
                 host, port = runner.addresses[0][:2]
                 yield host, port
@@ -160,26 +167,44 @@ async def listening(settings: Settings) -> AsyncIterator[tuple[str, int]]:
             await progress.settle(UNWIND_SECONDS)
 
 
-async def _start_site(runner: web.AppRunner, settings: Settings) -> web.TCPSite:
-    site = web.TCPSite(runner, settings.host, settings.port)
+@asynccontextmanager
+async def _told_metrics(settings: Settings, metrics: StoreMetrics) -> AsyncIterator[None]:
+    """Tell Prometheus the figures as long as the context lasts, if the operator will."""
+    if settings.metrics_port is None:
+        yield
+        return
+    runner = web.AppRunner(metrics_application(metrics), access_log=None)
+    await runner.setup()
+    try:
+        host, port = settings.metrics_host, settings.metrics_port
+        options = "[cacheproxy] metrics_host or metrics_port"
+        await _start_site(runner, host, port, options)
+        LOG.info("telling figures on port %d of %s", runner.addresses[0][1], host)
+        yield
+    finally:
+        await runner.cleanup()
+
+
+async def _start_site(runner: web.AppRunner, host: str, port: int, options: str) -> web.TCPSite:
+    site = web.TCPSite(runner, host, port)
     try:
         await site.start()
     except OSError as error:
         raise ConfigError(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): "
-            "change [DEFAULT] bind_host or bind_port, or stop what is there"
+            f"cannot listen on {host}:{port} ({error.strerror}): "
+            f"change {options}, or stop what is there"
         ) from None
     return site
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, stores: StoresSettings) -> None:
     """Serve until SIGTERM or SIGINT; a service manager that waits for it is told."""
     manager = Notify.from_environment(os.environ)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with listening(settings) as (host, port):
+    async with listening(settings, stores) as (host, port):
         shown = f"[{host}]" if ":" in host else host
         LOG.info("serving the image catalog on http://%s:%d", shown, port)
         manager.send("READY=1", f"STATUS=serving on http://{shown}:{port}")
@@ -199,36 +224,3 @@ async def _require_schema(database: Database) -> None:
             f"the database is at revision {state.current or 'none'} and this program needs "
             f"{state.newest}: {remedy}"
         )
-
-
-def _require_directory(path: Path, option: str, *, create: bool) -> None:
-    """See that files can be made in a directory."""
-    try:
-        if create:
-            path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise ConfigError(
-            f"{option}: cannot write to the directory {path} ({error.strerror}): "
-            "create it, let this user write to it, or name another one"
-        ) from None
-
-
-def _open_stores(settings: Settings) -> Stores:
-    directories = tuple(
-        DataDirectory(directory.path, directory.priority) for directory in settings.data_directories
-    )
-    options: dict[str, Callable[[], StoreOptions]] = {
-        "file": lambda: FilesystemOptions(directories),
-        "http": HttpOptions,
-    }
-    by_name: dict[str, ReadStore] = {}
-    by_scheme: dict[str, ReadStore] = {}
-    for name in settings.stores:
-        chosen = options[name]()
-        by_name[name] = open_store(chosen)
-        for scheme, kind in SCHEMES.items():
-            if isinstance(chosen, kind):
-                by_scheme[scheme] = by_name[name]
-    return Stores(by_name, by_scheme, settings.default_store)

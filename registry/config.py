@@ -18,22 +18,14 @@ from typing import Any
 
 from oslo_config import cfg, types
 
+from backends.configuration import Sections, StoresSettings, known_options, read_stores
 from backends.manifest import CHUNK_BYTES
 from registry.errors import ConfigError
 
 LOG = logging.getLogger(__name__)
 
 DEFAULT_DATABASE = "sqlite:////var/lib/cacheproxy-registry/registry.sqlite"
-STORES = ("file", "http")
 _FLAVORS_WITHOUT_AUTHENTICATION = frozenset({"", "caching", "cachemanagement"})
-
-
-@dataclass(frozen=True, slots=True)
-class DataDirectorySettings:
-    """A directory of the file store; new images go to the highest `priority` that has room."""
-
-    path: Path
-    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +54,15 @@ class Settings:
     """Everything, validated."""
 
     database: str  # SQLAlchemy's URL, as operators write it
-    data_directories: tuple[DataDirectorySettings, ...]
-    stores: tuple[str, ...] = ("file", "http")
-    default_store: str = "file"
     host: str = "127.0.0.1"
     port: int = 9292
     public_endpoint: str | None = None
     hash_algorithm: str = "sha512"
     manifest_chunk_bytes: int = 1 << 20  # of images to come
+    show_direct_url: bool = False
+    show_locations: bool = False
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None  # None: no metrics
     limits: LimitSettings = LimitSettings()
     formats: FormatSettings = FormatSettings()
     drain_seconds: float = 30.0  # how long a stop waits for requests in progress
@@ -103,6 +96,10 @@ def _integer(
     return cfg.Opt(
         name, type=_Commented(types.Integer(least, most)), default=default, help=help_text
     )
+
+
+def _truth(name: str, help_text: str) -> cfg.Opt:
+    return cfg.Opt(name, type=_Commented(types.Boolean()), default=False, help=help_text)
 
 
 _LIMITS = LimitSettings()
@@ -147,7 +144,18 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             "Images on a page of a list, whatever the request says.",
             1,
         ),
-        cfg.StrOpt("enabled_backends", help="Not available yet: several stores, by name."),
+        _truth(
+            "show_image_direct_url",
+            "Show in an image's direct_url where its data is in the store, without credentials.",
+        ),
+        _truth(
+            "show_multiple_locations",
+            "Show in an image's locations every place where its data is, without credentials.",
+        ),
+        cfg.StrOpt(
+            "enabled_backends",
+            help="Several stores, as NAME:KIND with commas: the options of each are in the section of its name, and options for all of them in [backend_defaults]. See docs/stores.md.",
+        ),
     ),
     "database": (
         cfg.StrOpt(
@@ -158,8 +166,20 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
         ),
     ),
     "glance_store": (
-        cfg.ListOpt("stores", default=["file", "http"], help="Kinds of stores: file, http."),
-        cfg.StrOpt("default_store", default="file", help="Where uploads go; one of them."),
+        cfg.StrOpt(
+            "stores",
+            default="file,http",
+            help="Without enabled_backends: the kinds of stores, one of each. Their options follow in this section: docs/stores.md.",
+        ),
+        cfg.StrOpt(
+            "default_store",
+            default="file",
+            help="Without enabled_backends: where uploads go; one of stores.",
+        ),
+        cfg.StrOpt(
+            "default_backend",
+            help="With enabled_backends: where uploads go that name no store; one of them.",
+        ),
         cfg.StrOpt(
             "filesystem_store_datadir",
             help="Directory of the file store; /var/lib/glance/images where neither this nor filesystem_store_datadirs is set.",
@@ -174,6 +194,16 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             "manifest_chunk_bytes",
             1 << 20,
             "Chunk size of the manifests of images to come: 262144, 1048576 or 4194304.",
+        ),
+        cfg.StrOpt(
+            "metrics_host",
+            default="127.0.0.1",
+            help="Address on which the stores' figures are told to Prometheus, under /metrics.",
+        ),
+        cfg.Opt(
+            "metrics_port",
+            type=_Commented(types.Integer(0, 65535)),
+            help="Port of that address. Not set: no figures are told.",
         ),
     ),
     "paste_deploy": (
@@ -195,7 +225,10 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
 
 
 def load_settings(files: Sequence[Path]) -> Settings:
-    """Read configuration files, the later over the earlier; `ConfigError` says what to change."""
+    """Read configuration files, the later over the earlier; `ConfigError` says what to change.
+
+    The stores are not among it: `load_stores`.
+    """
     conf = cfg.ConfigOpts()
     for group, options in OPTIONS.items():
         conf.register_opts(options, group=None if group == "DEFAULT" else group)
@@ -206,10 +239,26 @@ def load_settings(files: Sequence[Path]) -> Settings:
             default_config_files=[str(file) for file in files],
             default_config_dirs=[],
         )
-        _name_unknown(files)
+        _name_unknown(_sections(files))
         return _settings(conf)
-    except cfg.Error as error:
+    except (cfg.Error, ValueError) as error:
         raise ConfigError(" ".join(str(error).split())) from None
+
+
+def load_stores(files: Sequence[Path]) -> StoresSettings:
+    """Read which stores the files configure; `ConfigError` says what to change."""
+    try:
+        return read_stores(_sections(files))
+    except (cfg.Error, ValueError) as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+
+
+def _sections(files: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
+    """Return what the files say, the values of later files behind those of earlier ones."""
+    sections: dict[str, dict[str, list[str]]] = {}
+    for file in files:
+        cfg.ConfigParser(str(file), sections).parse()
+    return sections
 
 
 def _settings(conf: Any) -> Settings:
@@ -222,11 +271,12 @@ def _settings(conf: Any) -> Settings:
         port=conf.bind_port,
         public_endpoint=conf.public_endpoint,
         database=_database(conf.database.connection),
-        stores=tuple(conf.glance_store.stores),
-        default_store=conf.glance_store.default_store,
-        data_directories=_data_directories(conf.glance_store),
         hash_algorithm=algorithm,
         manifest_chunk_bytes=_chunk_bytes(conf.cacheproxy.manifest_chunk_bytes),
+        show_direct_url=conf.show_image_direct_url,
+        show_locations=conf.show_multiple_locations,
+        metrics_host=conf.cacheproxy.metrics_host,
+        metrics_port=conf.cacheproxy.metrics_port,
         limits=LimitSettings(
             image_property_quota=conf.image_property_quota,
             image_tag_quota=conf.image_tag_quota,
@@ -248,22 +298,6 @@ def _require_available(conf: Any) -> None:
         raise ConfigError(
             f"[paste_deploy] flavor = {flavor}: authentication with Keystone is not available yet; "
             "leave the option out to serve everybody without authentication"
-        )
-    if conf.enabled_backends:
-        raise ConfigError(
-            "[DEFAULT] enabled_backends: several stores are not available yet; "
-            "use [glance_store] stores, default_store and filesystem_store_datadir"
-        )
-    unknown = [name for name in conf.glance_store.stores if name not in STORES]
-    if unknown:
-        raise ConfigError(
-            f"[glance_store] stores: {', '.join(unknown)} not available yet; "
-            f"available are {', '.join(STORES)}"
-        )
-    if conf.glance_store.default_store not in conf.glance_store.stores:
-        raise ConfigError(
-            f"[glance_store] default_store = {conf.glance_store.default_store} "
-            "is not one of [glance_store] stores"
         )
 
 
@@ -287,30 +321,14 @@ def _database(connection: str) -> str:
     return connection
 
 
-def _data_directories(store: Any) -> tuple[DataDirectorySettings, ...]:
-    """Read `filesystem_store_datadirs` (`path` or `path:priority`, repeated) or the single one."""
-    several = store.filesystem_store_datadirs or []
-    if several and store.filesystem_store_datadir:
-        raise ConfigError(
-            "[glance_store] set filesystem_store_datadir or filesystem_store_datadirs, not both"
-        )
-    directories: list[DataDirectorySettings] = []
-    for text in several or [store.filesystem_store_datadir or "/var/lib/glance/images"]:
-        path, _, priority = text.partition(":") if several else (text, "", "")
-        if not Path(path).is_absolute() or not re.fullmatch(r"[0-9]{0,9}", priority):
-            raise ConfigError(f"[glance_store] not an absolute data directory: {text}")
-        directories.append(DataDirectorySettings(Path(path), int(priority or 0)))
-    return tuple(directories)
-
-
-def _name_unknown(files: Sequence[Path]) -> None:
-    unknown: dict[str, set[str]] = {}
-    for file in files:
-        sections: dict[str, dict[str, list[str]]] = {}
-        cfg.ConfigParser(str(file), sections).parse()
-        for section, values in sections.items():
-            known = {option.name for option in OPTIONS.get(section, ())}
-            unknown.setdefault(section, set()).update(values.keys() - known)
-    shown = [f"[{group}] {', '.join(sorted(names))}" for group, names in unknown.items() if names]
+def _name_unknown(sections: Sections) -> None:
+    stores = known_options(sections)
+    shown = []
+    for section, values in sections.items():
+        known = {option.name for option in OPTIONS.get(section, ())}
+        known |= stores.get(section.lower(), frozenset())
+        names = sorted(values.keys() - known)
+        if names:
+            shown.append(f"[{section}] {', '.join(names)}")
     if shown:
         LOG.info("options that this program does not know are ignored: %s", "; ".join(shown))

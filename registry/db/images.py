@@ -102,6 +102,15 @@ async def add_location(connection: Connection, image_id: str, location: ImageLoc
     )
 
 
+async def remove_location(connection: Connection, image_id: str, location: ImageLocation) -> None:
+    """Forget one of the places of an image's data."""
+    await connection.execute(
+        image_locations.delete().where(
+            image_locations.c.image_id == image_id, image_locations.c.value == location.url
+        )
+    )
+
+
 async def delete_image(connection: Connection, image: Image, moment: datetime) -> None:
     """Delete an image that this transaction has locked; its row stays, so that its id is used up."""
     await move_image(

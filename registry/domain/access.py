@@ -55,6 +55,18 @@ def require_changes(identity: Identity) -> None:
         raise ForbiddenError("The feed of changes is for services and administrators.")
 
 
+def require_store_details(identity: Identity) -> None:
+    """Refuse how stores are configured to all but services (rule stores_info_detail)."""
+    if not (identity.is_admin or SERVICE_ROLE in identity.roles):
+        raise ForbiddenError("How stores are configured is for services and administrators.")
+
+
+def require_location_removal(identity: Identity) -> None:
+    """Refuse to take data out of a store to all but administrators (rule delete_image_location)."""
+    if not identity.is_admin:
+        raise ForbiddenError("You are not permitted to delete image data from a store.")
+
+
 def require_visibility(identity: Identity, visibility: Visibility) -> None:
     """Refuse to publish for everybody to all but administrators (rule publicize_image)."""
     if visibility is Visibility.PUBLIC and not identity.is_admin:

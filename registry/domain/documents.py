@@ -20,14 +20,15 @@ _FIELDS = (
 )
 
 
-def image_document(image: Image) -> Document:
-    """Return one image as the API shows it."""
+def image_document(image: Image, places: Document) -> Document:
+    """Return one image as the API shows it, with what is to be told of where its data is."""
     path = f"/v2/images/{image.id}"
     return {
         **image.properties,
         **{name: getattr(image, name) for name in _FIELDS},
         "created_at": _time(image.created_at),
         "updated_at": _time(image.updated_at),
+        **places,
         "tags": list(image.tags),
         "self": path,
         "file": f"{path}/file",
@@ -35,15 +36,15 @@ def image_document(image: Image) -> Document:
     }
 
 
-def images_document(images: Sequence[Image], query: ListQuery) -> Document:
+def images_document(documents: Sequence[Document], query: ListQuery) -> Document:
     """Return a page of images, with the link to the next one if there may be one."""
     document: Document = {
-        "images": [image_document(image) for image in images],
+        "images": list(documents),
         "first": _link(query.parameters),
         "schema": IMAGES_PATH,
     }
-    if images and len(images) == query.limit:
-        document["next"] = _link((*query.parameters, ("marker", images[-1].id)))
+    if documents and len(documents) == query.limit:
+        document["next"] = _link((*query.parameters, ("marker", documents[-1]["id"])))
     return document
 
 

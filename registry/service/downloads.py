@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -39,12 +39,17 @@ class Downloads:
         self._database = database
         self._stores = stores
 
-    async def find(self, identity: Identity, image_id: str) -> Data:
-        """Decide whether the caller may read the data, and say what there is of it."""
+    async def find(self, identity: Identity, image_id: str, prefer: Sequence[str] = ()) -> Data:
+        """Decide whether the caller may read the data, and say what there is of it.
+
+        It is read from the preferred stores, if they have it, then from the heaviest.
+        """
         image = await self._readable(identity, image_id)
+        self._stores.require_preference(prefer)
         if image.size is None or not image.locations:
             raise NoDataError(f"Image {image_id} has no data.")
-        return Data(image.id, image.size, image.checksum, image.locations)
+        locations = self._stores.in_order(image.locations, prefer)
+        return Data(image.id, image.size, image.checksum, locations)
 
     async def require_right(self, identity: Identity, image_id: str) -> None:
         """Refuse whom `find` would refuse; whether there is data does not matter."""
@@ -144,7 +149,7 @@ class Download:
             self._place = str(location)
             try:
                 with translated():
-                    store = self._stores.holding(location)
+                    store = self._stores.holding(place)
                     stream = await self._stack.enter_async_context(store.read(location, self._left))
                 self._take(stream)
             except RegistryError as error:

@@ -8,9 +8,14 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from backends.location import Location
 from registry.db.database import Connection, Database
-from registry.db.images import add_image, delete_image, get_image, save_image
+from registry.db.images import (
+    add_image,
+    delete_image,
+    get_image,
+    remove_location,
+    save_image,
+)
 from registry.db.listing import list_images
 from registry.domain import access
 from registry.domain.documents import Document, image_document, images_document
@@ -24,7 +29,7 @@ from registry.domain.patches import apply_patch, parse_patch
 from registry.domain.status import Status, require_transition
 from registry.domain.validation import ImageValidator, check_text
 from registry.service.clock import Clock, utc_now
-from registry.service.stores import Stores
+from registry.service.places import Places
 
 LOG = logging.getLogger(__name__)
 
@@ -35,16 +40,22 @@ class Images:
     def __init__(
         self,
         database: Database,
-        stores: Stores,
+        places: Places,
         validator: ImageValidator,
         limits: Limits,
         clock: Clock = utc_now,
     ) -> None:
         self._database = database
-        self._stores = stores
+        self._stores = places.stores
+        self._places = places
         self._validator = validator
         self._limits = limits
         self._clock = clock
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """The stores that clients may name."""
+        return self._stores.names
 
     async def create(self, identity: Identity, body: Any) -> Document:
         """Register an image, without data."""
@@ -53,20 +64,20 @@ class Images:
         image = draft_image(blank, body, identity, self._validator, self._limits)
         async with self._database.write() as connection:
             await add_image(connection, image)
-        return image_document(image)
+        return self._document(image)
 
     async def show(self, identity: Identity, image_id: str) -> Document:
         """Return one image."""
         async with self._database.read() as connection:
             image = await get_image(connection, image_id)
-        return image_document(access.require_visible(identity, image, image_id))
+        return self._document(access.require_visible(identity, image, image_id))
 
     async def list(self, identity: Identity, parameters: Sequence[tuple[str, str]]) -> Document:
         """Return a page of the images that a query string asks for."""
         query = parse_list_query(parameters, self._limits)
         async with self._database.read() as connection:
             images = await list_images(connection, query, identity)
-        return images_document(images, query)
+        return images_document([self._document(image) for image in images], query)
 
     async def patch(
         self, identity: Identity, image_id: str, media_type: str, body: Any
@@ -78,7 +89,7 @@ class Images:
             image_id,
             lambda image: apply_patch(image, changes, identity, self._limits),
         )
-        return image_document(image)
+        return self._document(image)
 
     async def add_tag(self, identity: Identity, image_id: str, tag: str) -> None:
         """Tag an image; a tag that it has already is none too many."""
@@ -116,13 +127,19 @@ class Images:
             require_transition(image.status, Status.DELETED)
             if not image.locations:
                 await delete_image(connection, image, self._clock())
-        for location in image.locations:
-            await self._stores.discard(Location(location.url))
+        for number, place in enumerate(image.locations, 1):
+            await self._stores.discard(place)
+            if number < len(image.locations):  # should the next store refuse, the record is true
+                async with self._database.write() as connection:
+                    await remove_location(connection, image_id, place)
         if image.locations:
             async with self._database.write() as connection:
                 image = await self._own(connection, identity, image_id)
                 await delete_image(connection, image, self._clock())
         LOG.info("deleted image %s", image_id)
+
+    def _document(self, image: Image) -> Document:
+        return image_document(image, self._places.document(image))
 
     async def _change(
         self, identity: Identity, image_id: str, effect: Callable[[Image], Image]

@@ -1,12 +1,15 @@
-"""The configured stores by name and by scheme, and their errors in the catalog's words."""
+"""The configured stores in the catalog's words: which takes new data, which holds a location."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from backends.base import PruneStore, ReadStore
+from backends.configuration import StoresSettings
 from backends.errors import (
     DeniedError,
     DuplicateError,
@@ -26,6 +29,24 @@ from registry.domain.errors import (
     NoDataError,
     UnavailableError,
 )
+from registry.domain.image import ImageLocation
+
+LOG = logging.getLogger(__name__)
+
+STORE = "store"  # the key of a location's metadata that names its store, where there are several
+
+
+class Opened(Protocol):
+    """Stores that can be used: `backends.openstores.OpenStores`."""
+
+    def named(self, name: str) -> ReadStore:
+        """Return a store by its name."""
+
+    def holding(self, location: Location, name: str | None = None) -> tuple[str, ReadStore]:
+        """Return the name of the store that holds a location, and the store."""
+
+    async def aclose(self) -> None:
+        """Close them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,50 +58,94 @@ class NamedStore:
 
 
 class Stores:
-    """Which store takes new data, and which one holds a location."""
+    """Which store takes new data, and which one holds a location.
 
-    def __init__(
-        self,
-        by_name: Mapping[str, ReadStore],
-        by_scheme: Mapping[str, ReadStore],
-        default: str,
-    ) -> None:
-        self._by_name = dict(by_name)
-        self._by_scheme = dict(by_scheme)
-        self._default = default
+    As in Glance, clients know of stores only where several are configured by name.
+    """
+
+    def __init__(self, settings: StoresSettings, opened: Opened) -> None:
+        self.settings = settings
+        self._opened = opened
+        self._weights = {store.name: store.weight for store in settings.stores}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stores that clients may name; none where there is one of each kind only."""
+        return tuple(self._weights) if self.settings.several else ()
 
     def for_new_data(self, name: str | None) -> NamedStore:
         """Return the store that a client asked for, or the default one."""
-        wanted = name or self._default
-        store = self._by_name.get(wanted)
-        if store is None:
+        wanted = (name if self.settings.several else None) or self.settings.default
+        if wanted not in self._weights:
             raise InvalidRequestError(f"Unknown store: {wanted}")
+        store = self._opened.named(wanted)
         if not isinstance(store, PruneStore):
             raise GoneError(f"Adding images to the store {wanted} is disabled.")
         return NamedStore(wanted, store)
 
-    def holding(self, location: Location) -> ReadStore:
-        """Return the store that reads a location."""
-        store = self._by_scheme.get(location.scheme)
-        if store is None:
-            raise UnavailableError(f"No store is configured for {location.scheme}:// locations.")
-        return store
+    def placed(self, location: Location, store: NamedStore, notes: dict[str, str]) -> ImageLocation:
+        """Return how the record of an image names a place in a store."""
+        metadata = {**notes, STORE: store.name} if self.settings.several else notes
+        return ImageLocation(location.uri, metadata)
 
-    async def discard(self, location: Location) -> None:
-        """Delete an object; one that is gone already is as good."""
-        store = self.holding(location)
+    def holding(self, place: ImageLocation) -> ReadStore:
+        """Return the store that holds a place."""
+        location = Location(place.url)
+        try:
+            return self._opened.holding(location, place.metadata.get(STORE))[1]
+        except UnsupportedError as error:
+            raise UnavailableError(f"The store of the data is not configured: {error}") from error
+
+    def name_of(self, place: ImageLocation) -> str | None:
+        """Return the name of a place's store, as its record has it or, if it is gone, by its URL."""
+        told = place.metadata.get(STORE)
+        if told in self._weights:
+            return told
+        try:
+            return self._opened.holding(Location(place.url), told)[0]
+        except UnsupportedError:
+            return told
+
+    def in_order(
+        self, places: Iterable[ImageLocation], prefer: Sequence[str] = ()
+    ) -> tuple[ImageLocation, ...]:
+        """Return places in preferred stores first, then by descending weight."""
+
+        def rank(place: ImageLocation) -> tuple[bool, int]:
+            name = self.name_of(place)
+            return name not in prefer, -self._weights.get(name or "", 0)
+
+        return tuple(sorted(places, key=rank))
+
+    def require_preference(self, names: Sequence[str]) -> None:
+        """Refuse a preference for stores that there are not."""
+        if names and not self.settings.several:
+            raise InvalidRequestError(
+                "Store selection for download is not available when multiple backends are "
+                "not enabled."
+            )
+        for name in names:
+            if name not in self._weights:
+                raise InvalidRequestError(f"Store '{name}' is not configured.")
+
+    async def discard(self, place: ImageLocation) -> None:
+        """Delete an object; one that is gone already is as good.
+
+        What lies on web servers is not ours to delete: it is left there, as Glance does.
+        """
+        store = self.holding(place)
+        if not isinstance(store, PruneStore):
+            LOG.info("%s: is left where it is", Location(place.url))
+            return
         with translated():
-            if not isinstance(store, PruneStore):
-                raise ConflictError(f"The data of {location.scheme}:// cannot be deleted.")
             try:
-                await store.delete(location)
+                await store.delete(Location(place.url))
             except MissingError:
-                return
+                LOG.warning("%s: is gone already", Location(place.url))
 
     async def aclose(self) -> None:
         """Give back what the stores hold."""
-        for store in {id(store): store for store in self._by_name.values()}.values():
-            await store.aclose()
+        await self._opened.aclose()
 
 
 @contextmanager

@@ -18,14 +18,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from backends.base import Writer, WriteResult
-from backends.location import Location
 from registry.db.database import Database
 from registry.db.images import add_location, get_image, move_image
 from registry.db.manifests import add_pages
 from registry.domain import access
 from registry.domain.errors import GoneError, InvalidRequestError, RegistryError
 from registry.domain.identity import Identity
-from registry.domain.image import ImageLocation
 from registry.domain.limits import Limits
 from registry.domain.status import Status, require_transition
 from registry.service.clock import Clock, utc_now
@@ -76,7 +74,7 @@ class Uploads:
         except asyncio.CancelledError:
             await asyncio.wait({locking})
             if locking.exception() is None:
-                await self._unwind(image_id, None)
+                await self._unwind(image_id, target, None)
             raise
         result: WriteResult | None = None
         digests = Digests(self._hashing)
@@ -87,7 +85,7 @@ class Uploads:
                     result = await writer.commit()
             await self._activate(image_id, target, result, digests)
         except BaseException:
-            await self._unwind(image_id, result)
+            await self._unwind(image_id, target, result)
             raise
         LOG.info("image %s is active: %d bytes in store %s", image_id, result.size, target.name)
 
@@ -143,13 +141,12 @@ class Uploads:
                     f"Image {image_id} could not be found after upload. "
                     "The image may have been deleted during the upload."
                 )
-            metadata = {**result.metadata, "store": target.name}
-            location = ImageLocation(result.location.uri, metadata)
-            await add_location(connection, image_id, location)
+            place = self._stores.placed(result.location, target, result.metadata)
+            await add_location(connection, image_id, place)
             if manifest:
                 await add_pages(connection, image_id, manifest.pages)
 
-    async def _unwind(self, image_id: str, result: WriteResult | None) -> None:
+    async def _unwind(self, image_id: str, target: NamedStore, result: WriteResult | None) -> None:
         """Undo; what cannot be undone now is told, for the failure itself matters more."""
         try:
             async with self._database.write() as connection:
@@ -159,6 +156,6 @@ class Uploads:
                 return
             urls = {location.url for location in image.locations} if image else set()
             if result.location.uri not in urls:
-                await self._stores.discard(Location(result.location.uri))
+                await self._stores.discard(self._stores.placed(result.location, target, {}))
         except RegistryError:
             LOG.exception("image %s: a failed upload could not be undone", image_id)

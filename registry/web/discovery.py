@@ -6,19 +6,23 @@ from typing import Any
 
 from aiohttp import web
 
-from registry.domain.errors import NotFoundError
 from registry.domain.schemas import Formats, image_schema, images_schema
 from registry.web.bodies import json_response, refuse_body
 
-# What Glance tells of itself with one store and no cache, newest first.
+# What Glance tells of itself without a cache, newest first: with several stores, and with one.
 CURRENT_VERSION = "2.17"
-VERSIONS = (CURRENT_VERSION, "2.15", "2.9", *(f"2.{minor}" for minor in range(7, -1, -1)))
+_OLD = tuple(f"2.{minor}" for minor in range(7, -1, -1))
+_WITH_SEVERAL = (CURRENT_VERSION, "2.15", "2.13", "2.12", "2.11", "2.10", "2.9", "2.8", *_OLD)
+_WITH_ONE = (CURRENT_VERSION, "2.15", "2.9", *_OLD)
 
 
 class DiscoveryHandlers:
     """`/`, `/versions`, `/v2/schemas/…`, `/v2/info/…` and `/healthcheck`."""
 
-    def __init__(self, formats: Formats, public_endpoint: str | None) -> None:
+    def __init__(
+        self, formats: Formats, public_endpoint: str | None, *, several_stores: bool
+    ) -> None:
+        self.known_versions = _WITH_SEVERAL if several_stores else _WITH_ONE
         self._image_schema = image_schema(formats)
         self._images_schema = images_schema(formats)
         self._public_endpoint = public_endpoint
@@ -41,7 +45,7 @@ class DiscoveryHandlers:
                     "status": "CURRENT" if version == CURRENT_VERSION else "SUPPORTED",
                     "links": [link],
                 }
-                for version in VERSIONS
+                for version in self.known_versions
             ]
         }
 
@@ -60,11 +64,6 @@ class DiscoveryHandlers:
         refuse_body(request)
         methods = {"description": "Import methods available.", "type": "array", "value": []}
         return json_response({"import-methods": methods})
-
-    async def stores(self, request: web.Request) -> web.Response:
-        """GET /v2/info/stores: 404 where there is one store, as Glance answers."""
-        refuse_body(request)
-        raise NotFoundError("Multi backend is not supported at this site.")
 
     async def health(self, _request: web.Request) -> web.Response:
         """GET /healthcheck."""

@@ -55,7 +55,8 @@ class ImageDataHandlers:
     async def download(self, request: web.Request) -> web.StreamResponse:
         """GET and HEAD: 200, 206, 204 (no data), 304, 400 (several ranges), 416."""
         refuse_body(request)
-        data = await self._downloads.find(request[IDENTITY], request.match_info["image_id"])
+        image_id, prefer = request.match_info["image_id"], _preferred(request)
+        data = await self._downloads.find(request[IDENTITY], image_id, prefer)
         etag = entity_tag(data.image_id)
         if is_unchanged(request.headers, etag):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers={hdrs.ETAG: etag})
@@ -109,6 +110,12 @@ def _data_response(data: Data, etag: str, span: Span | None) -> web.StreamRespon
         response.headers[hdrs.CONTENT_RANGE] = span.content_range(data.size)
     response.content_length = len(span) if span else data.size
     return response
+
+
+def _preferred(request: web.Request) -> tuple[str, ...]:
+    """Return the stores that a client would rather have read, in `?prefer=a,b`."""
+    names = request.query.get("prefer", "").split(",")
+    return tuple(stripped for name in names if (stripped := name.strip()))
 
 
 def _announced_size(request: web.Request) -> int | None:

@@ -18,8 +18,10 @@ class ImageHandlers:
     async def create(self, request: web.Request) -> web.Response:
         """POST /v2/images."""
         document = await self._images.create(request[IDENTITY], await read_json(request))
-        location = f"{request.scheme}://{request.host}{document['self']}"
-        return json_response(document, status=201, headers={"Location": location})
+        headers = {"Location": f"{request.scheme}://{request.host}{document['self']}"}
+        if self._images.stores:
+            headers["OpenStack-image-store-ids"] = ",".join(self._images.stores)
+        return json_response(document, status=201, headers=headers)
 
     async def list(self, request: web.Request) -> web.Response:
         """GET /v2/images."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from aiohttp import web
 
 from registry.web.bodies import JSON_BODY_BYTES_MAX
 from registry.web.changes import ChangeHandlers
-from registry.web.discovery import VERSIONS, DiscoveryHandlers
+from registry.web.discovery import DiscoveryHandlers
 from registry.web.errors import answer_errors
 from registry.web.identity import Identify, identifying
 from registry.web.image_data import ImageDataHandlers, promise_nothing
@@ -16,10 +17,7 @@ from registry.web.images import ImageHandlers
 from registry.web.manifests import ManifestHandlers
 from registry.web.progress import Progress
 from registry.web.request_id import add_request_id
-
-# Any version that is told may stand in the path; they all mean the same.
-_V2 = "/{version:v2|" + "|".join(rf"v{version}" for version in VERSIONS).replace(".", r"\.") + "}"
-_IMAGE = _V2 + "/images/{image_id}"
+from registry.web.stores import StoreHandlers
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +29,7 @@ class Handlers:
     data: ImageDataHandlers
     manifests: ManifestHandlers
     changes: ChangeHandlers
+    stores: StoreHandlers
 
 
 def build_application(
@@ -38,6 +37,11 @@ def build_application(
 ) -> web.Application:
     """Return the application; paths without a version answer with the versions."""
     discovery, images, data = handlers.discovery, handlers.images, handlers.data
+    stores = handlers.stores
+    # Any version that is told may stand in the path; they all mean the same.
+    told = "|".join(re.escape(f"v{version}") for version in discovery.known_versions)
+    v2 = f"/{{version:v2|{told}}}"
+    image = v2 + "/images/{image_id}"
     application = web.Application(
         middlewares=[progress.middleware, answer_errors, identifying(identify)],
         client_max_size=JSON_BODY_BYTES_MAX,
@@ -48,22 +52,24 @@ def build_application(
         [
             web.get("/versions", discovery.versions),
             web.get("/healthcheck", discovery.health),
-            web.get(_V2 + "/schemas/image", discovery.image_schema, allow_head=False),
-            web.get(_V2 + "/schemas/images", discovery.images_schema, allow_head=False),
-            web.get(_V2 + "/info/import", discovery.import_methods, allow_head=False),
-            web.get(_V2 + "/info/stores", discovery.stores, allow_head=False),
-            web.get(_V2 + "/images", images.list, allow_head=False),
-            web.post(_V2 + "/images", images.create),
-            web.get(_IMAGE, images.show, allow_head=False),
-            web.patch(_IMAGE, images.patch),
-            web.delete(_IMAGE, images.delete),
-            web.put(_IMAGE + "/tags/{tag}", images.add_tag),
-            web.delete(_IMAGE + "/tags/{tag}", images.remove_tag),
-            web.get(_IMAGE + "/file", data.download),
-            web.put(_IMAGE + "/file", data.upload, expect_handler=promise_nothing),
-            web.get(_IMAGE + "/download-right", data.right),
-            web.get(_IMAGE + "/manifest", handlers.manifests.manifest),
-            web.get(_V2 + "/cacheproxy/changes", handlers.changes.changes, allow_head=False),
+            web.get(v2 + "/schemas/image", discovery.image_schema, allow_head=False),
+            web.get(v2 + "/schemas/images", discovery.images_schema, allow_head=False),
+            web.get(v2 + "/info/import", discovery.import_methods, allow_head=False),
+            web.get(v2 + "/info/stores", stores.list, allow_head=False),
+            web.get(v2 + "/info/stores/detail", stores.detail, allow_head=False),
+            web.delete(v2 + "/stores/{store}/{image_id}", stores.remove),
+            web.get(v2 + "/images", images.list, allow_head=False),
+            web.post(v2 + "/images", images.create),
+            web.get(image, images.show, allow_head=False),
+            web.patch(image, images.patch),
+            web.delete(image, images.delete),
+            web.put(image + "/tags/{tag}", images.add_tag),
+            web.delete(image + "/tags/{tag}", images.remove_tag),
+            web.get(image + "/file", data.download),
+            web.put(image + "/file", data.upload, expect_handler=promise_nothing),
+            web.get(image + "/download-right", data.right),
+            web.get(image + "/manifest", handlers.manifests.manifest),
+            web.get(v2 + "/cacheproxy/changes", handlers.changes.changes, allow_head=False),
             web.route("*", r"/{unversioned:(?!v2(\.\d+)?(/|$)).*}", discovery.choices),
         ]
     )

@@ -13,8 +13,10 @@ import aiohttp
 import pytest
 from multidict import CIMultiDictProxy
 
+from backends.configuration import StoreSettings, StoresSettings
+from backends.options import DataDirectory, FilesystemOptions, HttpOptions
 from registry.app import listening, sync_database
-from registry.config import DataDirectorySettings, Settings
+from registry.config import Settings
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
@@ -100,15 +102,24 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         port=0,
         database=f"sqlite:///{tmp_path}/registry.sqlite",
-        data_directories=(DataDirectorySettings(tmp_path / "images"),),
     )
 
 
 @pytest.fixture
-async def catalog(settings: Settings) -> AsyncIterator[Catalog]:
+def stores(tmp_path: Path) -> StoresSettings:
+    """One file store, as the catalog has it where nothing is said of stores."""
+    options = FilesystemOptions((DataDirectory(tmp_path / "images"),))
+    file = StoreSettings("file", "file", options)
+    return StoresSettings((file, StoreSettings("http", "http", HttpOptions())), "file", False)
+
+
+@pytest.fixture
+async def catalog(
+    settings: Settings, stores: StoresSettings, tmp_path: Path
+) -> AsyncIterator[Catalog]:
     await sync_database(settings)
-    async with listening(settings) as (host, port):
-        yield Catalog(host, port, settings.data_directories[0].path)
+    async with listening(settings, stores) as (host, port):
+        yield Catalog(host, port, tmp_path / "images")
 
 
 @pytest.fixture

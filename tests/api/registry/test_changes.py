@@ -117,7 +117,7 @@ async def test_answers_are_not_kept(client: Any) -> None:
 
 
 async def test_a_stop_does_not_wait_for_those_who_wait(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
+    settings: Any, stores: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrived = asyncio.Event()
     waiter = ChangeFeed._waiter
@@ -131,7 +131,7 @@ async def test_a_stop_does_not_wait_for_those_who_wait(
     monkeypatch.setattr(ChangeFeed, "_waiter", seen)
     await sync_database(settings)
     async with aiohttp.ClientSession() as session:
-        async with listening(settings) as (host, port):
+        async with listening(settings, stores) as (host, port):
             async with session.get(f"http://{host}:{port}{PATH}") as answer:
                 page = await answer.json()
             question = f"{PATH}?after=0&epoch={page['epoch']}&wait=60"
@@ -142,10 +142,10 @@ async def test_a_stop_does_not_wait_for_those_who_wait(
         writer.close()
 
 
-async def test_a_restored_database(settings: Any) -> None:
+async def test_a_restored_database(settings: Any, stores: Any) -> None:
     await sync_database(settings)
     async with (
-        listening(settings) as (host, port),
+        listening(settings, stores) as (host, port),
         aiohttp.ClientSession(f"http://{host}:{port}") as session,
     ):
         async with session.get(PATH) as answer:

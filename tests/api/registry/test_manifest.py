@@ -200,14 +200,14 @@ async def test_it_is_only_read(client: Any, method: str) -> None:
     assert answer.status == 400
 
 
-async def test_images_keep_the_chunks_that_they_were_cut_into(settings: Any) -> None:
+async def test_images_keep_the_chunks_that_they_were_cut_into(settings: Any, stores: Any) -> None:
     await sync_database(settings)
     ids: list[str] = []
     counts: list[int] = []
     for chunk_bytes in (256 * KIB, 4 << 20):
         changed = replace(settings, manifest_chunk_bytes=chunk_bytes)
         async with (
-            listening(changed) as (host, port),
+            listening(changed, stores) as (host, port),
             aiohttp.ClientSession(f"http://{host}:{port}") as session,
         ):
             formats = {"disk_format": "raw", "container_format": "bare"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from backends.memory import MemoryStore
+from harness.given_stores import given
 from registry.config import FormatSettings, LimitSettings
 from registry.db.database import Database
 from registry.db.schema import upgrade_schema
@@ -19,6 +20,7 @@ from registry.domain.validation import ImageValidator
 from registry.service.digests import Hashing
 from registry.service.downloads import Downloads
 from registry.service.images import Images
+from registry.service.places import Places
 from registry.service.stores import Stores
 from registry.service.uploads import Uploads
 
@@ -77,14 +79,14 @@ def store() -> MemoryStore:
 
 @pytest.fixture
 def stores(store: MemoryStore) -> Stores:
-    return Stores({"memory": store}, {"memory": store}, "memory")
+    return given({"memory": store})
 
 
 @pytest.fixture
 def images(
     database: Database, stores: Stores, validator: ImageValidator, limits: Limits, clock: Clock
 ) -> Images:
-    return Images(database, stores, validator, limits, clock)
+    return Images(database, Places(stores), validator, limits, clock)
 
 
 @pytest.fixture

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from backends.configuration import StoreSettings, StoresSettings
+from backends.options import DataDirectory, FilesystemOptions, HttpOptions
 from registry.config import (
-    DataDirectorySettings,
     FormatSettings,
     LimitSettings,
     Settings,
     load_settings,
+    load_stores,
 )
 from registry.errors import ConfigError
 
@@ -34,7 +36,13 @@ def load(tmp_path: Path, text: str) -> Settings:
 def test_an_operators_file(tmp_path: Path) -> None:
     assert load(tmp_path, OPERATORS_FILE) == Settings(
         database="sqlite:////var/lib/cacheproxy-registry/registry.sqlite",
-        data_directories=(DataDirectorySettings(Path("/var/lib/glance/images")),),
+    )
+    images = FilesystemOptions((DataDirectory(Path("/var/lib/glance/images")),))
+    web = HttpOptions(verify_certificates=False)
+    assert load_stores([tmp_path / "glance-api.conf"]) == StoresSettings(
+        (StoreSettings("file", "file", images), StoreSettings("http", "http", web)),
+        "file",
+        several=False,
     )
 
 
@@ -50,12 +58,10 @@ image_tag_quota = 5
 image_size_cap = 1000
 limit_param_default = 3
 api_limit_max = 4
+show_image_direct_url = True
+show_multiple_locations = yes
 [database]
 connection = sqlite:////tmp/x.sqlite
-[glance_store]
-stores = file
-filesystem_store_datadirs = /a:10
-filesystem_store_datadirs = /b
 [image_format]
 container_formats = bare
 disk_formats = raw, gpt
@@ -63,19 +69,20 @@ disk_formats = raw, gpt
 flavor = caching
 [cacheproxy]
 manifest_chunk_bytes = 262144  # 256 KiB
+metrics_host = ::1
+metrics_port = 9293  # Prometheus
 """
     assert load(tmp_path, text) == Settings(
         host="::1",
         port=9999,
         public_endpoint="https://images.example",
         database="sqlite:////tmp/x.sqlite",
-        stores=("file",),
-        data_directories=(
-            DataDirectorySettings(Path("/a"), 10),
-            DataDirectorySettings(Path("/b")),
-        ),
         hash_algorithm="sha256",
         manifest_chunk_bytes=256 << 10,
+        show_direct_url=True,
+        show_locations=True,
+        metrics_host="::1",
+        metrics_port=9293,
         limits=LimitSettings(-1, 5, 1000, 3, 4),
         formats=FormatSettings(("bare",), ("raw", "gpt")),
     )
@@ -108,21 +115,15 @@ def test_unknown_options_are_named_once(tmp_path: Path, caplog: pytest.LogCaptur
         ("[DEFAULT]\nhashing_algorithm = crc32", "crc32"),
         ("[cacheproxy]\nmanifest_chunk_bytes = 65536", "262144, 1048576, 4194304"),
         ("[DEFAULT]\nhashing_algorithm = shake_128", "shake_128"),
-        ("[DEFAULT]\nenabled_backends = a:file", "enabled_backends"),
         ("[paste_deploy]\nflavor = keystone", "Keystone is not available yet"),
         ("[paste_deploy]\nflavor = keystone+caching", "Keystone is not available yet"),
         ("[database]\nconnection = mysql+pymysql://u:secret@h/d", "mysql"),
         ("[database]\nconnection = nonsense", "not a database URL"),
         ("[database]\nconnection = sqlite://", "needs a file"),
         ("[database]\nconnection = sqlite:///:memory:", "needs a file"),
-        ("[glance_store]\nstores = swift,http\ndefault_store = swift", "swift"),
-        ("[glance_store]\nstores = http", "default_store"),
-        ("[glance_store]\nfilesystem_store_datadir = images", "absolute"),
-        ("[glance_store]\nfilesystem_store_datadirs = /a:high", "/a:high"),
-        (
-            "[glance_store]\nfilesystem_store_datadir = /a\nfilesystem_store_datadirs = /b",
-            "not both",
-        ),
+        ("[cacheproxy]\nmetrics_port = 65536", "metrics_port"),
+        ("[DEFAULT]\nshow_image_direct_url = perhaps", "show_image_direct_url"),
+        ("[DEFAULT]\nenabled_backends = $nothing", "enabled_backends"),
         ("bind_port = 1", "glance-api.conf"),
         ("[DEFAULT", "glance-api.conf"),
     ],
@@ -137,3 +138,51 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, text: str, told: str) -> 
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.conf"):
         load_settings([tmp_path / "nowhere.conf"])
+
+
+SEVERAL = """\
+[DEFAULT]
+enabled_backends = Fast:file, remote:swift
+debug = true
+[glance_store]
+default_backend = Fast
+swift_store_user = as before there were several
+[backend_defaults]
+rbd_store_pool = images
+swift_store_retry_get_count = 5
+[Fast]
+filesystem_store_datadir = /nvme
+weight = 10
+swift_store_container = not here
+[remote]
+store_description = far
+swift_store_contaner = a mistake
+swift_store_key = secret
+swift_buffer_on_upload = True
+[os_glance_staging_store]
+filesystem_store_datadir = /staging
+"""
+
+
+def test_options_of_stores_are_known(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "registry"):
+        load(tmp_path, SEVERAL)
+    (told,) = caplog.messages
+    assert told == (
+        "options that this program does not know are ignored: [DEFAULT] debug; "
+        "[Fast] swift_store_container; [remote] swift_store_contaner"
+    )
+
+
+def test_only_who_serves_needs_the_stores(tmp_path: Path) -> None:
+    load(tmp_path, SEVERAL)
+    with pytest.raises(ConfigError, match=r"\[remote\] default_swift_reference: no account"):
+        load_stores([tmp_path / "glance-api.conf"])
+
+
+def test_stores_in_several_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "1.conf", tmp_path / "2.conf"
+    first.write_text("[glance_store]\nstores = http,file\nfilesystem_store_datadir = /a\n")
+    second.write_text("[glance_store]\nfilesystem_store_datadir = /b\n")
+    options = FilesystemOptions((DataDirectory(Path("/b")),))
+    assert load_stores([first, second]).stores[1] == StoreSettings("file", "file", options)

@@ -13,7 +13,6 @@ from backends.base import ReadStore
 from backends.errors import DeniedError, InvalidError, MissingError, UnavailableError
 from backends.faulty import BEGIN, End, Fail, Fault, Faulty, Insert
 from backends.filesystem import FilesystemStore
-from backends.location import Location
 from backends.memory import MemoryStore
 from backends.options import DataDirectory, FilesystemOptions, MemoryOptions
 from backends.spans import END, Span
@@ -44,10 +43,10 @@ class Copies:
         self.faulty.append(Faulty(read=[faults]))
         self.stores[location.uri] = wrap(memory, self.faulty[-1])
 
-    def holding(self, location: Location, *_: Any) -> ReadStore:
-        if location.uri not in self.stores:
+    def holding(self, place: ImageLocation) -> ReadStore:
+        if place.url not in self.stores:
             raise Refusal("no such store")
-        return self.stores[location.uri]
+        return self.stores[place.url]
 
     @property
     def data(self) -> Data:

@@ -11,6 +11,7 @@ from backends.errors import InUseError, StoreError
 from backends.errors import UnavailableError as StoreAwayError
 from backends.location import Location
 from backends.memory import MemoryStore
+from harness.given_stores import given
 from registry.db.database import Database
 from registry.db.tables import image_properties
 from registry.domain import errors
@@ -20,7 +21,7 @@ from registry.domain.validation import ImageValidator
 from registry.service.digests import Hashing
 from registry.service.downloads import Downloads
 from registry.service.images import Images
-from registry.service.stores import Stores
+from registry.service.places import Places
 from registry.service.uploads import Upload, Uploads
 
 OWNER = Identity("p1", "u1", is_admin=False)
@@ -143,8 +144,8 @@ async def test_a_store_that_does_not_delete_keeps_the_image(
     told: type[errors.RegistryError],
 ) -> None:
     store = RefusingStore(failure)
-    stores = Stores({"r": store}, {"memory": store}, "r")
-    images = Images(database, stores, validator, limits)
+    stores = given({"r": store})
+    images = Images(database, Places(stores), validator, limits)
     image_id = await new_image(images)
     await Uploads(database, stores, limits, hashing).upload(
         EVERYBODY, image_id, Upload(None, None), body(b"data")

@@ -19,6 +19,7 @@ from backends.errors import DeniedError, NoSpaceError, StoreError, UnavailableEr
 from backends.location import Location
 from backends.manifest import ManifestName, ManifestRoot, ManifestShape
 from backends.memory import MemoryStore
+from harness.given_stores import given
 from registry.db.database import Database
 from registry.db.images import get_image
 from registry.db.tables import image_manifest_pages
@@ -271,7 +272,7 @@ async def test_a_store_that_fails(
     told: type[errors.RegistryError],
 ) -> None:
     store = FailingStore(step, failure)
-    uploads = Uploads(database, Stores({"f": store}, {"memory": store}, "f"), limits, hashing)
+    uploads = Uploads(database, given({"f": store}), limits, hashing)
     with pytest.raises(told, match=str(failure)):
         await uploads.upload(EVERYBODY, image_id, ANY, body(DATA))
     await assert_untouched(database, store, image_id)

@@ -1,0 +1,39 @@
+"""What documents tell of where an image's data is: its stores, and locations if the operator will."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from backends.location import Location
+from registry.domain.documents import Document
+from registry.domain.image import Image
+from registry.service.stores import Stores
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The view of places, the heaviest store first."""
+
+    stores: Stores
+    show_direct_url: bool = False
+    show_locations: bool = False
+
+    def document(self, image: Image) -> Document:
+        """Return the fields to add to an image's document.
+
+        Locations are shown without the credentials that their URLs may carry.
+        """
+        places = self.stores.in_order(image.locations)
+        document: Document = {}
+        if self.show_locations:
+            document["locations"] = [
+                {"url": Location(place.url).bare.uri, "metadata": place.metadata}
+                for place in places
+            ]
+        if self.show_direct_url and places:
+            document["direct_url"] = Location(places[0].url).bare.uri
+        if self.stores.settings.several:
+            names = [name for place in places if (name := self.stores.name_of(place))]
+            if names:
+                document["stores"] = ",".join(names)
+        return document
