@@ -13,17 +13,21 @@ import pytest
 from harness.images import run
 from harness.program import REPOSITORY, Program, free_port
 
-CONFIGURATION = """
+PLACE = """
 [DEFAULT]
 bind_host = 127.0.0.1
 bind_port = {port}
 [database]
 connection = sqlite:///{directory}/registry.sqlite
+"""
+
+STORES = """
 [glance_store]
 stores = file,http
 default_store = file
 filesystem_store_datadir = {directory}/images/
 """
+CONFIGURATION = PLACE + STORES
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,18 @@ class Catalog:
 
 
 @contextmanager
-def running_catalog(directory: Path, more: str = "") -> Iterator[Catalog]:
-    """Create a database below `directory` and serve it; `more` is appended to the configuration."""
+def running_catalog(directory: Path, more: str = "", *stores: Path) -> Iterator[Catalog]:
+    """Create a database below `directory` and serve it; `more` is appended to the configuration.
+
+    `stores` are files that say which stores there are: without any, a file store below `directory`.
+    """
     port = free_port()
     configuration = directory / "registry.conf"
-    configuration.write_text(CONFIGURATION.format(port=port, directory=directory) + more)
-    command = [sys.executable, "-m", "registry", "--config-file", str(configuration)]
+    text = PLACE if stores else CONFIGURATION
+    configuration.write_text(text.format(port=port, directory=directory) + more)
+    command = [sys.executable, "-m", "registry"]
+    for file in (*stores, configuration):
+        command += ["--config-file", str(file)]
     environment = {"PYTHONPATH": str(REPOSITORY)}
     run("env", f"PYTHONPATH={REPOSITORY}", *command, "db", "sync")
     program = Program(
