@@ -18,6 +18,7 @@ from botocore.loaders import Loader, create_loader
 from backends.s3_errors import translated
 from backends.s3_location import Endpoint
 from backends.s3_options import S3Options
+from backends.s3_signing import sign_known_digests
 
 ATTEMPTS = 1  # botocore's; trying again is for the wrapper, which knows where a read broke
 
@@ -70,6 +71,7 @@ class S3Client:
                     session = await asyncio.to_thread(_session)
                     client = await self._stack.enter_async_context(self._made(session))
                 client.meta.events.register_last("before-call.s3", _expect_nothing)
+                sign_known_digests(client.meta.events)
                 self._client = client
             return self._client
 
@@ -97,12 +99,7 @@ class S3Client:
                 retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                s3={
-                    "addressing_style": self._addressing,
-                    # What is sent has its Content-MD5, which is signed and which every server
-                    # knows; botocore would hash it once more, on the loop.
-                    "payload_signing_enabled": False,
-                },
+                s3={"addressing_style": self._addressing},
             ),
         )
 

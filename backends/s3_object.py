@@ -6,9 +6,6 @@ somebody else's.  That request says `If-None-Match: *`, which newer servers hold
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hashlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -58,7 +55,7 @@ class S3Object:
 
     async def put_part(self, number: int, body: S3Body) -> None:
         """Send a part."""
-        digest = await asyncio.to_thread(_digest, body.data)
+        await body.compute_digest()
 
         async def attempt() -> str:
             with translated(self.location):
@@ -67,8 +64,7 @@ class S3Object:
                     UploadId=self._upload_id,
                     PartNumber=number,
                     Body=body,
-                    ContentLength=body.size,
-                    ContentMD5=digest,
+                    ContentLength=body.length,
                 )
             return str(told["ETag"])
 
@@ -76,7 +72,7 @@ class S3Object:
 
     async def put(self, body: S3Body) -> None:
         """Publish the object, `body` is all of it; DuplicateError if there is one."""
-        digest = await asyncio.to_thread(_digest, body.data)
+        await body.compute_digest()
 
         async def attempt(condition: Mapping[str, str]) -> None:
             with translated(self.location):
@@ -84,8 +80,7 @@ class S3Object:
                     **self._names,
                     **condition,
                     Body=body,
-                    ContentLength=body.size,
-                    ContentMD5=digest,
+                    ContentLength=body.length,
                     Metadata={MARK: self._mark},
                 )
 
@@ -163,8 +158,3 @@ class S3Object:
             return await self._retrying.tried(attempt)
         except MissingError:
             return None
-
-
-def _digest(data: bytearray) -> str:
-    """Return the `Content-MD5` of RFC 1864, the only digest that every S3 server checks."""
-    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()

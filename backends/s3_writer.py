@@ -12,7 +12,7 @@ import logging
 from backends.base import WriteResult
 from backends.errors import DuplicateError, InvalidError, StoreError
 from backends.outlasting import finished
-from backends.s3_body import S3Body
+from backends.s3_body import Pieces, S3Body
 from backends.s3_errors import translated
 from backends.s3_object import OUTLAST_SECONDS, S3Object
 from backends.s3_parts import PartPlan
@@ -33,7 +33,7 @@ class S3Writer:
         self._plan = plan
         self._turn = turn
         self._tally = Tally(str(target.location), plan.size)
-        self._buffer = bytearray()  # the part that is being filled
+        self._pieces = Pieces()  # of the part that is being filled
         self._number = 1  # its number
         self._taken = 0  # bytes, into this and earlier parts
         self._sending: dict[asyncio.Task[None], S3Body] = {}
@@ -46,9 +46,9 @@ class S3Writer:
         view = memoryview(data).cast("B")
         self._tally.add(view.nbytes)
         while view.nbytes:
-            room = self._plan.part_bytes(self._number) - len(self._buffer)
+            room = self._plan.part_bytes(self._number) - self._pieces.size
             if room:
-                self._buffer += view[:room]
+                self._pieces.add(view[:room])
                 self._taken += len(view[:room])
                 view = view[room:]
             else:
@@ -81,15 +81,15 @@ class S3Writer:
                 await finished(self._target.begin_parts(), OUTLAST_SECONDS)
         while not self._plan.may_begin(self._number, len(self._sending), self._bytes_sending):
             await self._arrival()
-        body = S3Body(self._buffer)
+        body = self._pieces.body()
         task = asyncio.create_task(self._target.put_part(self._number, body))
         self._sending[task] = body
-        self._buffer = bytearray()
+        self._pieces = Pieces()
         self._number += 1
 
     @property
     def _bytes_sending(self) -> int:
-        return sum(len(body.data) for body in self._sending.values())
+        return sum(body.length for body in self._sending.values())
 
     async def _arrival(self) -> None:
         """Wait for a part on its way; raise what befell it."""
@@ -107,7 +107,7 @@ class S3Writer:
             if self._target.has_parts:
                 await self._target.complete()
             else:
-                await self._target.put(S3Body(self._buffer))
+                await self._target.put(self._pieces.body())
             self._published = True
 
     async def _take_back(self) -> None:

@@ -5,6 +5,7 @@ Each runs on the core of the load: what is measured, the driver's process, has t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -106,6 +107,24 @@ def _swift(home: Path) -> Iterator[Swift]:
     ):
         keystone.add_endpoint("object-store", f"{running.url}/v1/AUTH_$(project_id)s")
         yield running
+
+
+@contextmanager
+def free_s3(home: Path) -> Iterator[Backing]:
+    """S3 that costs next to nothing (`bench.stores.standin`): what the drivers themselves can do."""
+    from harness.program import REPOSITORY, Program, free_port  # noqa: PLC0415
+
+    port = free_port()
+    command = (sys.executable, "-m", "bench.stores.standin", str(port), str(home))
+    with pinned(LOAD_CORE):
+        program = Program(
+            "s3", command, directory=home, environment={"PYTHONPATH": str(REPOSITORY)}
+        )
+    try:
+        program.wait_for_port(port)
+        yield _s3(f"http://127.0.0.1:{port}", "access", "secret")
+    finally:
+        program.stop(codes=(-15,))
 
 
 def _s3(url: str, access_key: str, secret_key: str) -> Backing:

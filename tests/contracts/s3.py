@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
+import pytest
+
+from backends.errors import InvalidError
 from backends.location import Location
 from backends.s3 import S3Store
+from backends.s3_body import S3Body
 from backends.s3_location import Address
 from backends.s3_options import S3Options
-from contracts.subject import PIECE, Subject, write
+from contracts.subject import PIECE, Subject, pattern, write
 
 BUCKET = "images"
 SECRET = "secret/with+slashes/"
@@ -56,6 +61,17 @@ async def left_in(store: S3Store) -> set[str]:
     return {found["Key"] for found in objects.get("Contents", ())} | {
         f"upload of {found['Key']}" for found in uploads.get("Uploads", ())
     }
+
+
+async def refuses_other_bytes(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See that a server takes no other bytes than those whose digest was signed."""
+    store = subject.store
+    assert isinstance(store, S3Store)
+    monkeypatch.setattr(S3Body, "_digest", lambda _: sha256(b"others").hexdigest())
+    for content in (b"small", pattern(2 * PIECE)):
+        with pytest.raises(InvalidError, match="ContentSHA256Mismatch"):
+            await write(store, "image", content)
+    assert await left_in(store) == set()
 
 
 def s3_subject(store: S3Store) -> Subject:

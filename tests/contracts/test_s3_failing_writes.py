@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 
 import pytest
@@ -92,10 +93,10 @@ class TestOneRequest:
             await write(store, "image", CONTENT)
             sent = server.requests[-1]
             assert sent.body == CONTENT
-            assert sent.one("content-md5") == "eB5eJF1ptWaXm4bijSPyxw=="
+            assert sent.one("x-amz-content-sha256") == hashlib.sha256(CONTENT).hexdigest()
             assert sent.one("if-none-match") == "*"
             assert sent.one("expect") is None
-            assert "content-md5" in (sent.one("authorization") or "")
+            assert "x-amz-content-sha256" in (sent.one("authorization") or "")
 
     async def test_a_server_that_knows_no_conditions(self) -> None:
         unknown = refusal("501 Not Implemented", "NotImplemented")

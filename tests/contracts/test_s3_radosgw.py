@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from contracts.s3 import IN_PARTS, opened, s3_subject
+from contracts.s3 import IN_PARTS, opened, refuses_other_bytes, s3_subject
 from contracts.store import PruneContract
 from contracts.subject import Subject
 from harness.ceph import Gateway
@@ -21,3 +21,8 @@ class TestRadosgw(PruneContract):
         async with opened(radosgw.url, **keys, **IN_PARTS) as store:
             await store._check_bucket(await store._client.get())
             yield s3_subject(store)
+
+    async def test_other_bytes_than_were_signed(
+        self, subject: Subject, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await refuses_other_bytes(subject, monkeypatch)

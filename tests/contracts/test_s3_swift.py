@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from contracts.s3 import IN_PARTS, opened, s3_subject
+from contracts.s3 import IN_PARTS, opened, refuses_other_bytes, s3_subject
 from contracts.store import PruneContract
 from contracts.subject import Subject
 from harness.keystone import MEMBER
@@ -27,3 +27,8 @@ class TestSwift(PruneContract):
         async with opened(swift.url, access_key=access, secret_key=secret, **IN_PARTS) as store:
             await store._check_bucket(await store._client.get())
             yield s3_subject(store)
+
+    async def test_other_bytes_than_were_signed(
+        self, subject: Subject, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await refuses_other_bytes(subject, monkeypatch)

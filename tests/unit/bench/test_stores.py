@@ -12,7 +12,7 @@ from bench.stores import job as jobs
 from bench.stores import ours
 from bench.stores.comparison import Comparison, Side
 from bench.stores.job import Job, Source, digest_of
-from bench.stores.services import Backing
+from bench.stores.services import Backing, free_s3
 
 SIZE = (8 << 20) + 1
 
@@ -62,3 +62,19 @@ def test_a_process_that_fails(job: Job) -> None:
     side = Side("cacheproxy", (sys.executable, "-m", "bench.stores.ours"))
     with pytest.raises(RuntimeError, match=r"(?s)cacheproxy: down: .*DeniedError"):
         side.done(replace(job, verb=jobs.DOWN, uri=f"file://{job.configuration}"))
+
+
+@pytest.mark.parametrize("size", [SIZE, 201 << 20])  # in one request, and in parts
+def test_s3_that_costs_nothing(tmp_path: Path, size: int) -> None:
+    side = Side("cacheproxy", (sys.executable, "-m", "bench.stores.ours"))
+    with free_s3(tmp_path) as backing:
+        configuration = str(backing.written(tmp_path / "glance.conf", {}))
+        job = Job(jobs.UP, configuration, name="image", size=size)
+        job = replace(job, uri=side.done(job).result)
+        read = side.done(replace(job, verb=jobs.CHECK))
+        assert read.result == digest_of(iter(Source(size).read, b""))
+        spans = ((0, 1), (size - 9, size))
+        assert side.done(replace(job, verb=jobs.RANGES, spans=spans)).moved == 10
+        side.done(replace(job, verb=jobs.DELETE))
+        with pytest.raises(RuntimeError, match="MissingError"):
+            side.done(replace(job, verb=jobs.DOWN))
