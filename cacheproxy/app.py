@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from backends.configuration import StoresSettings
     from backends.openstores import OpenStores
     from cacheproxy.account import Account
-    from cacheproxy.fill.source import Shortcuts
+    from cacheproxy.directreads import DirectReads
     from cacheproxy.grants import Grants
     from cacheproxy.identity import Identities
     from cacheproxy.operations import Operations
@@ -82,6 +82,7 @@ async def _keeper(
     from cacheproxy.fill.content import Contents
     from cacheproxy.fill.flights import Flights
     from cacheproxy.fill.gone import GoneImages
+    from cacheproxy.fill.source import NoShortcuts
     from cacheproxy.fill.unfinished import Unfinished
     from cacheproxy.follower import Follower
     from cacheproxy.processes import child
@@ -112,7 +113,7 @@ async def _keeper(
     contents = Contents(store, cache.chunk_bytes, settings.upstream.trust_upstream_hashes)
     account = Account(settings.service_user)
     stores, direct = _direct(settings.stores, found_stores, upstream, account, meter)
-    flights = Flights(contents, store, upstream, account, cache, meter, direct)
+    flights = Flights(contents, store, upstream, account, cache, meter, direct or NoShortcuts())
     gone = GoneImages(store, flights, meter)
     keeper = Keeper(store, flights, gone, cache)
     unfinished = Unfinished(flights, store, upstream, account, cache)
@@ -126,7 +127,7 @@ async def _keeper(
         on_change=control.purge,
         meter=meter,
     )
-    admin, operations = await _admin(settings, keeper, upstream, account, control, meter)
+    admin, operations = await _admin(settings, keeper, upstream, account, direct, control, meter)
     keeper.steward = Steward(operations, store, account)
     keeper.start()
     control.ready()
@@ -160,16 +161,15 @@ def _direct(
     upstream: Upstream,
     account: Account,
     meter: Meter,
-) -> tuple[OpenStores | None, Shortcuts]:
+) -> tuple[OpenStores, DirectReads] | tuple[None, None]:
     """Build what reads stores directly, where that is wanted."""
     from backends.openstores import OpenStores
     from backends.options import Handling
     from cacheproxy.directreads import DirectReads
-    from cacheproxy.fill.source import NoShortcuts
     from cacheproxy.locations import Locations
 
     if found is None:
-        return None, NoShortcuts()
+        return None, None
     # What fails twice is the upstream's to send: it need not be waited for.
     handling = Handling(attempts=2, wait_seconds=settings.stall_seconds)
     stores = OpenStores(found, handling=handling)
@@ -182,6 +182,7 @@ async def _admin(  # noqa: PLR0913, PLR0917  everything is a collaborator
     keeper: Keeper,
     upstream: Upstream,
     account: Account,
+    direct: DirectReads | None,
     control: Control,
     meter: Meter,
 ) -> tuple[AdminServer, Operations]:
@@ -206,7 +207,13 @@ async def _admin(  # noqa: PLR0913, PLR0917  everything is a collaborator
 
     cache = settings.cache
     daemon = Daemon(
-        *(await asyncio.to_thread(version), str(cache.directory), settings.upstream.urls, processes)
+        *(
+            await asyncio.to_thread(version),
+            str(cache.directory),
+            settings.upstream.urls,
+            processes,
+        ),
+        *([direct.states] if direct is not None else []),
     )
     inspection = Inspection(keeper.flights, keeper.store, meter, daemon)
     operations = Operations(

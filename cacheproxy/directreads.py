@@ -37,6 +37,7 @@ from backends.errors import (
 from backends.holding import closeness, is_of_kind, is_within
 from backends.location import Location
 from backends.spans import Span
+from cacheproxy.admin.results import DirectStore
 from cacheproxy.core.setback import Setback
 from cacheproxy.errors import StoreFailedError
 from cacheproxy.fill.source import Sink
@@ -75,15 +76,6 @@ class Catalog(Protocol):
         """It is not there: ask anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreState:
-    """How a store is; `trouble`: what it failed with, None while all is well."""
-
-    name: str
-    kind: str
-    trouble: str | None
-
-
 class DirectReads:
     """Finds and reads; used on one loop."""
 
@@ -109,10 +101,10 @@ class DirectReads:
     def __repr__(self) -> str:
         return f"<DirectReads of {', '.join(self._setbacks)}>"
 
-    def states(self) -> list[StoreState]:
+    def states(self) -> list[DirectStore]:
         """Tell how the stores are, in the operator's order."""
         return [
-            StoreState(each.name, each.kind, self._setbacks[each.name].trouble)
+            DirectStore(name=each.name, kind=each.kind, trouble=self._setbacks[each.name].trouble)
             for each in self._readable
         ]
 

@@ -15,6 +15,7 @@ from backends.manifest import PAGE_DIGESTS
 from cacheproxy.admin.results import (
     Cached,
     Counts,
+    DirectStore,
     Disk,
     ErrorCode,
     FillInProgress,
@@ -86,6 +87,7 @@ class Daemon:
     directory: str  # of the cache
     upstreams: Sequence[str]  # its URLs, the preferred one first
     processes: Callable[[], Processes]
+    stores: Callable[[], Sequence[DirectStore]] = tuple  # that are read directly
 
 
 class Inspection:
@@ -121,6 +123,7 @@ class Inspection:
                 UpstreamUrl(url=url, unused_by=int(self._meter.total(UPSTREAM_UNUSED, str(place))))
                 for place, url in enumerate(self._daemon.upstreams, 1)
             ],
+            stores=list(self._daemon.stores()),
             disk=Disk(state=disk.state.value, trouble=disk.trouble),
             scrub=Scrub(
                 state=scrub.state,

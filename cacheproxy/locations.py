@@ -115,6 +115,9 @@ class Locations:
                 places = await self._ask(image_id, headers, now)
         except TimeoutError:
             places = None
+        except UpstreamAnswerError:
+            self._known.pop(key, None)
+            raise
         if places is None:
             lasts = known is not None and now < known.told_at + SILENT_SECONDS
             return known.places if known is not None and lasts else ()
@@ -141,7 +144,6 @@ class Locations:
             places = await shown_locations(self._upstream, image_id, end_to_end(headers))
         except UpstreamAnswerError as error:
             if error.status in REFUSALS:
-                self.forget(image_id)
                 raise
             return None
         except UpstreamError:

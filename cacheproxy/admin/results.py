@@ -114,6 +114,14 @@ class UpstreamUrl(Told, frozen=True, kw_only=True):
     unused_by: int  # of our processes: they found that it does not work; 0: all is well
 
 
+class DirectStore(Told, frozen=True, kw_only=True):
+    """A store that is read directly."""
+
+    name: str
+    kind: str
+    trouble: str | None  # what it failed with; None: all is well
+
+
 class StatusResult(Told, frozen=True, kw_only=True):
     """`cacheproxy status`."""
 
@@ -122,6 +130,7 @@ class StatusResult(Told, frozen=True, kw_only=True):
     uptime_seconds: float
     processes: Processes
     upstreams: list[UpstreamUrl]
+    stores: list[DirectStore] = []
     disk: Disk
     space: Space
     scrub: Scrub

@@ -8,6 +8,7 @@ import msgspec
 
 from cacheproxy.admin import requests
 from cacheproxy.admin.results import (
+    DirectStore,
     Disk,
     FillInProgress,
     Processes,
@@ -33,9 +34,11 @@ def run(arguments: Namespace) -> int:
 def render(status: StatusResult) -> str:
     """Return it for people."""
     up = figures.duration(status.uptime_seconds)
+    stores = {"stores": [_store(each) for each in status.stores]} if status.stores else {}
     told = figures.titled(
         {
             "upstream": [_upstream(each) for each in status.upstreams],
+            **stores,
             "disk": _disk(status.disk),
             "space": _space(status.space),
             "known": [_known(status)],
@@ -53,6 +56,13 @@ def _upstream(upstream: UpstreamUrl) -> str:
         return upstream.url
     processes = "one process" if upstream.unused_by == 1 else f"{upstream.unused_by} processes"
     return f"{upstream.url}: does not work, {processes} found"
+
+
+def _store(store: DirectStore) -> str:
+    told = f"{store.name} ({store.kind})"
+    return (
+        told if store.trouble is None else f"{told} fails, the upstream stands in: {store.trouble}"
+    )
 
 
 def _disk(disk: Disk) -> list[str]:

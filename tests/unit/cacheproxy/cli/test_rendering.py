@@ -175,6 +175,10 @@ def test_a_status_that_is_not_all_well() -> None:
             results.UpstreamUrl(url="http://glance1.example:9292", unused_by=2),
             results.UpstreamUrl(url="http://glance2.example:9292", unused_by=1),
         ],
+        stores=[
+            results.DirectStore(name="fast", kind="rbd", trouble=None),
+            results.DirectStore(name="cheap", kind="s3", trouble="nothing came for 10 s"),
+        ],
         scrub=replaced(STATUS.scrub, damaged_chunks=4),
         counts=replaced(STATUS.counts, pinned=0),
         requests=replaced(STATUS.requests, hit_ratio=None, cached_byte_ratio=None),
@@ -185,6 +189,8 @@ def test_a_status_that_is_not_all_well() -> None:
         "cacheproxy 0.1.0, up 3 d 4 h, cache in /var/lib/cacheproxy\n\n"
         "upstream   http://glance1.example:9292: does not work, 2 processes found\n"
         "           http://glance2.example:9292: does not work, one process found\n"
+        "stores     fast (rbd)\n"
+        "           cheap (s3) fails, the upstream stands in: nothing came for 10 s\n"
         "disk       bypass: the cache is not used, everything comes from the upstream\n"
         "           it does not answer\n"
         "space      [##############------]  70.8 % of 10.0 GiB\n"
