@@ -126,7 +126,10 @@ class Glance:
     def sent(self, image: str) -> list[int]:
         """Return the statuses of its answers to requests for an image's data, if it has stores."""
         log = (self.directory / "access.log").read_text()
-        return [int(status) for status in re.findall(rf"/{image}/file\S* HTTP/1.1\" (\d+) ", log)]
+        return [
+            int(status)
+            for status in re.findall(rf'"GET /v2/images/{image}/file\S* HTTP/1.1" (\d+) ', log)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
