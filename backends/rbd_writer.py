@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -13,9 +12,8 @@ from backends.location import Location
 from backends.rbd_cluster import Visit
 from backends.rbd_newimage import NewImage
 from backends.rbd_options import RbdOptions
+from backends.rbd_runs import written_runs
 from backends.tally import Tally
-
-_BLOCK_BYTES = 64 << 10  # of zeros, that are not written
 
 
 class RbdWriter:
@@ -68,18 +66,18 @@ class RbdWriter:
 
     async def _flush(self) -> None:
         """Begin to write what was gathered."""
+        if not self._gathered_bytes:
+            return
         chunk, start = b"".join(self._gathered), self._position
         self._gathered.clear()
         self._gathered_bytes = 0
         self._position += len(chunk)
         if self._position > self._image.size:
             await self._visit.run(partial(self._image.grow, self._position))
-        for run in _runs(chunk) if self._is_thin else (slice(0, len(chunk)),):
-            if run.stop > run.start:
-                await self._place()
-                await self._raise_failure()
-                data = chunk if run.stop - run.start == len(chunk) else chunk[run]
-                self._begin(data, start + run.start)
+        for run in written_runs(chunk) if self._is_thin else (slice(0, len(chunk)),):
+            await self._place()
+            await self._raise_failure()
+            self._begin(chunk[run], start + run.start)
 
     async def _place(self) -> None:
         try:
@@ -107,15 +105,3 @@ class RbdWriter:
     async def _raise_failure(self) -> None:
         if self._failed is not None:
             await self._visit.ended(self._failed)
-
-
-def _runs(chunk: bytes) -> Iterator[slice]:
-    """Yield what is not zeros, in whole blocks."""
-    zeros = bytes(_BLOCK_BYTES)
-    begun = 0
-    for start in range(0, len(chunk), _BLOCK_BYTES):
-        block = chunk[start : start + _BLOCK_BYTES]
-        if block == (zeros if len(block) == _BLOCK_BYTES else bytes(len(block))):
-            yield slice(begun, start)
-            begun = start + len(block)
-    yield slice(begun, len(chunk))
