@@ -37,13 +37,7 @@ class Location:
         match = _GENERIC.match(self.uri)
         if match is None:
             return "***"
-        authority = match["authority"]
-        generic = match["scheme"].lower() in _GENERIC_SCHEMES
-        if generic and (_HOST.fullmatch(authority) or "@" in authority):
-            secret, _, host = authority.rpartition("@")
-            rest = host + self.uri[match.end() :]
-        else:
-            secret, _, rest = self.uri[match.start("authority") :].rpartition("@")
+        secret, rest = self._split(match)
         shown = re.split(r"[?#]", rest, maxsplit=1)
         hidden = "***@" if secret else ""
         return f"{match['scheme']}://{hidden}{shown[0]}{'?***' if shown[1:] else ''}"
@@ -51,15 +45,26 @@ class Location:
     @property
     def bare(self) -> Location:
         """The same place, without the user and the secret that the URI may carry."""
-        scheme, separator, rest = self.uri.partition("://")
-        if scheme.lower() in {"http", "https"}:
-            authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-        elif scheme.lower().partition("+")[0] in {"s3", "swift"}:
-            authority = rest.rsplit("/", 2)[0]  # with a secret that may hold slashes
-        else:
+        match = _GENERIC.match(self.uri)
+        if match is None:
             return self
-        host = authority.rpartition("@")[2]
-        return Location(f"{scheme}{separator}{host}{rest[len(authority) :]}")
+        kind = match["scheme"].lower().partition("+")[0]
+        if kind in {"s3", "swift"}:  # the last two parts tell the place, and may hold an "@"
+            head, *place = self.uri[match.start("authority") :].rsplit("/", 2)
+            return Location("/".join([f"{match['scheme']}://{head.rpartition('@')[2]}", *place]))
+        if kind in {"http", "https"}:
+            return Location(f"{match['scheme']}://{self._split(match)[1]}")
+        return self
+
+    def _split(self, match: re.Match[str]) -> tuple[str, str]:
+        """Return user and secret, and what comes behind them."""
+        authority = match["authority"]
+        generic = match["scheme"].lower() in _GENERIC_SCHEMES
+        if generic and (_HOST.fullmatch(authority) or "@" in authority):
+            secret, _, host = authority.rpartition("@")
+            return secret, host + self.uri[match.end() :]
+        secret, _, rest = self.uri[match.start("authority") :].rpartition("@")
+        return secret, rest
 
     def __repr__(self) -> str:
         return f"Location({self.redacted!r})"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import replace
 
+from backends.outlasting import finished
 from registry.db.database import Database
 from registry.db.images import add_location, get_image, remove_location, save_image
 from registry.domain import access
-from registry.domain.errors import ConflictError, ForbiddenError, NotFoundError, RegistryError
+from registry.domain.errors import ConflictError, ForbiddenError, NotFoundError
 from registry.domain.identity import Identity
 from registry.domain.image import Image, ImageLocation
 from registry.domain.status import Status
@@ -17,6 +17,8 @@ from registry.service.clock import Clock, utc_now
 from registry.service.stores import Stores
 
 LOG = logging.getLogger(__name__)
+
+DISCARD_SECONDS = 660.0  # of a deletion, which drivers bound themselves; then it is cut short
 
 
 class Copies:
@@ -31,19 +33,15 @@ class Copies:
         """Delete the data of an image in one store; never the last.
 
         The record forgets the copy first: of two who remove two copies at once, the second sees
-        that its own is the last.  If the store refuses, the record has it again.
+        that its own is the last.  If the store refuses, the record has it again.  A deletion that
+        has begun is not left half done, though its caller leaves.
         """
         if not self._stores.names:
             raise NotFoundError("The resource could not be found.")
         if store not in self._stores.names:
             raise ConflictError(f"The selected store {store} is not available on this node.")
         place = await self._forget(identity, store, image_id)
-        discarding = asyncio.create_task(self._discard(image_id, place))
-        try:
-            await asyncio.shield(discarding)
-        except asyncio.CancelledError:
-            await asyncio.wait({discarding})  # a deletion that has begun is not half done
-            raise
+        await finished(self._discard(image_id, place), DISCARD_SECONDS)
         LOG.info("image %s is no longer in store %s", image_id, store)
 
     async def _forget(self, identity: Identity, store: str, image_id: str) -> ImageLocation:
@@ -75,7 +73,7 @@ class Copies:
     async def _discard(self, image_id: str, place: ImageLocation) -> None:
         try:
             await self._stores.discard(place)
-        except RegistryError:
+        except BaseException:
             async with self._database.write() as connection:
                 if await get_image(connection, image_id, for_update=True) is not None:
                     await add_location(connection, image_id, place)

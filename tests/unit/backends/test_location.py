@@ -19,6 +19,41 @@ def shown(location: Location) -> str:
     return "".join(traceback.format_exception(error)) + str([location])
 
 
+class TestBare:
+    @pytest.mark.parametrize(
+        ("uri", "bare"),
+        [
+            ("rbd://fsid/pool/image/snap", "rbd://fsid/pool/image/snap"),
+            ("file:///a@b/c", "file:///a@b/c"),
+            ("cinder://volume", "cinder://volume"),
+            ("http://user:pass@host:80/p@th?q=1", "http://host:80/p@th?q=1"),
+            ("http://user:p?ss@host/path", "http://host/path"),
+            ("http://host/a@b", "http://host/a@b"),
+            (
+                "swift+https://p%3Au:key@auth:5000/v3/ima@ges/1",
+                "swift+https://auth:5000/v3/ima@ges/1",
+            ),
+            ("swift+http://p%3Au:k/e/y@auth/images/1", "swift+http://auth/images/1"),
+            ("swift+config://ref/images/1", "swift+config://ref/images/1"),
+            ("s3+https://ACCESS:SEC/RET@host/bucket/key", "s3+https://host/bucket/key"),
+            ("nonsense", "nonsense"),
+        ],
+    )
+    def test_examples(self, uri: str, bare: str) -> None:
+        assert Location(uri).bare == Location(bare)
+        assert Location(bare).bare == Location(bare)
+
+    @given(SECRETS, st.sampled_from(["http", "https", "swift+http", "swift", "s3", "S3+https"]))
+    def test_a_secret_is_cut_out(self, secret: str, scheme: str) -> None:
+        location = Location(f"{scheme}://user:{quote(secret, safe='')}@host/container/image")
+        assert location.bare.uri == f"{scheme}://host/container/image"
+
+    @given(SECRETS)
+    def test_glances_unquoted_s3_secret_is_cut_out(self, secret: str) -> None:
+        location = Location(f"s3://ACCESS:{secret}@host/bucket/key")
+        assert location.bare.uri == "s3://host/bucket/key"
+
+
 class TestRedaction:
     @pytest.mark.parametrize(
         ("uri", "redacted"),
