@@ -51,9 +51,12 @@ class Downloads:
         locations = self._stores.in_order(image.locations, prefer)
         return Data(image.id, image.size, image.checksum, locations)
 
-    async def require_right(self, identity: Identity, image_id: str) -> None:
+    async def require_right(
+        self, identity: Identity, image_id: str, prefer: Sequence[str] = ()
+    ) -> None:
         """Refuse whom `find` would refuse; whether there is data does not matter."""
         await self._readable(identity, image_id)
+        self._stores.require_preference(prefer)
 
     async def _readable(self, identity: Identity, image_id: str) -> Image:
         async with self._database.read() as connection:

@@ -49,7 +49,8 @@ class ImageDataHandlers:
     async def right(self, request: web.Request) -> web.Response:
         """GET /v2/images/{id}/download-right: 204 to whoever may download, else that refusal."""
         refuse_body(request)
-        await self._downloads.require_right(request[IDENTITY], request.match_info["image_id"])
+        image_id, prefer = request.match_info["image_id"], _preferred(request)
+        await self._downloads.require_right(request[IDENTITY], image_id, prefer)
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def download(self, request: web.Request) -> web.StreamResponse:

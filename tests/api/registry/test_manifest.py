@@ -226,8 +226,8 @@ async def test_images_keep_the_chunks_that_they_were_cut_into(settings: Any, sto
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_the_right_to_download(client: Any, catalog: Any, method: str) -> None:
-    async def right(image_id: str) -> int:
-        return int((await client.call(method, f"/{image_id}/download-right")).status)
+    async def right(image_id: str, query: str = "") -> int:
+        return int((await client.call(method, f"/{image_id}/download-right{query}")).status)
 
     image_id = await client.create()
     assert await right(image_id) == 204  # as the download, which has nothing to send
@@ -235,6 +235,7 @@ async def test_the_right_to_download(client: Any, catalog: Any, method: str) -> 
     assert await right(image_id) == 204
     (catalog.data / image_id).unlink()
     assert await right(image_id) == 204  # no store is asked
+    assert await right(image_id, "?prefer=file") == 400  # as the download: there are no several
     assert await right(UNKNOWN) == 404
     assert (await client.call("DELETE", f"/{image_id}")).status == 204
     assert await right(image_id) == 404
