@@ -14,7 +14,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from backends.errors import UnavailableError
@@ -27,15 +28,33 @@ _log = logging.getLogger(__name__)
 class Threads:
     """A bounded pool of threads; a call that is silent for `hang_seconds` has failed.
 
-    `asked` is who then has not answered, for the error's text.
+    `asked` is who then has not answered, for the error's text.  The threads are daemons: one that
+    hangs does not keep the process from ending.
     """
 
     def __init__(
         self, name: str, count: int, hang_seconds: float, asked: str = "the file system"
     ) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix=name)
+        self._name = name
+        self._count = count
         self.hang_seconds = hang_seconds
         self.asked = asked
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._lock = threading.Lock()  # of the three fields below; held for moments only
+        self._started = 0
+        self._unfinished = 0
+        self._closed = False
+        self._hanging: set[Future[Any]] = set()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a call hangs now."""
+        return bool(self._hanging)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether as many calls hang as there are threads: another one would only wait too."""
+        return len(self._hanging) >= self._count
 
     def lane(self) -> Lane:
         """Return the lane of one resource."""
@@ -43,13 +62,54 @@ class Threads:
 
     def submit(self, call: Callable[[], T]) -> Future[T]:
         """Queue a call; lanes use it."""
-        future = self._pool.submit(call)
+        future: Future[T] = Future()
         future.add_done_callback(_retrieve)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("a call for threads that have been closed")
+            self._unfinished += 1
+            if self._started < min(self._unfinished, self._count):
+                self._start()
+            self._queue.put(lambda: self._do(future, call))
         return future
+
+    def note_hang(self, future: Future[Any]) -> None:
+        """Take a call for hanging until it ends, if a thread has begun it."""
+        if future.running():
+            self._hanging.add(future)
+            future.add_done_callback(self._hanging.discard)
 
     def close(self) -> None:
         """Start no more calls; does not wait for those that run."""
-        self._pool.shutdown(wait=False)
+        with self._lock:
+            self._closed = True
+            for _ in range(self._started):
+                self._queue.put(None)
+
+    def _start(self) -> None:
+        name = f"{self._name}_{self._started}"
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._started += 1
+
+    def _run(self) -> None:
+        """Be one of the threads."""
+        while (work := self._queue.get()) is not None:
+            work()
+            del work  # with what it holds
+
+    def _do(self, future: Future[T], call: Callable[[], T]) -> None:
+        try:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001  whoever waits for the call gets it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+        finally:
+            with self._lock:
+                self._unfinished -= 1
 
 
 class Lane:
@@ -76,6 +136,8 @@ class Lane:
             raise RuntimeError("a lane was used after its end")
         if self._busy:
             raise UnavailableError(f"an earlier call to {self._threads.asked} still hangs")
+        if self._threads.is_stuck:
+            raise UnavailableError(f"{self._threads.asked} hangs")
         self._busy = True
         self.beat()
         future = self._threads.submit(lambda: self._in_thread(call))
@@ -87,9 +149,11 @@ class Lane:
         except asyncio.CancelledError:
             if not self._revoked(future):
                 await outlast(waiter, self._threads.hang_seconds)
+                self._threads.note_hang(future)
             raise
         if not waiter.done():
             self._revoked(future)
+            self._threads.note_hang(future)
             raise UnavailableError(
                 f"{self._threads.asked} has not answered for {self._threads.hang_seconds} s"
             )
@@ -99,15 +163,21 @@ class Lane:
         """Run the last call, whatever happens; after a hanging call, as soon as that has ended.
 
         Returns when it is done or `hang_seconds` have passed; cancellation waits for that too.
+        Where all threads hang nobody waits: it is done when one of them comes back.
         """
         self._finished = True
         with self._lock:
             if self._busy:
                 self._cleanup = cleanup
                 return
-        waiter = asyncio.wrap_future(self._threads.submit(cleanup))
+        future = self._threads.submit(cleanup)
+        if self._threads.is_stuck:
+            return
+        waiter = asyncio.wrap_future(future)
         waiter.add_done_callback(_retrieve)
-        if await outlast(waiter, self._threads.hang_seconds):
+        cancelled = await outlast(waiter, self._threads.hang_seconds)
+        self._threads.note_hang(future)
+        if cancelled:
             raise asyncio.CancelledError
         if waiter.done():
             waiter.result()

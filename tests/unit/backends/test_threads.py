@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -214,3 +216,51 @@ async def test_a_long_call_that_goes_on_does_not_hang(gate: Gate) -> None:
 
     assert await lane.run(call) == "result"
     threads.close()
+
+
+async def test_threads_that_all_hang_refuse_at_once(gate: Gate) -> None:
+    threads = Threads("test", 1, hang_seconds=0.05)
+    with pytest.raises(UnavailableError, match="has not answered"):
+        await threads.lane().run(gate.call)
+    assert threads.hangs
+    assert threads.is_stuck
+    threads.hang_seconds = WAIT_SECONDS  # whoever waits now, waits for long
+    lane = threads.lane()
+    async with asyncio.timeout(WAIT_SECONDS / 2):
+        with pytest.raises(UnavailableError, match="the file system hangs"):
+            await lane.run(os.getpid)
+        await lane.finish(gate.cleanup)
+    assert gate.happened == []
+    gate.gate.set()
+    await happens(gate.cleaned)
+    assert gate.happened == ["call", "cleanup"]
+    assert not threads.hangs
+    assert await threads.lane().run(os.getpid) == os.getpid()
+    threads.close()
+
+
+async def test_closed_threads_take_nothing(threads: Threads) -> None:
+    assert await threads.lane().run(os.getpid) == os.getpid()
+    threads.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await threads.lane().run(os.getpid)
+
+
+def test_a_call_that_hangs_does_not_keep_the_process() -> None:
+    program = """
+import asyncio, threading
+from backends.errors import UnavailableError
+from backends.threads import Threads
+
+async def hang():
+    try:
+        await Threads("test", 2, hang_seconds=0.05).lane().run(threading.Event().wait)
+    except UnavailableError:
+        print("gave up")
+
+asyncio.run(hang())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("gave up\n", "")
