@@ -12,13 +12,20 @@ Durability: the bytes are synced before the name exists, and the directory after
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from backends.errors import InvalidError
 
+_log = logging.getLogger(__name__)
+
 _CLOSED = -1
+THIN_BYTES = 64 << 10  # zeros from one multiple of that to the next become a hole
+_ZEROS = bytes(THIN_BYTES)
 _SHOWN_OF_NAME = 40  # characters; so that the temporary name stays below 255 bytes
 # What open() says of O_TMPFILE where the file system (NFS, some FUSE) has no nameless files.
 _NO_NAMELESS = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
@@ -32,12 +39,20 @@ class NewFile:
     """
 
     def __init__(
-        self, directory: Path, name: str, *, permissions: int | None, sync_bytes: int
+        self,
+        directory: Path,
+        name: str,
+        *,
+        permissions: int | None,
+        sync_bytes: int,
+        thin: bool = False,
     ) -> None:
         self._path = directory
         self._name = name
         self._permissions = permissions
         self._sync_bytes = sync_bytes
+        self._thin = thin
+        self._written = 0
         self._unsynced = 0
         self._directory = _CLOSED
         self._file = _CLOSED
@@ -49,6 +64,7 @@ class NewFile:
         """Create the file, and its directory where that is missing."""
         self._path.mkdir(parents=True, exist_ok=True)
         self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._let_through()
         try:
             flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
             self._file = os.open(".", flags, 0o666, dir_fd=self._directory)
@@ -63,18 +79,39 @@ class NewFile:
         self._file = os.open(name, flags, 0o666, dir_fd=self._directory)
         self._temporary = name
 
+    def _let_through(self) -> None:
+        """Let those into the directory who are to read the file, as Glance does."""
+        wanted = 0
+        if self._permissions is not None:
+            wanted |= stat.S_IXOTH if self._permissions & stat.S_IRWXO else 0
+            wanted |= stat.S_IXGRP if self._permissions & stat.S_IRWXG else 0
+        mode = stat.S_IMODE(os.fstat(self._directory).st_mode)
+        if wanted & ~mode:
+            try:
+                os.fchmod(self._directory, mode | wanted)
+            except OSError as error:
+                _log.warning(
+                    "%s cannot be opened to readers of its files: %s", self._path, error.strerror
+                )
+
     def write(self, data: memoryview) -> None:
         """Append all of `data`; dirty pages are written back before they become too many."""
-        self._unsynced += data.nbytes
-        while data:
-            data = data[os.write(self._file, data) :]
+        for start, stop in _not_zero(data, self._written) if self._thin else [(0, data.nbytes)]:
+            part, position = data[start:stop], self._written + start
+            while part:
+                count = os.pwrite(self._file, part, position)
+                part, position = part[count:], position + count
+            self._unsynced += stop - start
+        self._written += data.nbytes
         if self._unsynced >= self._sync_bytes:
             os.fdatasync(self._file)
             self._unsynced = 0
 
     def publish(self, size: int) -> None:
         """Give the file its name; FileExistsError if that is taken, InvalidError if bytes lack."""
-        found = os.fstat(self._file).st_size
+        if self._thin and self._written == size:
+            os.ftruncate(self._file, size)  # it may end with a hole
+        found = min(os.fstat(self._file).st_size, self._written)
         if found != size:  # an earlier write failed in the middle
             raise InvalidError(f"{self._name}: {found} of {size} bytes could be written")
         if self._permissions is not None:
@@ -118,3 +155,19 @@ class NewFile:
         except FileNotFoundError:
             return False
         return os.path.samestat(there, os.fstat(self._file))
+
+
+def _not_zero(data: memoryview, position: int) -> Iterator[tuple[int, int]]:
+    """Give the parts of `data`, at that position in the file, that are not zeros; as long as can be."""
+    begin = 0  # of a part that is to be written
+    start = 0
+    while start < data.nbytes:
+        stop = min(start + THIN_BYTES - (position + start) % THIN_BYTES, data.nbytes)
+        # The first byte tells of most blocks.
+        if not data[start] and data[start:stop].tobytes() == _ZEROS[: stop - start]:
+            if begin < start:
+                yield begin, start
+            begin = stop
+        start = stop
+    if begin < data.nbytes:
+        yield begin, data.nbytes

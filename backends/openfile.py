@@ -31,9 +31,9 @@ class OpenFile:
         self._is_ours = False
         self._is_local = False
 
-    def open(self, locate: Callable[[Location], tuple[int, str]]) -> None:
-        """Open the file that `locate` finds: a directory's descriptor, and a name."""
-        directory, name = locate(self.location)
+    def open(self, open_directory: Callable[[], int], name: str) -> None:
+        """Open the file of that name in the directory whose descriptor `open_directory` returns."""
+        directory = open_directory()
         try:
             self._open(directory, name)
         finally:

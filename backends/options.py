@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +31,15 @@ class DataDirectory:
 
 @dataclass(frozen=True, slots=True)
 class FilesystemOptions:
-    """Glance's `filesystem_store_datadir(s)` and `filesystem_store_file_perm`."""
+    """Glance's `filesystem_*`, and the bounds of the file driver."""
 
     directories: tuple[DataDirectory, ...]
     permissions: int | None = None  # mode bits of a new file; None: what the umask leaves
+    metadata: tuple[Mapping[str, str], ...] = ()  # of locations, by the "mountpoint" in each
+    thin: bool = False  # zeros are not written
     piece_bytes: int = MIB  # the longest piece of a read
     sync_bytes: int = 256 * MIB  # unsynced bytes of one writer, so that no commit waits for long
-    threads: int = 8  # calls in the file system at once
+    threads: int = 8  # calls in one directory at once
     hang_seconds: float = 60.0  # a call that takes longer has failed (NFS without its server)
 
 

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import resource
 import stat
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -207,7 +205,7 @@ class Calls:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made: list[str] = []
         self.failing: dict[str, int] = {}
-        for name in ("write", "fsync", "fdatasync", "link", "unlink"):
+        for name in ("pwrite", "fsync", "fdatasync", "link", "unlink"):
             monkeypatch.setattr(os, name, partial(self._call, name, getattr(os, name)))
 
     def _call(self, name: str, real: Callable[..., Any], *args: Any, **options: Any) -> Any:
@@ -227,7 +225,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 async def test_the_order_of_durability(store: FilesystemStore, calls: Calls) -> None:
     location = await write(store, "image", b"x")
-    assert calls.made == ["write", "fsync file", "link", "fsync dir"]
+    assert calls.made == ["pwrite", "fsync file", "link", "fsync dir"]
     calls.made.clear()
     await store.delete(location)
     assert calls.made == ["unlink", "fsync dir"]
@@ -240,7 +238,7 @@ async def test_dirty_pages_are_bounded(tmp_path: Path, calls: Calls) -> None:
     ):
         for _ in range(4):
             await writer.write(pattern(PIECE // 2))
-        assert calls.made == ["write", "write", "fdatasync"] * 2
+        assert calls.made == ["pwrite", "pwrite", "fdatasync"] * 2
 
 
 @pytest.mark.parametrize(
@@ -255,7 +253,7 @@ async def test_dirty_pages_are_bounded(tmp_path: Path, calls: Calls) -> None:
         (errno.ETIMEDOUT, UnavailableError),
     ],
 )
-@pytest.mark.parametrize("call", ["write", "fsync file", "link", "fsync dir"])
+@pytest.mark.parametrize("call", ["pwrite", "fsync file", "link", "fsync dir"])
 async def test_a_failing_write_leaves_nothing(
     *,
     store: FilesystemStore,
@@ -280,7 +278,7 @@ async def test_no_commit_after_a_failed_write(
 ) -> None:
     async with store.create("image", 2) as writer:
         await writer.write(b"x")
-        calls.failing["write"] = errno.ENOSPC
+        calls.failing["pwrite"] = errno.ENOSPC
         with pytest.raises(NoSpaceError):
             await writer.write(b"y")
         with pytest.raises(InvalidError):
@@ -318,70 +316,3 @@ async def test_a_file_that_becomes_shorter(store: FilesystemStore, tmp_path: Pat
         assert await anext(pieces) == pattern(3 * PIECE)[PIECE : PIECE + 1]
         with pytest.raises(InvalidError):
             await anext(pieces)
-
-
-class TestSeveralDirectories:
-    async def test_the_highest_priority_takes_new_files(self, tmp_path: Path) -> None:
-        low, high = tmp_path / "low", tmp_path / "high"
-        options = FilesystemOptions((DataDirectory(low, 1), DataDirectory(high, 2)))
-        store = FilesystemStore(options)
-        location = await write(store, "image", b"x")
-        assert location.uri == f"file://{high}/image"
-        (low / "old").write_bytes(b"y")
-        assert await read(store, Location(f"file://{low}/old")) == b"y"
-        with pytest.raises(DuplicateError):
-            await write(store, "old", b"z")
-        assert listing(high) == ["image"]
-        assert repr(store) == f"FilesystemStore({low}, {high})"
-        await store.aclose()
-
-    async def test_one_without_room_is_passed_over(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        small, large = tmp_path / "small", tmp_path / "large"
-        free = {small: 10, large: 1000}
-
-        def statvfs(path: Path) -> os.statvfs_result:
-            return os.statvfs_result((1, 1, free[path], free[path], free[path], 0, 0, 0, 0, 255))
-
-        monkeypatch.setattr(os, "statvfs", statvfs)
-        places = (DataDirectory(small, 9), DataDirectory(large, 1))
-        store = FilesystemStore(FilesystemOptions(places))
-        assert (await write(store, "fits", bytes(10))).uri == f"file://{small}/fits"
-        assert (await write(store, "large", bytes(11))).uri == f"file://{large}/large"
-        with pytest.raises(NoSpaceError):
-            await write(store, "huge", bytes(1001))
-        await store.aclose()
-
-    def test_options_that_make_no_sense(self) -> None:
-        with pytest.raises(ValueError, match="needs a data directory"):
-            FilesystemStore(FilesystemOptions(()))
-        with pytest.raises(ValueError, match="absolute"):
-            FilesystemStore(FilesystemOptions((DataDirectory(Path("images")),)))
-
-
-async def test_a_hanging_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers, closed = threading.Event(), threading.Event()
-    hanging: list[int] = []
-    real_pread, real_close = os.pread, os.close
-
-    def pread(descriptor: int, *rest: int) -> bytes:
-        if not hanging:
-            hanging.append(descriptor)
-            answers.wait()
-        return real_pread(descriptor, *rest)
-
-    def close(descriptor: int) -> None:
-        real_close(descriptor)
-        if answers.is_set() and descriptor in hanging:
-            closed.set()
-
-    async with opened(tmp_path / "images", hang_seconds=0.2) as store:
-        location = await write(store, "image", b"x")
-        monkeypatch.setattr(os, "pread", pread)
-        monkeypatch.setattr(os, "close", close)
-        with pytest.raises(UnavailableError, match="has not answered"):
-            await read(store, location)
-        assert await read(store, location) == b"x"  # others are not held up
-    answers.set()
-    assert await asyncio.to_thread(closed.wait, 10)  # by the thread that came back
