@@ -48,18 +48,18 @@ def closeness(options: StoreOptions, location: Location) -> int:
 def is_within(options: StoreOptions, location: Location) -> bool:
     """Tell whether a location is in the very place that a store with these options is for.
 
-    Other directories, buckets and containers of the same server are not, nor is anything of a store
-    that serves each caller with the caller's own token.
+    Other directories, buckets, containers and pools of the same server are not, nor is anything of
+    a store that serves each caller with the caller's own token.
     """
-    if isinstance(options, SwiftOptions):
-        if options.multi_tenant:
-            return False
-        try:
-            place = parse(location)
-        except InvalidError:
-            return False
-        return bool(_account(options, place)) and _contains(options, place)
-    return closeness(options, location) > 0
+    if not closeness(options, location):
+        return False
+    match options:
+        case SwiftOptions():
+            return not options.multi_tenant and _contains(options, parse(location))
+        case RbdOptions():
+            return RbdAddress.of(location).pool in {options.pool, None}
+        case _:
+            return True
 
 
 def _in_directory(options: FilesystemOptions, location: Location) -> int:

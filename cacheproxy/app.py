@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from cacheproxy import clientlibrary
 from cacheproxy.certificate import Certificate
-from cacheproxy.config import Settings, StoreReadSettings
+from cacheproxy.config import Settings
 from cacheproxy.meter import Meter
 from cacheproxy.processes.orders import WorkerLink
 from cacheproxy.processes.past import Past
@@ -112,7 +112,7 @@ async def _keeper(
     upstream = Upstream(settings.upstream, meter)
     contents = Contents(store, cache.chunk_bytes, settings.upstream.trust_upstream_hashes)
     account = Account(settings.service_user)
-    stores, direct = _direct(settings.stores, found_stores, upstream, account, meter)
+    stores, direct = _direct(settings, found_stores, upstream, account, meter)
     flights = Flights(contents, store, upstream, account, cache, meter, direct or NoShortcuts())
     gone = GoneImages(store, flights, meter)
     keeper = Keeper(store, flights, gone, cache)
@@ -156,7 +156,7 @@ async def _keeper(
 
 
 def _direct(
-    settings: StoreReadSettings,
+    settings: Settings,
     found: StoresSettings | None,
     upstream: Upstream,
     account: Account,
@@ -170,11 +170,13 @@ def _direct(
 
     if found is None:
         return None, None
-    # What fails twice is the upstream's to send: it need not be waited for.
-    handling = Handling(attempts=2, wait_seconds=settings.stall_seconds)
+    # Never waits for a place; what fails twice is the upstream's to send.
+    at_once = settings.cache.fills_max * settings.cache.fill_streams_max
+    handling = Handling(at_once=at_once, attempts=2)
+    stall_seconds = settings.stores.stall_seconds
     stores = OpenStores(found, handling=handling)
     locations = Locations(upstream, account)
-    return stores, DirectReads(locations, stores, found.stores, settings.stall_seconds, meter)
+    return stores, DirectReads(locations, stores, found.stores, stall_seconds, meter)
 
 
 async def _admin(  # noqa: PLR0913, PLR0917  everything is a collaborator

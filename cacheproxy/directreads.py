@@ -8,7 +8,8 @@ Rules
 
 1.  Rather the stores that a reader prefers, in his order, then those of the highest weight, then as told.
 2.  A store that fails or stalls is left alone for a while (`core/setback.py`).  Where an object is
-    missing, refused, of another size or of wrong bytes, that location is, for `DOUBT_SECONDS`.
+    missing, refused, of another size or of wrong bytes, that location is, for `DOUBT_SECONDS`
+    or `LIE_SECONDS`.
     Whoever read it goes on at the byte, with the next location or the upstream.
 3.  No text of a location is logged but what `Location` shows of it.
 """
@@ -52,7 +53,8 @@ from cacheproxy.metrics import (
     DIRECT_READS,
 )
 
-DOUBT_SECONDS = 600.0  # that a location which gave no good bytes is not read
+DOUBT_SECONDS = 600.0  # that a location is not read of which nothing could be had
+LIE_SECONDS = 21_600.0  # the same, of one that gave wrong bytes: finding out costs readers
 DOUBTS_MAX = 1024
 LEAVE_SECONDS = 5.0  # for a store to let go of a read; it is left to itself then
 
@@ -150,10 +152,10 @@ class DirectReads:
             return False
         return until is not None
 
-    def doubt(self, read: DirectRead) -> bool:
-        """Do not read this location for a while; the image may have moved.  Tell whether it is news."""
+    def doubt(self, read: DirectRead, seconds: float) -> bool:
+        """Do not read this location for so long; the image may have moved.  Tell whether it is news."""
         news = not self._doubted(read)
-        self._doubts[read.place] = self.clock() + DOUBT_SECONDS
+        self._doubts[read.place] = self.clock() + seconds
         self._doubts.move_to_end(read.place)
         if len(self._doubts) > DOUBTS_MAX:
             self._doubts.popitem(last=False)
@@ -166,7 +168,7 @@ class DirectReads:
         self.meter.inc(DIRECT_FAILURES, 1, read.settings.kind)
         if isinstance(error, (MissingError, InvalidError, DeniedError, UnsupportedError)):
             log.warning("%s cannot be read from store %s: %s", read.image_id, name, error)
-            self.doubt(read)
+            self.doubt(read, DOUBT_SECONDS)
         elif self._setbacks[name].failed(began, self.clock(), str(error)):
             log.warning("store %s fails, its images come from the upstream: %s", name, error)
             self._count_failing()
@@ -204,7 +206,7 @@ class DirectRead:
 
     def doubt(self) -> None:
         """What came from there was wrong."""
-        if self.reads.doubt(self):
+        if self.reads.doubt(self, LIE_SECONDS):
             log.warning("store %s gave wrong bytes of %s", self.settings.name, self.image_id)
 
     @asynccontextmanager

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from backends.errors import DeniedError, UnavailableError
 from backends.faulty import Alter, End, Fail, Insert, Script, Wait
+from cacheproxy.account import Account, Token
+from cacheproxy.config import ServiceUserSettings
 from cacheproxy.core import setback, streams
 from cacheproxy.errors import ProofFailedError, RightLostError
 from cacheproxy.fill import fill
+from cacheproxy.locations import BELIEVED_SECONDS
 from cacheproxy.metrics import UPSTREAM_BYTES, UPSTREAM_REQUESTS
 from harness.direct_case import direct_case
 from harness.fill_case import CHUNK
@@ -284,3 +288,43 @@ async def test_locations_are_asked_for_once_by_all_reads_of_a_fill(
         assert await asyncio.gather(*(each.task for each in both)) == [DATA, DATA]
         await case.fills.idle()
         assert (case.total("reads"), image.shows) == (13, 1)
+
+
+async def test_a_fill_goes_on_while_the_upstream_says_nothing(
+    glance: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fill, "FIRST_LEG_BYTES", CHUNK)
+    gate = asyncio.Event()
+    wait = Wait(at=CHUNK, gate=gate)
+    script: Script = [[], [wait]]
+    async with direct_case(
+        glance, tmp_path / "cache", scripts={"fast": script}, fill_read_bytes_max=CHUNK
+    ) as case:
+        image = glance.add(DATA)
+        await case.stores.put(image, "fast")
+        reading = case.fills.read(image)
+        await wait.reached.wait()
+        image.show_status = image.data_status = 503
+        case.stores.clock.ahead += BELIEVED_SECONDS
+        gate.set()
+        assert await reading.task == DATA
+        await case.fills.idle()
+        assert image.data_requests == []
+        assert image.shows > 2  # it was asked whether the image is there still
+
+
+async def test_the_proxys_own_account_finds_what_readers_are_not_shown(
+    glance: Origin, tmp_path: Path
+) -> None:
+    account = Account(
+        ServiceUserSettings(auth_url="http://keystone"),
+        lambda _: Token("own", datetime.max.replace(tzinfo=UTC)),
+    )
+    async with direct_case(glance, tmp_path / "cache", account=account) as case:
+        image = glance.add(DATA, ranges="refused")
+        await case.stores.put(image, "fast")
+        image.locations, image.location_tokens = image.record.pop("locations"), {"own"}
+        assert await case.fills.read(image, token="reader").task == DATA
+        await case.fills.idle()
+        assert (image.data_requests, image.shows, image.location_requests) == ([], 0, 1)
+    await account.close()
