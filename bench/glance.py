@@ -82,7 +82,6 @@ def glances(home: Path) -> Iterator[Glances]:
     from harness.glance import running_caching_glance, running_glance  # noqa: PLC0415
     from harness.images_api import ImagesApi  # noqa: PLC0415
     from harness.keystone import ADMIN, running_keystone  # noqa: PLC0415
-    from harness.program import Program  # noqa: PLC0415
     from harness.services import ENVIRONMENTS  # noqa: PLC0415
 
     for name in ("keystone", "glance"):
@@ -99,15 +98,21 @@ def glances(home: Path) -> Iterator[Glances]:
         def started(running: AbstractContextManager[harness.glance.Glance], core: int) -> Glance:
             with pinned(core):
                 glance = stack.enter_context(running)
-            name = f"glance-{urlsplit(glance.url).port}"
-            (program,) = (each for each in Program.running if each.name == name)
-            server = Server("glance", glance.url, program.process.pid)
-            return Glance(server, ImagesApi(glance.url, glance.headers), admin)
+            return Glance(server_of(glance), ImagesApi(glance.url, glance.headers), admin)
 
         yield Glances(
             started(running_caching_glance(directories[1], keystone), SERVER_CORE),
             started(running_glance(directories[2], keystone), LOAD_CORE),
         )
+
+
+def server_of(glance: harness.glance.Glance) -> Server:
+    """Return the processes of a Glance that the tests' harness has started."""
+    from harness.program import Program  # noqa: PLC0415
+
+    name = f"glance-{urlsplit(glance.url).port}"
+    (program,) = (each for each in Program.running if each.name == name)
+    return Server("glance", glance.url, program.process.pid)
 
 
 def _id(target: Target) -> str:

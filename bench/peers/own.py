@@ -31,9 +31,15 @@ bind_port = {metrics}
 
 
 @contextmanager
-def _start(
-    home: Path, origin_url: str, *, workers: int = 1, cache_bytes: int = CACHE_BYTES
+def start(
+    home: Path,
+    origin_url: str,
+    *,
+    workers: int = 1,
+    cache_bytes: int = CACHE_BYTES,
+    more: str = "",
 ) -> Iterator[Server]:
+    """Start it as any peer; `more` is appended to its configuration."""
     home.mkdir(parents=True, exist_ok=True)
     port, metrics = free_port(), free_port()
     configuration = home / "cacheproxy.conf"
@@ -46,6 +52,7 @@ def _start(
             cache_bytes=cache_bytes,
             metrics=metrics,
         )
+        + more
     )
     command = [sys.executable, "-m", "cacheproxy", "serve", "--config-file", str(configuration)]
     # As installed: byte code is there, whatever this environment does with it.
@@ -61,4 +68,4 @@ def _start(
         yield server
 
 
-CACHEPROXY = Peer("cacheproxy", "", _start)
+CACHEPROXY = Peer("cacheproxy", "", start)

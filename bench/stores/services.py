@@ -50,7 +50,7 @@ def radosgw(home: Path) -> Iterator[Backing]:
     from harness.ceph import running_ceph, running_gateway  # noqa: PLC0415  the command line says where
 
     with (
-        _installed(),
+        installed(),
         pinned(LOAD_CORE),
         running_ceph(home) as ceph,
         running_gateway(ceph) as gateway,
@@ -100,7 +100,7 @@ def _swift(home: Path) -> Iterator[Swift]:
     for name in ("keystone", "swift"):
         (home / name).mkdir(parents=True)
     with (
-        _installed(),
+        installed(),
         pinned(LOAD_CORE),
         running_keystone(home / "keystone") as keystone,
         running_swift(home / "swift", keystone) as running,
@@ -143,7 +143,7 @@ def _s3(url: str, access_key: str, secret_key: str) -> Backing:
 
 
 @contextmanager
-def _installed() -> Iterator[None]:
+def installed() -> Iterator[None]:
     """Turn the harness's word that something is not there into ours."""
     import pytest  # noqa: PLC0415  only who measures this needs it
 
