@@ -125,7 +125,9 @@ class S3Store:
                 if span is not None and status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return None
                 raise
-        return told["Body"].raw_stream
+        answer = told["Body"].raw_stream
+        answer.content.set_read_chunk_size(self._options.read_buffer_bytes // 2)  # aiohttp doubles it
+        return answer
 
     async def _nothing(self, location: Location, span: Span | None) -> NoBytes:
         size = (await self.stat(location)).size
