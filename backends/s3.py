@@ -126,7 +126,9 @@ class S3Store:
                     return None
                 raise
         answer = told["Body"].raw_stream
-        answer.content.set_read_chunk_size(self._options.read_buffer_bytes // 2)  # aiohttp doubles it
+        answer.content.set_read_chunk_size(
+            self._options.read_buffer_bytes // 2
+        )  # aiohttp doubles it
         return answer
 
     async def _nothing(self, location: Location, span: Span | None) -> NoBytes:

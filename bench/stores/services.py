@@ -58,7 +58,7 @@ def radosgw(home: Path) -> Iterator[Backing]:
         collect = partial(
             ceph.tool, "radosgw-admin", "-n", "client.rgw.a", "gc", "process", "--include-all"
         )
-        backing = _s3(gateway.url, gateway.access_key, gateway.secret_key)
+        backing = s3(gateway.url, gateway.access_key, gateway.secret_key)
         yield replace(backing, settle=collect)
 
 
@@ -89,7 +89,7 @@ def swift_s3(home: Path) -> Iterator[Backing]:
     from harness.keystone import GLANCE  # noqa: PLC0415
 
     with _swift(home) as running:
-        yield _s3(running.url, *running.ec2_keys(GLANCE))
+        yield s3(running.url, *running.ec2_keys(GLANCE))
 
 
 @contextmanager
@@ -122,12 +122,12 @@ def free_s3(home: Path) -> Iterator[Backing]:
         )
     try:
         program.wait_for_port(port)
-        yield _s3(f"http://127.0.0.1:{port}", "access", "secret")
+        yield s3(f"http://127.0.0.1:{port}", "access", "secret")
     finally:
         program.stop(codes=(-15,))
 
 
-def _s3(url: str, access_key: str, secret_key: str) -> Backing:
+def s3(url: str, access_key: str, secret_key: str) -> Backing:
     return Backing(
         "s3",
         {
