@@ -36,8 +36,8 @@ def test_but_only_if_a_write_may_hold_it() -> None:
 
 
 def test_parts_are_never_more_than_half_of_what_a_write_may_hold() -> None:
-    assert plan(None, part_bytes=1024 * MIB).part_bytes(1) == 32 * MIB
-    assert plan(TIB // 8, part_bytes=1024 * MIB).part_bytes(1) == 32 * MIB
+    assert plan(None, part_bytes=1024 * MIB).part_bytes(1) == 25 * MIB
+    assert plan(TIB // 8, part_bytes=1024 * MIB).part_bytes(1) == 25 * MIB
 
 
 def test_unless_there_would_be_too_many() -> None:
