@@ -49,6 +49,8 @@ _KINDS: _Kinds = MappingProxyType(
     }
 )
 
+_PIECE_BYTES = 1 << 18  # at most, at once: as much as a loop receives
+
 
 def kind_of(status: int, own: _Kinds = MappingProxyType({})) -> type[StoreError]:
     """Return what a status that is no success means; `own` is what one kind of server means by it."""
@@ -70,6 +72,7 @@ class NoBytes:
     """An empty stream."""
 
     version = None
+    waits = 0
 
     def __init__(self, size: int | None) -> None:
         self.size = size
@@ -100,6 +103,7 @@ class AnswerStream:
         self._wanted = wanted
         self._position = carried.start
         self._ended = not len(wanted)
+        self.waits = 0  # for bytes: times that none had been received
 
     def __aiter__(self) -> Self:
         return self
@@ -107,7 +111,10 @@ class AnswerStream:
     async def __anext__(self) -> bytes:
         while not self._ended:
             with translated(self._location):
-                received = await self._content.readany()
+                received = self._content.read_nowait(_PIECE_BYTES)
+                if not received:
+                    self.waits += 1
+                    received = await self._content.read(_PIECE_BYTES)
             if not received:
                 self._end()
                 break

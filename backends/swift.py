@@ -66,10 +66,11 @@ class SwiftStore:
     async def stat(self, location: Location) -> Stat:
         """Look at an object; of a large one at its manifest, which tells the whole size."""
         target = self._accounts.target(location)
-        async with self._client.answered(Request("HEAD", target)) as response:
-            if response.status != HTTPStatus.OK:
-                raise refusal(location, response.status)
-            return Stat(response.content_length)
+        found = await self._client.call(Request("HEAD", target))
+        if found.status != HTTPStatus.OK:
+            raise refusal(location, found.status)
+        told = found.headers.get("Content-Length", "")
+        return Stat(int(told) if told.isdecimal() else None)
 
     @asynccontextmanager
     async def read(
@@ -80,7 +81,8 @@ class SwiftStore:
             yield NoBytes((await self.stat(location)).size)
             return
         target = self._accounts.target(location)
-        stream = SwiftStream(self._client, target, location, span, self._options.resumptions)
+        wanted = Span.since(0) if span is None else span
+        stream = SwiftStream(self._client, target, location, wanted, self._options)
         try:
             await stream.open()
             yield stream

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import quote, urlencode
@@ -81,24 +80,28 @@ class SwiftClient:
         """Close all connections."""
         await self._connections.aclose()
 
-    @asynccontextmanager
-    async def answered(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Ask, once more with another token if the first is refused; any status is an answer."""
+    async def opened(
+        self, request: Request, buffer_bytes: int | None = None
+    ) -> aiohttp.ClientResponse:
+        """Ask, once more with another token if the first is refused; any status is an answer.
+
+        The answer has to be closed.  What is received of it and not read yet is held back at
+        `buffer_bytes` (None: as the options say).
+        """
         identity = request.target.identity
         access = await identity.access()
-        response = await self._asked(request, access)
-        try:
-            if response.status == HTTPStatus.UNAUTHORIZED:
-                response.close()
-                response = await self._asked(request, await identity.access(refused=access))
-            yield response
-        finally:
+        response = await self._asked(request, access, buffer_bytes)
+        if response.status == HTTPStatus.UNAUTHORIZED:
             response.close()
+            access = await identity.access(refused=access)
+            response = await self._asked(request, access, buffer_bytes)
+        return response
 
     async def call(self, request: Request) -> Answer:
         """Ask, and read the answer whole; what is too long for that is an InvalidError."""
         shown = request.target.shown
-        async with self.answered(request) as response:
+        response = await self.opened(request)
+        try:
             received = bytearray()
             with translated(shown):
                 async for piece in response.content.iter_any():
@@ -106,6 +109,8 @@ class SwiftClient:
                     if len(received) > _SHORT_BODY_MAX:
                         raise InvalidError(f"{shown}: an answer without an end")
             return Answer(response.status, response.headers, bytes(received))
+        finally:
+            response.close()
 
     async def names(self, target: Target, prefix: str) -> AsyncIterator[str]:
         """List the objects of the target's container that begin with `prefix`."""
@@ -126,7 +131,9 @@ class SwiftClient:
                 yield name
             query["marker"] = found[-1]
 
-    async def _asked(self, request: Request, access: Access) -> aiohttp.ClientResponse:
+    async def _asked(
+        self, request: Request, access: Access, buffer_bytes: int | None
+    ) -> aiohttp.ClientResponse:
         with translated(request.target.shown):
             return await self._connections.session().request(
                 request.method,
@@ -135,6 +142,8 @@ class SwiftClient:
                 data=None if request.body is None else request.body(),
                 expect100=request.body is not None,
                 allow_redirects=False,
+                # aiohttp stops at twice that.
+                read_bufsize=None if buffer_bytes is None else buffer_bytes // 2,
             )
 
 

@@ -38,6 +38,8 @@ class Access:
 class Identity(Protocol):
     """Gives out what requests need."""
 
+    renews: bool  # whether there is another token when one has ended
+
     async def access(self, refused: Access | None = None) -> Access:
         """Return a token and where to go with it, another one than `refused`."""
 
@@ -47,6 +49,8 @@ class Identity(Protocol):
 
 class Caller:
     """Somebody who gave us a token, and has no other: DeniedError when that is refused."""
+
+    renews = False
 
     def __init__(self, token: str, url: str) -> None:
         self._access = Access(token, url)
@@ -66,6 +70,8 @@ class Caller:
 
 class KeystoneAccount:
     """An account of Keystone's version 3; a token is kept until it is about to end, or refused."""
+
+    renews = True
 
     def __init__(self, account: SwiftAccount, options: SwiftOptions) -> None:
         self._account = account

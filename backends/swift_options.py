@@ -58,6 +58,8 @@ class SwiftOptions:
     connect_seconds: float = 10.0
     stall_seconds: float = 60.0  # the longest silence of Swift or Keystone
     read_buffer_bytes: int = MIB  # received and not yet read, per answer
+    range_bytes: int = 32 * MIB  # of one read; a longer one is several
+    ranges_at_once: int = 2  # of one read: so many of those may be in memory
     piece_bytes: int = MIB  # what goes into an upload at once
     upload_buffer_bytes: int = 64 * MIB  # written and not yet sent, per upload
     segments_at_once: int = 4  # of one upload, also when it is deleted

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from backends.swift import SwiftStore
-from contracts.store import PruneContract
+from contracts.store import PruneContract, ReadContract
 from contracts.subject import PIECE, Subject, pattern, read
 from contracts.swift import swift_subject
 from harness.swift import Swift
@@ -26,6 +26,20 @@ class TestSegments(PruneContract):
     @pytest.fixture
     async def subject(self, swift: Swift) -> AsyncIterator[Subject]:
         async with swift_subject(swift, large_object_bytes=2, segment_bytes=PIECE - 1) as subject:
+            yield subject
+
+
+class TestLongReads(ReadContract):
+    """Everything is read in short ranges, always three of them at once."""
+
+    @pytest.fixture
+    async def subject(
+        self, swift: Swift, monkeypatch: pytest.MonkeyPatch
+    ) -> AsyncIterator[Subject]:
+        monkeypatch.setattr("backends.swift_stream._WAITS", -1)
+        changed = {"large_object_bytes": 2, "segment_bytes": 3 * PIECE - 1}
+        ranges = {"range_bytes": 2 * PIECE - 1, "ranges_at_once": 3}
+        async with swift_subject(swift, **changed, **ranges) as subject:
             yield subject
 
 
