@@ -23,8 +23,10 @@ class Places:
 
         Locations are shown without the credentials that their URLs may carry.
         """
-        places = self.stores.in_order(image.locations)
         document: Document = {}
+        if not (self.show_direct_url or self.show_locations or self.stores.settings.several):
+            return document
+        places = self.stores.in_order(image.locations)
         if self.show_locations:
             document["locations"] = [
                 {"url": Location(place.url).bare.uri, "metadata": place.metadata}

@@ -60,7 +60,7 @@ def _properties(options: StoreOptions) -> dict[str, Any]:
             return {
                 "data_dir": str(options.directories[0].path),
                 "chunk_size": options.piece_bytes,
-                "thin_provisioning": False,
+                "thin_provisioning": options.thin,
             }
         case RbdOptions():
             return {

@@ -110,6 +110,8 @@ class Stores:
         self, places: Iterable[ImageLocation], prefer: Sequence[str] = ()
     ) -> tuple[ImageLocation, ...]:
         """Return places in preferred stores first, then by descending weight."""
+        if not self.settings.several:
+            return tuple(places)
 
         def rank(place: ImageLocation) -> tuple[bool, int]:
             name = self.name_of(place)
