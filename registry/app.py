@@ -98,7 +98,9 @@ async def open_application(
                     formats, settings.public_endpoint, several_stores=configured.several
                 ),
                 ImageHandlers(images),
-                ImageDataHandlers(uploads, Downloads(database, stores)),
+                ImageDataHandlers(
+                    uploads, Downloads(database, stores, verify=settings.verify_downloads)
+                ),
                 ManifestHandlers(Manifests(database)),
                 ChangeHandlers(feed),
                 StoreHandlers(StoreInfo(configured), Copies(database, stores)),

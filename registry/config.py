@@ -59,6 +59,7 @@ class Settings:
     public_endpoint: str | None = None
     hash_algorithm: str = "sha512"
     manifest_chunk_bytes: int = 1 << 20  # of images to come
+    verify_downloads: bool = False
     show_direct_url: bool = False
     show_locations: bool = False
     metrics_host: str = "127.0.0.1"
@@ -195,6 +196,10 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             1 << 20,
             "Chunk size of the manifests of images to come: 262144, 1048576 or 4194304.",
         ),
+        _truth(
+            "verify_downloads",
+            "Hold every chunk that is read from a store against the image's manifest, if it has one, before it is sent; where it is wrong, the next location is read. The proxies do so themselves.",
+        ),
         cfg.StrOpt(
             "metrics_host",
             default="127.0.0.1",
@@ -273,6 +278,7 @@ def _settings(conf: Any) -> Settings:
         database=_database(conf.database.connection),
         hash_algorithm=algorithm,
         manifest_chunk_bytes=_chunk_bytes(conf.cacheproxy.manifest_chunk_bytes),
+        verify_downloads=conf.cacheproxy.verify_downloads,
         show_direct_url=conf.show_image_direct_url,
         show_locations=conf.show_multiple_locations,
         metrics_host=conf.cacheproxy.metrics_host,

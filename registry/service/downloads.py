@@ -8,15 +8,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from backends.base import FileStream, ReadStream
+from backends.base import FileStream, ReadStore, ReadStream
 from backends.location import Location
+from backends.manifest import ManifestName, ManifestShape
 from backends.spans import Span
+from backends.verifying import Verified
+from backends.wrapping import wrap
 from registry.db.database import Database
 from registry.db.images import get_image
+from registry.db.manifests import get_pages
 from registry.domain import access
 from registry.domain.errors import NoDataError, RegistryError, UnavailableError
 from registry.domain.identity import Identity
 from registry.domain.image import Image, ImageLocation
+from registry.service.digests import chunk_digest
 from registry.service.stores import Stores, translated
 
 LOG = logging.getLogger(__name__)
@@ -30,14 +35,16 @@ class Data:
     size: int
     checksum: str | None
     locations: tuple[ImageLocation, ...]
+    manifest: str | None = None  # its name, where it has one
 
 
 class Downloads:
-    """Downloads of image data."""
+    """Downloads of image data; where `verify` is set, by their manifests if they have one."""
 
-    def __init__(self, database: Database, stores: Stores) -> None:
+    def __init__(self, database: Database, stores: Stores, *, verify: bool = False) -> None:
         self._database = database
         self._stores = stores
+        self._verify = verify
 
     async def find(self, identity: Identity, image_id: str, prefer: Sequence[str] = ()) -> Data:
         """Decide whether the caller may read the data, and say what there is of it.
@@ -49,7 +56,7 @@ class Downloads:
         if image.size is None or not image.locations:
             raise NoDataError(f"Image {image_id} has no data.")
         locations = self._stores.in_order(image.locations, prefer)
-        return Data(image.id, image.size, image.checksum, locations)
+        return Data(image.id, image.size, image.checksum, locations, image.os_manifest)
 
     async def require_right(
         self, identity: Identity, image_id: str, prefer: Sequence[str] = ()
@@ -66,12 +73,24 @@ class Downloads:
     @asynccontextmanager
     async def open(self, data: Data, span: Span) -> AsyncIterator[Download]:
         """Open a span of the data, at the first location that opens."""
-        download = Download(self._stores, data, span)
+        download = Download(self._stores, data, span, self._verified(data))
         try:
             await download.begin()
             yield download
         finally:
             await download.aclose()
+
+    def _verified(self, data: Data) -> Verified | None:
+        """Return what holds the data against its manifest; None if it is not to be, or has none."""
+        if not self._verify or data.manifest is None:
+            return None
+
+        async def page(number: int) -> bytes:
+            async with self._database.read() as connection:
+                return await get_pages(connection, data.image_id, range(number, number + 1))
+
+        name = ManifestName.parse(data.manifest)
+        return Verified(ManifestShape(data.size, name.chunk_bytes), page, chunk_digest)
 
 
 class Download:
@@ -80,8 +99,11 @@ class Download:
     Where a location fails, the next one goes on at the byte; the last one's failure is raised.
     """
 
-    def __init__(self, stores: Stores, data: Data, span: Span) -> None:
+    def __init__(
+        self, stores: Stores, data: Data, span: Span, verified: Verified | None = None
+    ) -> None:
         self._stores = stores
+        self._verified = verified
         self._data = data
         self._left = span
         self._places = iter(data.locations)
@@ -152,7 +174,7 @@ class Download:
             self._place = str(location)
             try:
                 with translated():
-                    store = self._stores.holding(place)
+                    store = self._store(place)
                     stream = await self._stack.enter_async_context(store.read(location, self._left))
                 self._take(stream)
             except RegistryError as error:
@@ -162,6 +184,10 @@ class Download:
             else:
                 return
         raise failure
+
+    def _store(self, place: ImageLocation) -> ReadStore:
+        store = self._stores.holding(place)
+        return store if self._verified is None else wrap(store, self._verified)
 
     def _take(self, stream: ReadStream) -> None:
         if stream.size not in {None, self._data.size}:

@@ -69,6 +69,7 @@ disk_formats = raw, gpt
 flavor = caching
 [cacheproxy]
 manifest_chunk_bytes = 262144  # 256 KiB
+verify_downloads = true
 metrics_host = ::1
 metrics_port = 9293  # Prometheus
 """
@@ -79,6 +80,7 @@ metrics_port = 9293  # Prometheus
         database="sqlite:////tmp/x.sqlite",
         hash_algorithm="sha256",
         manifest_chunk_bytes=256 << 10,
+        verify_downloads=True,
         show_direct_url=True,
         show_locations=True,
         metrics_host="::1",

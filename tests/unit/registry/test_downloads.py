@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,16 +12,19 @@ import pytest
 
 from backends.base import ReadStore
 from backends.errors import DeniedError, InvalidError, MissingError, UnavailableError
-from backends.faulty import BEGIN, End, Fail, Fault, Faulty, Insert
+from backends.faulty import BEGIN, Alter, End, Fail, Fault, Faulty, Insert
 from backends.filesystem import FilesystemStore
+from backends.manifest import CHUNK_BYTES, ManifestShape
 from backends.memory import MemoryStore
 from backends.options import DataDirectory, FilesystemOptions, MemoryOptions
 from backends.spans import END, Span
+from backends.verifying import Verified
 from backends.wrapping import wrap
 from contracts.subject import pattern, read, write
 from registry.domain.errors import InvalidRequestError, NoDataError
 from registry.domain.errors import UnavailableError as Refusal
 from registry.domain.image import ImageLocation
+from registry.service.digests import chunk_digest
 from registry.service.downloads import Data, Download, Downloads
 from registry.service.stores import Stores
 
@@ -139,6 +143,29 @@ async def test_no_place_at_all(copies: Copies) -> None:
 async def test_an_error_behind_the_last_byte_is_nobodys(copies: Copies) -> None:
     await copies.add(Fail(DOWN, END))
     assert await copies.download() == CONTENT
+
+
+async def test_a_wrong_chunk_is_read_from_the_next_place(copies: Copies) -> None:
+    chunk = CHUNK_BYTES[0]
+    content = pattern(4 * chunk + 5)
+
+    async def page(_number: int) -> bytes:
+        pieces = (content[start : start + chunk] for start in range(0, len(content), chunk))
+        return b"".join(map(chunk_digest, pieces))
+
+    await copies.add(Alter(chunk + 1), content=content)
+    await copies.add(Alter(3 * chunk), content=content)
+    await copies.add(content=content)
+    data = replace(copies.data, size=len(content))
+    for span in (Span(0, len(content)), Span(5, 4 * chunk + 1)):
+        verified = Verified(ManifestShape(len(content), chunk), page, chunk_digest)
+        download = Download(cast("Stores", copies), data, span, verified)
+        await download.begin()
+        assert download.file() is None
+        assert b"".join([piece async for piece in download]) == content[span.start : span.stop]
+        await download.aclose()
+        assert download.left == 0
+    assert copies.reads == [2, 1, 1]
 
 
 async def test_a_file_fails_and_a_store_goes_on(copies: Copies, tmp_path: Path) -> None:
