@@ -14,11 +14,13 @@ from backends.base import Stat
 from backends.errors import DeniedError
 from backends.location import Location, checked_name
 from backends.rbd_cluster import Cluster, Visit
+from backends.rbd_image import OpenImage
+from backends.rbd_images import OpenImages
 from backends.rbd_location import Address, new_location
 from backends.rbd_newimage import NewImage
 from backends.rbd_options import RbdOptions
 from backends.rbd_removal import remove
-from backends.rbd_stream import Allowance, ImageForReading, RbdStream
+from backends.rbd_stream import Allowance, RbdStream
 from backends.rbd_writer import RbdWriter
 from backends.spans import Span
 from backends.tally import Tally
@@ -37,13 +39,14 @@ class RbdStore:
             raise ValueError("an RBD store needs a pool, pieces and time")
         self._options = options
         self._cluster = Cluster(options)
+        self._images = OpenImages(self._cluster)
         self._allowance = Allowance(options.reads_ahead_bytes)
 
     def __repr__(self) -> str:
         return f"RbdStore({self._options.pool})"
 
     async def stat(self, location: Location) -> Stat:
-        """Open the image, which tells its size."""
+        """Look at the image, which is open then."""
         async with self._opened(location) as (_, image):
             return Stat(image.size)
 
@@ -72,11 +75,13 @@ class RbdStore:
     async def delete(self, location: Location) -> None:
         """Delete an image; InUseError while it has clones, or somebody writes to it."""
         async with self._visit(location) as (visit, address):
+            self._images.forget(visit, address)
             pool = address.pool or self._options.pool
             await visit.run(lambda: remove(visit.pool(pool), address, visit.lane.beat))
 
     async def aclose(self) -> None:
-        """Close the connection."""
+        """Close what is open, and the connection."""
+        await self._images.aclose()
         await self._cluster.aclose()
 
     @asynccontextmanager
@@ -88,7 +93,8 @@ class RbdStore:
             yield visit, address
 
     @asynccontextmanager
-    async def _opened(self, location: Location) -> AsyncIterator[tuple[Visit, ImageForReading]]:
+    async def _opened(self, location: Location) -> AsyncIterator[tuple[Visit, OpenImage]]:
         async with self._visit(location) as (visit, address):
             pool = address.pool or self._options.pool
-            yield visit, await visit.run(lambda: ImageForReading(visit, pool, address))
+            async with self._images.opened(visit, pool, address) as image:
+                yield visit, image

@@ -148,6 +148,10 @@ class Cluster:
         finally:
             await visit.lane.finish(visit.close)
 
+    async def finish(self, cleanup: Callable[[], object]) -> None:
+        """Run a call that blocks and belongs to no visit, also if cancelled meanwhile."""
+        await self._threads.lane().finish(cleanup)
+
     def lose(self, connection: Connection) -> None:
         """Note that a connection is of no use any more: the next visit makes another one."""
         task = self._connecting
@@ -161,7 +165,7 @@ class Cluster:
         if task is not None:
             await asyncio.wait({task})
             if (connection := _made(task)) is not None:
-                await self._threads.lane().finish(connection.give_back)
+                await self.finish(connection.give_back)
         self._threads.close()
 
     async def _connected(self) -> Connection:
@@ -200,6 +204,7 @@ def _connection(options: RbdOptions) -> Connection:
         "rados_mon_op_timeout": seconds,
         "rados_osd_op_timeout": seconds,
         "rbd_cache": "false",  # nothing is read twice, and what is written is gathered here
+        "rbd_disable_zero_copy_writes": "false",  # nobody changes what is being written
     }
     file = str(options.configuration or "")  # empty: librados looks where ceph.conf may be
     try:

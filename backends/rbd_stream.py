@@ -1,26 +1,16 @@
-"""Reading an image of RBD: several pieces at once, so that the cluster works while one is used.
-
-What an image has no object for reads as zeros.  So does what another client has removed
-meanwhile: librbd does not tell the two apart.  Where a whole object of zeros was read, or where
-the image has a parent that would show through, it is looked whether what is read still exists.
-"""
+"""Reading an image of RBD: several pieces at once, so that the cluster works while one is used."""
 
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from typing import Any, Self
-
-import rados
-import rbd
 
 from backends.errors import InvalidError, MissingError
 from backends.rbd_cluster import Visit
-from backends.rbd_location import Address
+from backends.rbd_image import OpenImage
 from backends.rbd_options import RbdOptions
 from backends.spans import Span
 
@@ -43,62 +33,6 @@ class Allowance:
         self._left += count
 
 
-class ImageForReading:
-    """An open image, or a snapshot of it.  What is not `read` or `is_hole` blocks."""
-
-    def __init__(self, visit: Visit, pool: str, address: Address) -> None:
-        self._pool: rados.Ioctx = visit.pool(pool)
-        self._image = rbd.Image(
-            self._pool, address.image, snapshot=address.snapshot, read_only=True
-        )
-        visit.opened.callback(self._image.close)
-        self.size = int(self._image.size())
-        self.version: str | None = None
-        self._header = ""
-        self._snapshot: int | None = None
-        if not self._image.old_format():
-            self._header = f"rbd_header.{self._image.id()}"
-        if self._header and address.snapshot is not None:
-            self._snapshot = int(self._image.snap_get_id(address.snapshot))
-            self.version = f"{self._image.id()}@{self._snapshot}"
-        self._object_bytes = int(self._image.stripe_unit())
-        self._has_parent = self._parent()
-
-    def read(self, span: Span, called: Any) -> None:
-        """Begin to read."""
-        self._image.aio_read(span.start, len(span), called)
-
-    def is_doubtful(self, start: int, data: bytes) -> bool:
-        """Tell whether an object may be missing in what was read from `start` on."""
-        if self._has_parent:
-            return True
-        unit = self._object_bytes
-        cuts = [0, *range(unit - start % unit, len(data), unit), len(data)]
-        return any(_is_zero(data, *pair) for pair in pairwise(cuts))
-
-    def is_there(self) -> bool:
-        """Ask the cluster whether what is open here still exists.
-
-        The first format of images, of before 2013, does not tell.
-        """
-        try:
-            if self._snapshot is not None:
-                packed = struct.pack("<Q", self._snapshot)
-                self._pool.execute(self._header, "rbd", "get_snapshot_name", packed)
-            elif self._header:
-                self._pool.stat(self._header)
-        except rados.ObjectNotFound:
-            return False
-        return True
-
-    def _parent(self) -> bool:
-        try:
-            self._image.parent_info()
-        except rbd.ImageNotFound:
-            return False
-        return True
-
-
 @dataclass(frozen=True, slots=True)
 class _Piece:
     span: Span
@@ -107,12 +41,15 @@ class _Piece:
 
 
 class RbdStream:
-    """The bytes of a span.  `close` belongs in a finally."""
+    """The bytes of a span.  `close` belongs in a finally.
+
+    Where what was read may be a hole that is none, it is looked whether the image is still there.
+    """
 
     def __init__(
         self,
         visit: Visit,
-        image: ImageForReading,
+        image: OpenImage,
         span: Span,
         options: RbdOptions,
         allowance: Allowance,
@@ -153,7 +90,7 @@ class RbdStream:
         return data
 
     def close(self) -> None:
-        """Give back the allowance; librbd ends what was asked for before the image is closed."""
+        """Give back the allowance; librbd ends by itself what was asked for."""
         for piece in self._pieces:
             self._allowance.give_back(piece.taken)
         self._pieces.clear()
@@ -189,9 +126,3 @@ class RbdStream:
         if not await self._visit.run(self._image.is_there):
             raise MissingError(f"{self._visit.what}: was removed while it was read")
         self._believed = read
-
-
-def _is_zero(data: bytes, start: int, stop: int) -> bool:
-    if start == stop or data[start] or data[stop - 1]:
-        return False
-    return data[start:stop] == bytes(stop - start)

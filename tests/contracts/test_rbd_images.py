@@ -236,3 +236,35 @@ async def test_what_is_read_ahead_is_bounded(ceph: Ceph) -> None:
             await anext(aiter(left))
         assert store._allowance.take(10 * PIECE)
         await store.delete(location)
+
+
+async def test_an_image_that_others_replaced(ceph: Ceph, store: RbdStore) -> None:
+    """An image that is kept open is looked at before it is read again."""
+    async with opened(options_of(ceph)) as other:
+        for number in range(3):
+            location = await write(other, "image", pattern(2 * PIECE, number))
+            for span in (None, Span(0, 0), Span(1, PIECE)):
+                whole = pattern(2 * PIECE, number)
+                expected = whole if span is None else whole[span.start : span.stop]
+                assert await read(store, location, span) == expected
+            await other.delete(location)
+            with pytest.raises(MissingError):
+                await store.stat(location)
+
+
+async def test_more_images_than_stay_open(store: RbdStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.rbd_images.KEPT_MAX", 2)
+    locations = [
+        await write(store, f"image-{number}", pattern(PIECE, number)) for number in range(6)
+    ]
+    async with store.read(locations[0]) as stream:
+        for _ in range(2):
+            reads = (read(store, location) for location in locations)
+            assert await asyncio.gather(*reads) == [pattern(PIECE, number) for number in range(6)]
+            assert len(store._images._kept) == 2
+        assert b"".join([piece async for piece in stream]) == pattern(PIECE)
+    kept = list(store._images._kept.values())
+    assert [image.users for image in kept] == [1, 1]
+    for location in locations:
+        await store.delete(location)
+    assert [image.users for image in kept] == [0, 0]
