@@ -67,7 +67,7 @@ def rbd(home: Path, *, on_disk: bool = True) -> Iterator[Backing]:
     """Ceph's block devices, on one OSD whose data is on the disk, or in memory."""
     from harness.ceph import require_bindings, running_ceph  # noqa: PLC0415
 
-    with _installed(), pinned(LOAD_CORE), running_ceph(home, on_disk=on_disk) as ceph:
+    with installed(), pinned(LOAD_CORE), running_ceph(home, on_disk=on_disk) as ceph:
         require_bindings()
         options = {"rbd_store_pool": ceph.pool, "rbd_store_ceph_conf": str(ceph.configuration)}
         yield Backing("rbd", {**options, "rbd_store_user": "glance"})
