@@ -10,7 +10,7 @@ no I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -78,14 +78,14 @@ class StoresSettings:
     several: bool  # whether `enabled_backends` names them
 
 
-def read_stores(sections: Sections) -> StoresSettings:
-    """Read what `oslo_config.cfg.ConfigParser` found.
+def read_stores(sections: Sections, leaving_out: Collection[str] = ()) -> StoresSettings:
+    """Read what `oslo_config.cfg.ConfigParser` found; stores of the kinds `leaving_out` are left out.
 
     ValueError: `[section] option: what is wrong; what to do`, without any secret.
     """
     read = GlanceSections(sections)
     backends = read.value(DEFAULT, "enabled_backends").strip()
-    return _several(read, backends) if backends else _single(read)
+    return _several(read, backends, leaving_out) if backends else _single(read, leaving_out)
 
 
 def known_options(sections: Sections) -> Mapping[str, frozenset[str]]:
@@ -104,10 +104,11 @@ def known_options(sections: Sections) -> Mapping[str, frozenset[str]]:
     return known
 
 
-def _single(read: GlanceSections) -> StoresSettings:
+def _single(read: GlanceSections, leaving_out: Collection[str]) -> StoresSettings:
     names = tuple(dict.fromkeys(_list(read.value(SINGLE, "stores", "file,http"))))
-    for name in names:
-        _require_kind(f"[{SINGLE}] stores", name)
+    kinds = [name for name in names if name not in leaving_out]
+    for kind in kinds:
+        _require_kind(f"[{SINGLE}] stores", kind)
     named = read.value(SINGLE, "default_store", "file")
     default = _SCHEMES.get(named, named)
     if default not in names:
@@ -115,39 +116,40 @@ def _single(read: GlanceSections) -> StoresSettings:
             f"[{SINGLE}] default_store: {named} is not one of [{SINGLE}] stores; "
             f"name one of {', '.join(names)}, or add it there"
         )
-    stores = tuple(StoreSettings(name, name, _options(read, (SINGLE,), name)) for name in names)
+    stores = tuple(StoreSettings(name, name, _options(read, (SINGLE,), name)) for name in kinds)
     return StoresSettings(stores, default, several=False)
 
 
-def _several(read: GlanceSections, backends: str) -> StoresSettings:
-    stores: dict[str, StoreSettings] = {}
+def _several(read: GlanceSections, backends: str, leaving_out: Collection[str]) -> StoresSettings:
+    names: list[str] = []
+    stores: list[StoreSettings] = []
     for pair in _list(backends):
         name, colon, kind = (part.strip() for part in pair.partition(":"))
         where = f"[{DEFAULT}] enabled_backends"
         if not (name and colon and kind):
             raise ValueError(f"{where}: {pair} is not NAME:KIND; write e.g. fast:rbd, cheap:file")
-        if name in stores:
+        if name in names:
             raise ValueError(f"{where}: {name} is there twice; give each store a name of its own")
         if name.startswith(RESERVED_PREFIX):
             raise ValueError(
                 f"{where}: names that begin with {RESERVED_PREFIX} are reserved; rename {name}"
             )
+        names.append(name)
+        if kind in leaving_out:
+            continue
         _require_kind(where, kind)
-        stores[name] = StoreSettings(
-            name,
-            kind,
-            _options(read, (SHARED, name), kind),
-            _weight(name, read.value(name, "weight", "0")),
-            read.value(name, "store_description"),
-        )
+        options = _options(read, (SHARED, name), kind)
+        weight = _weight(name, read.value(name, "weight", "0"))
+        description = read.value(name, "store_description")
+        stores.append(StoreSettings(name, kind, options, weight, description))
     default = read.value(SINGLE, "default_backend")
-    if default not in stores:
+    if default not in names:
         problem = f"{default} is not one of [{DEFAULT}] enabled_backends" if default else "not set"
         raise ValueError(
             f"[{SINGLE}] default_backend: {problem}; name the store that takes new images, "
-            f"one of {', '.join(stores)}"
+            f"one of {', '.join(names)}"
         )
-    return StoresSettings(tuple(stores.values()), default, several=True)
+    return StoresSettings(tuple(stores), default, several=True)
 
 
 def _require_kind(where: str, kind: str) -> None:

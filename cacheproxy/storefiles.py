@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from backends.configuration import StoreSettings, StoresSettings
 
 TO_BE_NAMED = frozenset({"file", "http"})  # kinds whose locations mean something else elsewhere
+NOT_READ = frozenset({"cinder", "vmware"})  # kinds of Glance's that nobody here can read
 
 _SECRET = re.compile(r"password|secret|_key$|connection|transport_url|auth_token", re.ASCII)
 
@@ -42,7 +43,7 @@ def stores_to_read(settings: StoreReadSettings) -> StoresSettings | None:
         _parse(file, sections)
     named = ", ".join(map(str, files))
     try:
-        found = read_stores(sections)
+        found = read_stores(sections, NOT_READ)
     except ValueError as error:
         raise ConfigError(f"[stores] config_file = {named}: {error}") from error
     except OSError as error:
@@ -53,7 +54,7 @@ def stores_to_read(settings: StoreReadSettings) -> StoresSettings | None:
     if not chosen:
         raise ConfigError(
             f"[stores] config_file = {named}: stores of the kinds file and http are read only where"
-            f" [stores] read names them; it could name {_names(found.stores)}"
+            f" [stores] read names them; it could name {_names(found.stores) or 'none'}"
         )
     return dataclasses.replace(found, stores=chosen)
 

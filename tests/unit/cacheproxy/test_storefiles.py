@@ -25,6 +25,7 @@ weight = 7
 [cheap]
 filesystem_store_datadir = /images
 """
+CINDER = "default_store = cinder\n"
 
 
 def write(path: Path, text: str = GLANCE, *, mode: int = 0o640) -> Path:
@@ -44,6 +45,20 @@ def test_files_and_addresses_are_read_only_where_they_are_named(tmp_path: Path) 
     assert names(file) == ["fast"]
     assert names(file, read=("cheap", "fast")) == ["fast", "cheap"]
     assert names(file, read=("web",)) == ["web"]
+
+
+def test_stores_that_nobody_here_can_read_are_glances_alone(tmp_path: Path) -> None:
+    text = "[DEFAULT]\nenabled_backends = slow:cinder,fast:s3,other:vmware\n"
+    text += "[glance_store]\ndefault_backend = slow\n" + GLANCE[GLANCE.index("[fast]") :]
+    file = write(tmp_path / "glance-api.conf", text)
+    assert names(file) == ["fast"]
+    with pytest.raises(ConfigError, match="there is no store slow; the files have fast"):
+        names(file, read=("slow",))
+    single = write(tmp_path / "single.conf", "[glance_store]\nstores = cinder,http\n" + CINDER)
+    assert names(single, read=("http",)) == ["http"]
+    single.write_text("[glance_store]\nstores = cinder\n" + CINDER)
+    with pytest.raises(ConfigError, match="it could name none"):
+        names(single)
 
 
 def test_a_directory_is_read_in_order_and_later_files_count(tmp_path: Path) -> None:
