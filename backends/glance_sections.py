@@ -81,4 +81,4 @@ def _normal(section: str) -> str:
 
 
 def _clean(name: str, text: str) -> str:
-    return text if name.endswith(_SECRETS) else _COMMENT.sub("", text).strip()
+    return text if name.endswith(_SECRETS) else _COMMENT.sub("", text)

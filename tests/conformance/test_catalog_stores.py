@@ -115,6 +115,24 @@ async def test_every_kind(stored: StoredCatalog, opened: OpenStores, name: str) 
         await store.stat(location)
 
 
+def test_an_image_that_servers_were_cloned_from(stored: StoredCatalog, ceph: Ceph) -> None:
+    """As Nova does it, by what `direct_url` says."""
+    api = stored.api
+    image = api.create()
+    api.upload(image, DATA, store="rbd")
+    direct = api.show(image)["direct_url"]
+    fsid, pool, name, snapshot = direct.removeprefix("rbd://").split("/")
+    assert (pool, name, snapshot) == (ceph.pool, image, "snap")
+    assert ceph.tool("ceph", "fsid").strip() == fsid
+    disk = f"{pool}/disk-{image}"
+    ceph.tool("rbd", "clone", f"{pool}/{name}@{snapshot}", disk, "--rbd-default-clone-format=1")
+    api.call("DELETE", f"/{image}").expect(409)
+    assert api.show(image)["status"] == "active"
+    assert api.download(image).expect(200).body == DATA
+    ceph.tool("rbd", "rm", disk)
+    api.delete(image)
+
+
 @pytest.mark.parametrize("kind", ["swift", "s3"])
 async def test_a_store_that_dies_in_an_upload(swift: Swift, kind: str, tmp_path: Path) -> None:
     plain = swift_store(swift) if kind == "swift" else swift_s3_store(swift)
