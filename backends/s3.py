@@ -57,7 +57,7 @@ class S3Store:
         client = await self._client.get()
         with translated(location):
             told = await client.head_object(Bucket=address.bucket, Key=address.key)
-        return Stat(told["ContentLength"])
+        return Stat(told.get("ContentLength"))
 
     @asynccontextmanager
     async def read(
@@ -125,11 +125,7 @@ class S3Store:
                 if span is not None and status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     return None
                 raise
-        answer = told["Body"].raw_stream
-        answer.content.set_read_chunk_size(
-            self._options.read_buffer_bytes // 2
-        )  # aiohttp doubles it
-        return answer
+        return told["Body"].raw_stream
 
     async def _nothing(self, location: Location, span: Span | None) -> NoBytes:
         size = (await self.stat(location)).size

@@ -15,6 +15,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.loaders import Loader, create_loader
 
+from backends.s3_connections import S3Connections
 from backends.s3_errors import translated
 from backends.s3_location import Endpoint
 from backends.s3_options import S3Options
@@ -91,6 +92,7 @@ class S3Client:
             aws_secret_access_key=options.secret_key,
             verify=None if options.ca_file is None else str(options.ca_file),
             config=AioConfig(
+                http_session_cls=S3Connections,
                 warm_up_loader_caches=True,  # in a thread
                 signature_version="s3v4",
                 connect_timeout=options.connect_seconds,

@@ -10,7 +10,13 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from backends.errors import DuplicateError, MissingError, UnavailableError, UnsupportedError
+from backends.errors import (
+    DuplicateError,
+    InvalidError,
+    MissingError,
+    UnavailableError,
+    UnsupportedError,
+)
 from backends.location import Location
 from backends.s3_body import S3Body
 from backends.s3_errors import translated
@@ -51,7 +57,7 @@ class S3Object:
             told = await self._client.create_multipart_upload(
                 **self._names, Metadata={MARK: self._mark}
             )
-        self._upload_id = told["UploadId"]
+        self._upload_id = self._told(told, "UploadId")
 
     async def put_part(self, number: int, body: S3Body) -> None:
         """Send a part."""
@@ -66,7 +72,7 @@ class S3Object:
                     Body=body,
                     ContentLength=body.length,
                 )
-            return str(told["ETag"])
+            return self._told(told, "ETag")
 
         self._tags[number] = await self._retrying.tried(attempt)
 
@@ -132,6 +138,11 @@ class S3Object:
                 await self._retrying.tried(attempt)
             except MissingError:
                 return
+
+    def _told(self, answer: Mapping[str, Any], name: str) -> str:
+        if name not in answer:
+            raise InvalidError(f"{self.location}: the server does not tell the {name}")
+        return str(answer[name])
 
     async def _published(self, attempt: Callable[[Mapping[str, str]], Awaitable[None]]) -> None:
         async def either() -> None:

@@ -31,7 +31,6 @@ class S3Options:
     parts_at_once: int = 10  # of one object, on their way
     ca_file: Path | None = None  # trusted instead of botocore's authorities
     buffer_bytes: int = 50 * MIB  # of one write, in memory: five parts of the usual size
-    read_buffer_bytes: int = MIB // 2  # received and not yet read, per answer
     connections: int = 100  # at once
     connect_seconds: float = 10.0
     stall_seconds: float = 60.0  # the longest silence, before or within an answer

@@ -21,7 +21,7 @@ from backends.spans import Span
 from backends.wrapping import Retrying, wrap
 from contracts.answers import CONTENT, answer, partial_content
 from contracts.cancelling import STEPS_MAX, cancelled_everywhere
-from contracts.s3 import SECRET, image, opened
+from contracts.s3 import IN_PARTS, SECRET, image, opened
 from contracts.s3_script import (
     CUT,
     NOT_FOUND,
@@ -30,8 +30,9 @@ from contracts.s3_script import (
     refusal,
     reply,
     scripted_s3,
+    xml,
 )
-from contracts.subject import read, write
+from contracts.subject import PIECE, pattern, read, write
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +134,7 @@ async def test_what_was_replaced_meanwhile_is_not_read_on(second: str, replaced:
         ("404 Not Found", "NoSuchBucket", MissingError),
         ("403 Forbidden", "AccessDenied", DeniedError),
         ("403 Forbidden", "SignatureDoesNotMatch", DeniedError),
+        ("403 Forbidden", "RequestTimeTooSkewed", DeniedError),
         ("403 Forbidden", "InvalidAccessKeyId", DeniedError),
         ("400 Bad Request", "ExpiredToken", DeniedError),
         ("400 Bad Request", "AuthorizationHeaderMalformed", DeniedError),
@@ -177,6 +179,13 @@ async def test_refusals(status: str, code: str, expected: type[StoreError]) -> N
         ("rgw:7480", {}, "http://rgw:7480/images/a%20b"),
         ("rgw:7480", {"addressing": "virtual"}, "http://images.rgw:7480/a%20b"),
         ("https://gw/s3", {}, "https://gw/s3/images/a%20b"),
+        ("[fd00::1]:7480", {}, "http://[fd00::1]:7480/images/a%20b"),
+        ("https://[fd00::1]/s3/", {}, "https://[fd00::1]/s3/images/a%20b"),
+        (
+            "https://s3.eu-central-1.amazonaws.com",
+            {},
+            "https://images.s3.eu-central-1.amazonaws.com/a%20b",
+        ),
     ],
 )
 async def test_where_requests_go(host: str, options: dict[str, Any], url: str) -> None:
@@ -186,7 +195,71 @@ async def test_where_requests_go(host: str, options: dict[str, Any], url: str) -
             "get_object", Params={"Bucket": "images", "Key": "a b"}
         )
         assert signed.partition("?")[0] == url
-        assert "us-east-1" in signed
+        assert ("eu-central-1" if "eu-central-1" in host else "us-east-1") in signed
+
+
+REGION = "x-amz-bucket-region: eu-north-1"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        reply("400 Bad Request", b"", REGION),
+        reply("301 Moved Permanently", b"", REGION),
+        reply("307 Temporary Redirect", b"", REGION),
+    ],
+)
+async def test_the_bucket_is_in_another_region(elsewhere: bytes) -> None:
+    script: dict[str, list[Answer]] = {"head": [elsewhere, found(), found()]}
+    async with scripted_s3(script) as server, opened(server.url) as store:
+        for _ in range(2):
+            assert (await store.stat(image(store))).size == 10
+        signed = [request.one("authorization") or "" for request in server.requests]
+        assert ["/us-east-1/" in each for each in signed] == [True, False, False]
+        assert all("/eu-north-1/" in each for each in signed[1:])
+
+
+async def test_a_region_that_a_body_tells() -> None:
+    told = xml("Error", Code="AuthorizationHeaderMalformed", Message="m", Region="eu-north-1")
+    script: dict[str, list[Answer]] = {
+        "get": [reply("400 Bad Request", told), reply("200 OK", CONTENT)],
+        "put": [reply("400 Bad Request", told)],
+    }
+    async with scripted_s3(script) as server, opened(server.url) as store:
+        assert await read(store, image(store)) == CONTENT
+    async with scripted_s3(script) as server, opened(server.url) as store:
+        await write(store, "image", CONTENT)
+        assert "/eu-north-1/" in (server.requests[-1].one("authorization") or "")
+        assert server.requests[-1].body == CONTENT
+
+
+async def test_another_server_is_not_gone_to() -> None:
+    async with scripted_s3({"get": [reply("200 OK", CONTENT)]}) as other:
+        elsewhere = reply("307 Temporary Redirect", b"", f"Location: {other.url}/images/image")
+        script: dict[str, list[Answer]] = {"get": [elsewhere] * 3, "head bucket": [NOT_FOUND] * 3}
+        async with scripted_s3(script) as server, opened(server.url) as store:
+            with pytest.raises(InvalidError, match="answers 307"):
+                await read(store, image(store))
+        assert not other.requests
+
+
+async def test_answers_that_lack_what_they_must_have() -> None:
+    script: dict[str, list[Answer]] = {
+        "put": [reply("200 OK")],
+        "head": [answer("200 OK", "Connection: close"), NOT_FOUND, NOT_FOUND],
+    }
+    async with scripted_s3(script) as server, opened(server.url) as store:
+        assert (await store.stat(image(store))).size is None
+        await write(store, "image", b"x")
+    begun = xml("InitiateMultipartUploadResult", Bucket="images")
+    for kind, data in (("begin", reply("200 OK", begun)), ("part", reply("200 OK"))):
+        async with (
+            scripted_s3({kind: [data]}) as server,
+            opened(server.url, **IN_PARTS) as store,
+        ):
+            with pytest.raises(InvalidError, match="does not tell"):
+                await write(store, "image", pattern(2 * PIECE))
+            assert server.asked["abort"] == (kind == "part")
 
 
 async def test_nobody_listens() -> None:
