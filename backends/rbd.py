@@ -16,6 +16,7 @@ from backends.location import Location, checked_name
 from backends.rbd_cluster import Cluster, Visit
 from backends.rbd_image import OpenImage
 from backends.rbd_images import OpenImages
+from backends.rbd_leftovers import Leftovers
 from backends.rbd_location import Address, new_location
 from backends.rbd_newimage import NewImage
 from backends.rbd_options import RbdOptions
@@ -40,6 +41,7 @@ class RbdStore:
         self._options = options
         self._cluster = Cluster(options)
         self._images = OpenImages(self._cluster)
+        self._leftovers = Leftovers(self._cluster, options.pool)
         self._allowance = Allowance(options.reads_ahead_bytes)
 
     def __repr__(self) -> str:
@@ -66,6 +68,7 @@ class RbdStore:
     async def create(self, name: str, size: int | None = None) -> AsyncIterator[RbdWriter]:
         """Begin an image, under a name of its own."""
         pool = self._options.pool
+        self._leftovers.look()
         async with self._cluster.visit(checked_name(name)) as visit:
             image = NewImage(visit, pool, name, self._order)
             await visit.run(partial(image.open, size or 0))
@@ -81,6 +84,7 @@ class RbdStore:
 
     async def aclose(self) -> None:
         """Close what is open, and the connection."""
+        await self._leftovers.aclose()
         await self._images.aclose()
         await self._cluster.aclose()
 

@@ -160,7 +160,7 @@ class Cluster:
             self._threads.submit(connection.give_back)
 
     async def aclose(self) -> None:
-        """Let go of the connection; operations that go on are not disturbed."""
+        """Let go of the connection; nothing may be under way any more."""
         task, self._connecting = self._connecting, None
         if task is not None:
             await asyncio.wait({task})

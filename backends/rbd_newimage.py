@@ -1,7 +1,7 @@
 """An image of RBD in the making, published whole under its name, or not at all.
 
-It has a name of its own until then, `.NAME.RANDOM.part`, so that an upload that was cut off is
-in nobody's way.  All calls but `write` block, and run one at a time:
+It has a name of its own until then, so that an upload that was cut off is in nobody's way, and it
+is open all the time, so that nobody takes it for one (`backends.rbd_leftovers`).  All calls but `write` block, and run one at a time:
 
     open → grow* → publish → keep → close      the image is there, with its protected snapshot
     open → grow* → publish →        close      it is withdrawn: nobody was told of it
@@ -24,12 +24,12 @@ import rbd
 from backends.errors import DuplicateError, UnavailableError
 from backends.rbd_cluster import Visit
 from backends.rbd_errors import CEPH_ERRORS
+from backends.rbd_leftovers import temporary_name
 from backends.rbd_location import SNAPSHOT
 from backends.rbd_removal import has_image, remove_whole
 
 _log = logging.getLogger(__name__)
 
-_SHOWN_OF_NAME = 40  # characters of the temporary name
 _GROWTH_MAX = 8 << 30  # bytes
 _DIRECTORY = "rbd_directory"  # of all images of a pool: whoever makes one writes to it
 _TURN_SECONDS = 0.05  # between two tries to be the only one who publishes
@@ -43,7 +43,7 @@ class NewImage:
         self._pool_name = pool
         self._name = name
         self._order = order
-        self._temporary = f".{name[:_SHOWN_OF_NAME]}.{secrets.token_hex(8)}.part"
+        self._temporary = temporary_name(name)
         self._pool: rados.Ioctx = None
         self._image: rbd.Image = None
         self._id: str | None = None  # once it is open
@@ -90,11 +90,11 @@ class NewImage:
             self._image.resize(size)
         self._image.create_snap(SNAPSHOT)
         self._image.protect_snap(SNAPSHOT)
-        self._close_image()
         with _alone(self._pool, self._name, self._visit.hang_seconds):
             if has_image(self._pool, self._name):
                 raise DuplicateError(f"{self._name}: is there already")
             rbd.RBD().rename(self._pool, self._temporary, self._name)
+        self._close_image()
 
     def keep(self) -> None:
         """Note that whoever asked for the image knows that it is there.  Does not block."""

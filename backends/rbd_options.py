@@ -31,7 +31,7 @@ class RbdOptions:
     piece_bytes: int = 2 * MIB  # the longest piece of a read
     read_ahead_bytes: int = 16 * MIB  # of one read, received or on its way
     reads_ahead_bytes: int = 128 * MIB  # the same of all reads; each has a piece in any case
-    buffer_bytes: int = 64 * MIB  # of one write, in memory
+    buffer_bytes: int = 48 * MIB  # of one write, in memory
     threads: int = 8  # calls that block, at once; data is read and written without
 
 

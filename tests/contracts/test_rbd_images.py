@@ -268,3 +268,34 @@ async def test_more_images_than_stay_open(store: RbdStore, monkeypatch: pytest.M
     for location in locations:
         await store.delete(location)
     assert [image.users for image in kept] == [0, 0]
+
+
+async def test_what_died_in_the_midst_is_removed(
+    ceph: Ceph, store: RbdStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But neither what somebody writes, nor what is young, nor what is called otherwise."""
+    left, other = f".image.{'0' * 16}.part", ".image.part"
+    for name in (left, other):
+        await rbd(ceph, "create", "--size=1", f"{ceph.pool}/{name}")
+        await rbd(ceph, "snap", "create", f"{ceph.pool}/{name}@snap")
+        await rbd(ceph, "snap", "protect", f"{ceph.pool}/{name}@snap")
+    async with store.create("one") as writer:
+        await writer.write(b"x")
+        assert await searched(store) == 3
+        monkeypatch.setattr("backends.rbd_leftovers.AGE_SECONDS", -3600.0)
+        assert await searched(store) == 2
+        assert other in await rbd(ceph, "ls", ceph.pool)
+        await store.delete((await writer.commit()).location)
+    await store.delete(location_of(ceph, other))
+
+
+async def searched(store: RbdStore) -> int:
+    """Let what is left be searched for, and return how many images there are after that."""
+    store._leftovers._next = 0.0
+    store._leftovers.look()
+    assert store._leftovers._search is not None
+    await store._leftovers._search
+    async with store._cluster.visit("the pool") as visit:
+        pool = visit.pool(store._options.pool)
+        listed = await asyncio.to_thread(__import__("rbd").RBD().list, pool)
+    return len(listed)
