@@ -196,6 +196,8 @@ def translated(location: Location) -> Iterator[None]:
         yield
     except aiohttp.InvalidURL:
         raise InvalidError(f"{location}: is no http address") from None
+    except aiohttp.ClientHttpProxyError as error:
+        raise kind_of(error.status)(f"{location}: the proxy answers {error.status}") from None
     except aiohttp.ClientResponseError:
         raise InvalidError(f"{location}: the server does not speak HTTP") from None
     except (aiohttp.ClientError, OSError) as error:  # OSError: with TimeoutError

@@ -3,7 +3,8 @@
 A span is asked for with `Range`.  A server that ignores that (200) is read from the beginning,
 what comes before the span is dropped, and the connection is cut at its end.  What a server says
 of its answer (`Content-Length`, `Content-Range`, RFC 9110 sections 8.6 and 14.4) is held against
-what was asked and what comes.  Redirects are followed as Glance does: 301 and 302, five at most.
+what was asked and what comes.  Redirects are followed as Glance does: 301 and 302, five at most; but
+never from https to http, where anybody on the way could read and change what comes.
 
 No error shows a URI's credentials or query, nor quotes aiohttp, whose messages may.
 """
@@ -11,6 +12,7 @@ No error shows a URI's credentials or query, nor quotes aiohttp, whose messages 
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -27,6 +29,8 @@ from backends.location import Location
 from backends.options import HttpOptions
 from backends.spans import Span, parse_unsatisfied_range
 
+_log = logging.getLogger(__name__)
+
 REDIRECTS_MAX = 5
 _REDIRECTS = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.FOUND)
 # Answers to HEAD of servers that do not know it, or whose signed URLs hold for GET only.
@@ -38,13 +42,19 @@ _NOT_IN_URIS = frozenset(' "<>\\^`{|}')  # RFC 3986 section 2
 class HttpStore:
     """A `ReadStore` of everything that web servers hold.
 
-    Bytes are handed on as they are sent: nothing is ever decompressed.  ValueError for a CA file
-    that cannot be used.
+    Bytes are handed on as they are stored there: nothing is ever decompressed, and what a server
+    compresses on its way is refused.  ValueError for a CA file that cannot be used.
     """
 
     def __init__(self, options: HttpOptions | None = None) -> None:
         options = options or HttpOptions()
         self._connections = Connections(options, buffer_bytes=options.buffer_bytes)
+        self._proxies = options.proxies
+        if not options.verify_certificates:
+            _log.warning(
+                "the certificates of https:// locations are not verified, as is Glance's default: "
+                "set https_insecure = false, or https_ca_certificates_file"
+            )
 
     def __repr__(self) -> str:
         return "HttpStore()"
@@ -87,6 +97,7 @@ class HttpStore:
                     url.with_user(None),
                     headers=headers | authorization,
                     allow_redirects=False,
+                    proxy=self._proxies.get(url.scheme),
                 )
             try:
                 if response.status not in _REDIRECTS:
@@ -95,6 +106,8 @@ class HttpStore:
                 target = _url(location, response.headers.get("Location", ""), base=url)
             finally:
                 response.close()
+            if url.scheme == "https" != target.scheme:
+                raise InvalidError(f"{location}: leads from https to http")
             if target.origin() != url.origin():
                 authorization = {}
             authorization |= _authorization(target)
@@ -114,6 +127,10 @@ class HttpStore:
         self, location: Location, span: Span | None, response: aiohttp.ClientResponse
     ) -> AnswerStream | NoBytes:
         """Hold the answer's headers against what was asked."""
+        coding = response.headers.get("Content-Encoding", "identity")
+        if coding.lower() != "identity" and response.content_length is None:
+            # Where it is stored so, the server knows its length.
+            raise InvalidError(f"{location}: is compressed on its way, though nobody asked for it")
         stream = stream_of(location, span, response)
         if stream is not None:
             return stream

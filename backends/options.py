@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from backends.rbd_options import RbdOptions
@@ -45,10 +45,12 @@ class FilesystemOptions:
 
 @dataclass(frozen=True, slots=True)
 class HttpOptions:
-    """Glance's `https_ca_certificates_file` and the bounds of the http driver."""
+    """Glance's `https_*` and `http_proxy_information`, and the bounds of the http driver."""
 
     ca_file: Path | None = None  # trusted instead of the system's authorities
     verify_certificates: bool = True  # not (Glance's https_insecure)
+    # The proxy for addresses of each scheme, as an http URL, with credentials or not.
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     connections: int = 100  # at once, to all servers together
     connect_seconds: float = 10.0
     stall_seconds: float = 60.0  # the longest silence, before or within an answer

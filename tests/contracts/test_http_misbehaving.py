@@ -58,6 +58,16 @@ CONTRADICTIONS: dict[str, tuple[Span | None, bytes, type[StoreError]]] = {
     "cut in the headers": (None, b"HTTP/1.1 200 OK\r\nContent-Le", UnavailableError),
     "closed at once": (None, b"", UnavailableError),
     "not HTTP": (None, b"SSH-2.0-OpenSSH_9.2\r\n\r\n", InvalidError),
+    "compressed on its way": (
+        None,
+        answer("200 OK", "Content-Encoding: gzip", CHUNKED, body=chunked(CONTENT)),
+        InvalidError,
+    ),
+    "a part, compressed on its way": (
+        Span(2, 6),
+        partial_content("bytes 2-5/10", chunked(b"2345"), "Content-Encoding: br", CHUNKED),
+        InvalidError,
+    ),
     "no number": (None, answer("200 OK", "Content-Length: ten", body=CONTENT), InvalidError),
     "a bad chunk": (None, answer("200 OK", CHUNKED, body=b"zz\r\n012"), InvalidError),
     "a range that nobody wanted": (None, partial_content("bytes 0-4/10", b"01234"), InvalidError),
@@ -170,6 +180,12 @@ GOOD: dict[str, tuple[Span | None, bytes, bytes, int | None]] = {
         Span(10, 20),
         answer("416 Range Not Satisfiable", "Content-Range: bytes */10", "Content-Length: 0"),
         b"",
+        10,
+    ),
+    "not compressed, as it says": (
+        None,
+        answer("200 OK", "Content-Encoding: identity", CHUNKED, body=chunked(CONTENT)),
+        CONTENT,
         10,
     ),
     "stored compressed": (

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
 from backends.errors import InvalidError, MissingError
 from backends.http import REDIRECTS_MAX, HttpStore
 from backends.location import Location
+from backends.options import HttpOptions
 from backends.spans import Span
 from contracts.answers import CONTENT, answer, location_of, once, partial_content
 from contracts.subject import read
+from harness.authority import Authority
 from harness.raw_origin import Peer, RawOrigin, raw_origin
 
 
@@ -117,6 +121,37 @@ class TestRedirects:
             assert await read(store, Location(uri)) == CONTENT
         given = [request.one("authorization") for request in origin.requests]
         assert given == [basic("user:secret")] * 2
+        assert [request.one("authorization") for request in other.requests] == [None]
+
+    async def test_from_https_to_http(self, tmp_path: Path) -> None:
+        authority = Authority(tmp_path)
+
+        async def first(peer: Peer) -> None:
+            request = await peer.request()
+            stays = request.target == "/image"
+            await peer.send(self.to("/hop" if stays else other.url + "/image"))
+
+        options = HttpOptions(ca_file=authority.cafile)
+        async with (
+            raw_origin(once(answer("200 OK", body=CONTENT))) as other,
+            raw_origin(first, tls=authority.server()) as origin,
+            aclosing(HttpStore(options)) as store,
+        ):
+            with pytest.raises(InvalidError, match="from https to http"):
+                await read(store, location_of(origin))
+        assert [request.target for request in origin.requests] == ["/image", "/hop"]
+        assert other.requests == []
+
+    async def test_from_http_to_https(self, tmp_path: Path) -> None:
+        authority = Authority(tmp_path)
+        options = HttpOptions(ca_file=authority.cafile)
+        async with (
+            raw_origin(once(answer("200 OK", body=CONTENT)), tls=authority.server()) as other,
+            raw_origin(once(self.to(other.url + "/image"))) as origin,
+            aclosing(HttpStore(options)) as store,
+        ):
+            uri = origin.url.replace("://", "://user:secret@") + "/image"
+            assert await read(store, Location(uri)) == CONTENT
         assert [request.one("authorization") for request in other.requests] == [None]
 
     async def test_credentials_of_the_target(self, store: HttpStore) -> None:
