@@ -8,6 +8,7 @@ halted, and Glance waits for it too.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from harness.images_api import ImagesApi
 from harness.keystone import ADMIN, GLANCE, MEMBER, READER, STRANGER, Keystone, User
 from harness.node import Node, async_node
 from harness.stores import Store
+from harness.swift import Swift
 from harness.waiting import until
 
 MIB = 1 << 20
@@ -34,9 +36,11 @@ SIZE = 9 * MIB + 5  # ten chunks, and as many segments
 DATA = random_bytes(SIZE, seed=61)
 SPAN = (5 * MIB - 7, 5 * MIB + 8)  # over a border of chunks
 CUT = MIB + (MIB >> 1)  # of one connection; a driver may have several
-STALL_SECONDS = 2.0
+STALL_SECONDS = 5.0  # of who is to notice a silence; others have all the time that they need
 AGAIN_SECONDS = 60.0  # until a store that came back is tried
 SLOW = "rbd_qos_read_bps_limit = 2097152\n"  # so that it lasts until its OSD halts
+SECRET = re.compile(r"^s3_store_secret_key = (.+)$", re.MULTILINE)
+IN_LOCATIONS = f"{GLANCE.name}:{GLANCE.password}@"  # of Swift, from which a password is read
 LITTLE = 64 << 10  # what an OSD may be asked for meanwhile by others
 SERVICE_USER = f"""
 [service_user]
@@ -108,20 +112,25 @@ def added(glance: Glance, store: Store, data: bytes) -> str:
     return image
 
 
-def configuration(glance: Glance, keystone: Keystone, *more: Path, account: bool = True) -> str:
-    """Return what the proxy is told of the stores: Glance's own file, and what differs from it."""
-    files = ",".join(str(path) for path in (glance.directory / "glance-api.conf", *more))
-    told = STORES.format(files=files, seconds=STALL_SECONDS)
-    return told + (SERVICE_USER.format(keystone=keystone.url) if account else "")
-
-
 @asynccontextmanager
 async def scene(
-    directory: Path, glance: Glance, keystone: Keystone, *more: Path, account: bool = True
+    directory: Path,
+    glance: Glance,
+    keystone: Keystone,
+    *more: Path,
+    account: bool = True,
+    stall_seconds: float = 60.0,
 ) -> AsyncIterator[Scene]:
-    told = configuration(glance, keystone, *more, account=account)
+    """Run a node that has Glance's own file of stores, and files that tell what differs from it."""
+    files = ",".join(str(path) for path in (glance.directory / "glance-api.conf", *more))
+    told = STORES.format(files=files, seconds=stall_seconds)
+    if account:
+        told += SERVICE_USER.format(keystone=keystone.url)
     async with async_node(directory, glance.url, more=told) as node, clients(node.url) as asking:
         yield Scene(node, asking, glance, keystone)
+    said = node.program.log.read_text()
+    secrets = SECRET.findall((glance.directory / "glance-api.conf").read_text())
+    assert not any(secret in said for secret in (*secrets, IN_LOCATIONS))
 
 
 @pytest.fixture(scope="module", params=["glance_on_swift", "glance_on_ceph"])
@@ -205,7 +214,7 @@ async def test_a_store_that_falls_silent_in_the_midst(
     glance, store = stored_glance
     async with (
         away(store, tmp_path) as (between, network, other),
-        scene(tmp_path, glance, keystone, other) as told,
+        scene(tmp_path, glance, keystone, other, stall_seconds=STALL_SECONDS) as told,
     ):
         image = await told.add(store)
         between.hold_after(CUT)
@@ -230,7 +239,7 @@ async def test_an_osd_that_halts_in_the_midst(
     other = tmp_path / "stores.conf"
     other.write_text(f"[rbd]\nrbd_store_ceph_conf = {slow}\n")
     store = stores["rbd"]
-    async with scene(tmp_path, glance, keystone, other) as told:
+    async with scene(tmp_path, glance, keystone, other, stall_seconds=STALL_SECONDS) as told:
         image = await told.add(store)
         reader = told.ask(image, token=told.token())
         await reader.received(1)
@@ -299,6 +308,36 @@ async def test_the_store_that_a_reader_prefers(
         wrong = told.ask(image, query="?prefer=nowhere", token=told.token())
         await wrong.body()
         assert wrong.status == 400
+
+
+@pytest.mark.parametrize("fate", ["gone", "wrong"])
+async def test_a_copy_that_is_not_what_it_was(
+    glance_on_swift: tuple[Glance, dict[str, Store]],
+    swift: Swift,
+    keystone: Keystone,
+    tmp_path: Path,
+    fate: str,
+) -> None:
+    """The other store has the image too; a wrong copy is known by its hash, once it was read."""
+    glance, stores = glance_on_swift
+    first, second = stores["swift"], stores["s3"]
+    async with scene(tmp_path, glance, keystone) as told:
+        image = await asyncio.to_thread(imported, glance, (first, second))
+        method, body = ("DELETE", None) if fate == "gone" else ("PUT", random_bytes(SIZE, seed=62))
+        place = f"{swift.account(GLANCE)}/{first.options['swift_store_container']}/{image}"
+        headers = {"X-Auth-Token": keystone.token(GLANCE)}
+        changed = await asyncio.to_thread(ask, method, place, headers=headers, body=body)
+        changed.expect(201, 204)
+        query = f"?prefer={first.name}"
+        if fate == "wrong":
+            broken = told.ask(image, query=query, token=told.token())
+            assert await broken.ended() != "whole"
+            assert len(broken.data) < SIZE
+        assert await told.ask(image, query=query, token=told.token()).body() == DATA
+        assert await told.failures(first) == (fate == "gone")
+        assert await told.direct_bytes(first) == (SIZE if fate == "wrong" else 0)
+        assert await told.direct_bytes(second) == SIZE
+        assert await told.upstream_bytes() == 0
 
 
 def imported(glance: Glance, stores: Sequence[Store]) -> str:
