@@ -20,6 +20,7 @@ from oslo_config import cfg, types
 
 from backends.configuration import Sections, StoresSettings, known_options, read_stores
 from backends.manifest import CHUNK_BYTES
+from backends.swift_options import SwiftOptions
 from registry.errors import ConfigError
 
 LOG = logging.getLogger(__name__)
@@ -253,9 +254,18 @@ def load_settings(files: Sequence[Path]) -> Settings:
 def load_stores(files: Sequence[Path]) -> StoresSettings:
     """Read which stores the files configure; `ConfigError` says what to change."""
     try:
-        return read_stores(_sections(files))
+        stores = read_stores(_sections(files))
     except (cfg.Error, ValueError) as error:
         raise ConfigError(" ".join(str(error).split())) from None
+    for store in stores.stores:
+        if isinstance(store.options, SwiftOptions) and store.options.multi_tenant:
+            section = store.name if stores.several else "glance_store"
+            raise ConfigError(
+                f"[{section}] swift_store_multi_tenant: its images are read and written with the "
+                "caller's token, and authentication with Keystone is not available yet; "
+                "use an account, or leave the store out"
+            )
+    return stores
 
 
 def _sections(files: Sequence[Path]) -> dict[str, dict[str, list[str]]]:

@@ -46,7 +46,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cacheproxy.processes": ("cacheproxy", "backends"),
     "cacheproxy.app": ("cacheproxy", "backends"),
     "registry.errors": (),
-    "registry.config": ("registry.errors", "backends.configuration", *VOCABULARY),
+    "registry.config": (
+        *("registry.errors", "backends.configuration", "backends.swift_options", *VOCABULARY),
+    ),
     "registry.metrics": ("backends.errors", "backends.watching"),
     "registry.domain": (),
     "registry.db": ("registry.domain", "registry.errors"),

@@ -182,6 +182,13 @@ def test_only_who_serves_needs_the_stores(tmp_path: Path) -> None:
         load_stores([tmp_path / "glance-api.conf"])
 
 
+def test_a_store_of_the_callers_needs_keystone(tmp_path: Path) -> None:
+    text = "[glance_store]\nstores = file,swift\nswift_store_multi_tenant = true\n"
+    (tmp_path / "glance-api.conf").write_text(text)
+    with pytest.raises(ConfigError, match=r"\[glance_store\] swift_store_multi_tenant"):
+        load_stores([tmp_path / "glance-api.conf"])
+
+
 def test_stores_in_several_files(tmp_path: Path) -> None:
     first, second = tmp_path / "1.conf", tmp_path / "2.conf"
     first.write_text("[glance_store]\nstores = http,file\nfilesystem_store_datadir = /a\n")
