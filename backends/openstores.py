@@ -61,6 +61,13 @@ class OpenStores:
                 raise UnsupportedError(f"{location}: fits none of the stores {names}")
         return chosen.name, self._stores[chosen.name]
 
+    async def open(self) -> None:
+        """Open all of them, so that no first operation waits for libraries; who cannot be is told."""
+        opening = (store.opened() for store in self._stores.values())
+        for outcome in await asyncio.gather(*opening, return_exceptions=True):
+            if isinstance(outcome, BaseException) and not isinstance(outcome, UnavailableError):
+                raise outcome
+
     async def aclose(self) -> None:
         """Close those that were opened."""
         await asyncio.gather(*(store.aclose() for store in self._stores.values()))
@@ -87,11 +94,11 @@ class _LazyRead:
         return f"{self._settings.name}: {shown}"
 
     async def stat(self, location: Location) -> Stat:
-        return await (await self._opened()).stat(location)
+        return await (await self.opened()).stat(location)
 
     @asynccontextmanager
     async def read(self, location: Location, span: Span | None = None) -> AsyncIterator[ReadStream]:
-        async with (await self._opened()).read(location, span) as stream:
+        async with (await self.opened()).read(location, span) as stream:
             yield stream
 
     async def aclose(self) -> None:
@@ -100,7 +107,8 @@ class _LazyRead:
         if store is not None:
             await store.aclose()
 
-    async def _opened(self) -> ReadStore:
+    async def opened(self) -> ReadStore:
+        """Return it, opened by now; UnavailableError if it cannot be."""
         async with self._opening:
             if self._store is None:
                 self._store = await self._open()
@@ -131,7 +139,7 @@ class _LazyPrune(_LazyRead):
         await (await self._opened_for_writing()).delete(location)
 
     async def _opened_for_writing(self) -> PruneStore:
-        store = await self._opened()
+        store = await self.opened()
         if not isinstance(store, PruneStore):
             raise UnsupportedError(f"the store {self._settings.name} is read only")
         return store

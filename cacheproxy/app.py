@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cacheproxy import clientlibrary
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from cacheproxy.processes.worker import Worker
     from cacheproxy.upstream import Upstream
     from cacheproxy.web.cache_api import CacheApi
+
+
+STORES_SECONDS = 5.0  # for the stores that are read directly to be closed, at the end
 
 
 def run_keeper(
@@ -137,6 +141,7 @@ async def _keeper(
         child.background("following the upstream", follower.run()),
         child.background("completing what was begun", unfinished.run()),
         child.background("managing the cache", keeper.steward.run()),
+        *([] if stores is None else [child.background("opening the stores", stores.open())]),
     ]
     code = await use_store(store, stop)
     if code != 0:
@@ -146,8 +151,7 @@ async def _keeper(
     await admin.close()
     await operations.close()
     await keeper.close()
-    if stores is not None:
-        await stores.aclose()
+    await _let_go(stores)
     await account.close()
     await store.close()
     await upstream.close()
@@ -177,6 +181,14 @@ def _direct(
     stores = OpenStores(found, handling=handling)
     locations = Locations(upstream, account)
     return stores, DirectReads(locations, stores, found.stores, stall_seconds, meter)
+
+
+async def _let_go(stores: OpenStores | None) -> None:
+    """Close the stores; one that hangs ends with the process."""
+    if stores is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STORES_SECONDS):
+                await stores.aclose()
 
 
 async def _admin(  # noqa: PLR0913, PLR0917  everything is a collaborator

@@ -7,7 +7,8 @@ verified as those of any fill.
 Rules
 
 1.  Rather the stores that a reader prefers, in his order, then those of the highest weight, then as told.
-2.  A store that fails or stalls is left alone for a while (`core/setback.py`).  Where an object is
+2.  A store that fails or stalls is left alone for a while (`core/setback.py`), and so is the place
+    in it, which may be all that fails.  Where an object is
     missing, refused, of another size or of wrong bytes, that location is, for `DOUBT_SECONDS`
     or `LIE_SECONDS`.
     Whoever read it goes on at the byte, with the next location or the upstream.
@@ -55,7 +56,7 @@ from cacheproxy.metrics import (
 
 DOUBT_SECONDS = 600.0  # that a location is not read of which nothing could be had
 LIE_SECONDS = 21_600.0  # the same, of one that gave wrong bytes: finding out costs readers
-DOUBTS_MAX = 1024
+PLACES_MAX = 1024
 LEAVE_SECONDS = 5.0  # for a store to let go of a read; it is left to itself then
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class DirectReads:
         self._stores = stores
         self._readable = tuple(readable)
         self._setbacks = {each.name: Setback() for each in readable}
+        self._troubled: OrderedDict[tuple[str, str], Setback] = OrderedDict()  # likewise, by place
         self._doubts: OrderedDict[tuple[str, str], float] = OrderedDict()  # until when, by place
 
     def __repr__(self) -> str:
@@ -126,7 +128,10 @@ class DirectReads:
         found.sort(key=lambda each: _rank(each.settings, prefer))
         now = self.clock()
         for each in found:
-            if self._setbacks[each.settings.name].usable(now) and not self._doubted(each):
+            setbacks = self._setbacks_of(each)
+            if all(setback.usable(now) for setback in setbacks) and not self._doubted(each):
+                for setback in setbacks:
+                    setback.tried(now)
                 return each
         if found:
             self.meter.inc(DIRECT_FALLBACKS)
@@ -145,6 +150,11 @@ class DirectReads:
             default=None,
         )
 
+    def _setbacks_of(self, read: DirectRead) -> list[Setback]:
+        """Return what is known of the store, and of this place in it if it has failed."""
+        own = self._troubled.get(read.place)
+        return [self._setbacks[read.settings.name], *([] if own is None else [own])]
+
     def _doubted(self, read: DirectRead) -> bool:
         until = self._doubts.get(read.place)
         if until is not None and self.clock() >= until:
@@ -157,7 +167,7 @@ class DirectReads:
         news = not self._doubted(read)
         self._doubts[read.place] = self.clock() + seconds
         self._doubts.move_to_end(read.place)
-        if len(self._doubts) > DOUBTS_MAX:
+        if len(self._doubts) > PLACES_MAX:
             self._doubts.popitem(last=False)
         self._catalog.forget(read.image_id)
         return news
@@ -169,12 +179,22 @@ class DirectReads:
         if isinstance(error, (MissingError, InvalidError, DeniedError, UnsupportedError)):
             log.warning("%s cannot be read from store %s: %s", read.image_id, name, error)
             self.doubt(read, DOUBT_SECONDS)
-        elif self._setbacks[name].failed(began, self.clock(), str(error)):
+            return
+        now = self.clock()
+        # Of the place, too: where all others of the store are well, it would be tried ever again.
+        self._troubled.setdefault(read.place, Setback()).failed(began, now, str(error))
+        self._troubled.move_to_end(read.place)
+        if len(self._troubled) > PLACES_MAX:
+            self._troubled.popitem(last=False)
+        if self._setbacks[name].failed(began, now, str(error)):
             log.warning("store %s fails, its images come from the upstream: %s", name, error)
             self._count_failing()
 
     def worked(self, read: DirectRead, began: float) -> None:
         """A read, begun then, has given all its bytes."""
+        own = self._troubled.get(read.place)
+        if own is not None and own.worked(began):
+            del self._troubled[read.place]
         if self._setbacks[read.settings.name].worked(began):
             log.info("store %s is read again", read.settings.name)
             self._count_failing()

@@ -1,7 +1,8 @@
 """How long somebody who failed is left alone.  Pure.
 
 After a failure for PAUSE_SECONDS, after each further one for twice as long, up to PAUSE_SECONDS_MAX,
-until something of him ends well.  What began before the last failure says nothing new.
+until something of him ends well.  What began before the last failure says nothing new.  Whoever
+asks him after a pause tries him for all: others leave him alone for as long again.
 
 Times are seconds of one monotonic clock.
 """
@@ -29,6 +30,11 @@ class Setback:
     def usable(self, now: float) -> bool:
         """Whether he may be asked."""
         return now >= self._until
+
+    def tried(self, now: float) -> None:
+        """He is asked."""
+        if self.trouble is not None:
+            self._until = now + self._pause
 
     def failed(self, began: float, now: float, why: str) -> bool:
         """What was begun then has failed; tell whether nothing of the kind was known."""

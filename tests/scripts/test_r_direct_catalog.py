@@ -81,7 +81,7 @@ async def scene(directory: Path, shown: str) -> AsyncIterator[Scene]:
         stores = STORES.format(s3=s3, near=near, secret=SECRET)
         file = directory / "stores.conf"
         file.write_text(stores.replace(s3, way.url))
-        more = f"[stores]\nconfig_file = {file}\nread = fast, near\nstall_seconds = 2\n"
+        more = f"[stores]\nconfig_file = {file}\nread = fast, near\nstall_seconds = 5\n"
         catalog = running_catalog(directory, stores + SHOWN[shown])
         running = await asyncio.to_thread(catalog.__enter__)
         try:

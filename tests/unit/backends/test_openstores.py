@@ -113,6 +113,8 @@ async def test_one_that_cannot_be_opened_is_told_once(
         fast=directory(tmp_path),
     )
     with caplog.at_level(logging.INFO, "backends"):
+        await stores.open()
+        assert "not opened" not in repr(stores.named("fast"))
         for name in ("s3", "s3", "web", "web"):
             with pytest.raises(UnavailableError, match=f"the store {name} cannot be opened"):
                 await stores.named(name).stat(Location("s3://host/bucket/image"))

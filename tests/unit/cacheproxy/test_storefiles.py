@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from backends.configuration import KINDS
 from cacheproxy.cli.program import main
 from cacheproxy.config import StoreReadSettings
 from cacheproxy.errors import ConfigError
+from cacheproxy.metrics import STORE_KINDS
 from cacheproxy.storefiles import stores_to_read
 
 GLANCE = """
@@ -26,6 +28,10 @@ weight = 7
 filesystem_store_datadir = /images
 """
 CINDER = "default_store = cinder\n"
+
+
+def test_metrics_know_all_kinds() -> None:
+    assert set(KINDS) <= set(STORE_KINDS)
 
 
 def write(path: Path, text: str = GLANCE, *, mode: int = 0o640) -> Path:

@@ -24,6 +24,20 @@ def test_pauses_double_until_something_ends_well() -> None:
     assert setback.usable(now + PAUSE_SECONDS)
 
 
+def test_after_a_pause_one_tries_for_all() -> None:
+    setback, now = Setback(), 100.0
+    setback.tried(now)
+    assert setback.usable(now)  # nothing is known against him
+    setback.failed(now, now, "why")
+    now += PAUSE_SECONDS
+    assert setback.usable(now)
+    setback.tried(now)
+    assert not setback.usable(now)
+    assert setback.usable(now + 2 * PAUSE_SECONDS)  # should he who tried have left
+    assert setback.worked(now)
+    assert setback.usable(now)
+
+
 def test_what_began_before_the_last_failure_says_nothing() -> None:
     setback = Setback()
     assert setback.failed(10.0, 12.0, "first")

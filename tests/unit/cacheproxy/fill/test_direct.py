@@ -328,3 +328,40 @@ async def test_the_proxys_own_account_finds_what_readers_are_not_shown(
         await case.fills.idle()
         assert (image.data_requests, image.shows, image.location_requests) == ([], 0, 1)
     await account.close()
+
+
+async def test_an_image_that_alone_cannot_be_read_is_tried_ever_less_often(
+    glance: Origin, tmp_path: Path
+) -> None:
+    ill = UnavailableError("an object that hangs")
+    script: Script = [[Fail(ill)], [], [Fail(ill)], [], []]
+    async with direct_case(glance, tmp_path / "cache", scripts={"fast": script}) as case:
+        image, clock = glance.add(DATA), case.stores.clock
+        image.publish(CHUNK)
+        await case.stores.put(image, "fast")
+        reads = case.stores.scripted["fast"]
+
+        async def read_chunk(number: int) -> int:
+            start = number * CHUNK
+            assert await case.fills.read(image, start, start + 5).task == DATA[start : start + 5]
+            await case.fills.idle()
+            return reads.reads
+
+        async def another_is_well(seed: int) -> None:
+            other = glance.add(DATA[seed:])
+            await case.stores.put(other, "fast")
+            assert await case.fills.read(other).task == DATA[seed:]
+            await case.fills.idle()
+            assert (other.data_requests, case.direct.states()[0].trouble) == ([], None)
+
+        assert await read_chunk(0) == 1
+        clock.ahead += setback.PAUSE_SECONDS
+        await another_is_well(1)
+        assert await read_chunk(1) == 3  # tried again, in vain
+        clock.ahead += setback.PAUSE_SECONDS
+        await another_is_well(2)
+        assert await read_chunk(2) == 4  # the store is well, this image is not tried
+        clock.ahead += setback.PAUSE_SECONDS
+        assert await read_chunk(3) == 5  # it is well
+        assert await read_chunk(4) == 6
+        assert len(image.data_requests) == 3
