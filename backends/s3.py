@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -23,6 +22,7 @@ from backends.location import Location, checked_name
 from backends.outlasting import finished
 from backends.s3_client import S3Client
 from backends.s3_errors import code_of, translated
+from backends.s3_get import S3Getter
 from backends.s3_location import DEFAULT_REGION, Address, Endpoint
 from backends.s3_object import OUTLAST_SECONDS, S3Object
 from backends.s3_options import S3Options
@@ -45,6 +45,7 @@ class S3Store:
         self._options = options
         self._endpoint = Endpoint.of(options.host)
         self._client = S3Client(options, self._endpoint)
+        self._getter = S3Getter(options, self._client)
         self._bucket_is_there = False
         self._publishing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -67,7 +68,7 @@ class S3Store:
         if span is not None and not len(span):
             yield NoBytes((await self.stat(location)).size)
             return
-        answer = await self._asked(location, span)
+        answer = await self._getter.get(location, span)
         if answer is None:
             yield await self._nothing(location, span)
             return
@@ -111,21 +112,6 @@ class S3Store:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._client.aclose()
-
-    async def _asked(self, location: Location, span: Span | None) -> Any:
-        """Return the answer to a GET, its body not read; None if it has no byte of the span."""
-        address = Address.of(location)
-        client = await self._client.get()
-        header = {} if span is None else {"Range": span.range_header}
-        with translated(location):
-            try:
-                told = await client.get_object(Bucket=address.bucket, Key=address.key, **header)
-            except ClientError as error:
-                status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-                if span is not None and status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                    return None
-                raise
-        return told["Body"].raw_stream
 
     async def _nothing(self, location: Location, span: Span | None) -> NoBytes:
         size = (await self.stat(location)).size

@@ -81,7 +81,8 @@ def translated(what: object) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        raise _refusal(what, error) from None
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        raise refusal(what, status, code_of(error)) from None
     except ParamValidationError:
         raise InvalidError(f"{what}: no S3 server takes such names") from None
     except (BotoCoreError, OSError) as error:  # OSError: with TimeoutError
@@ -93,9 +94,8 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _refusal(what: object, error: ClientError) -> StoreError:
-    code = code_of(error)
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+def refusal(what: object, status: int, code: str) -> StoreError:
+    """Return the error for a status that is no success, and the server's name for it, if any."""
     kind = _CODES.get(code) or kind_of(status, _STATUSES)
     shown = f" {code}" if code.isalnum() and code != str(status) else ""
     return kind(f"{what}: the server answers {status}{shown}")

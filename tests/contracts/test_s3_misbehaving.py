@@ -217,6 +217,22 @@ async def test_the_bucket_is_in_another_region(elsewhere: bytes) -> None:
         signed = [request.one("authorization") or "" for request in server.requests]
         assert ["/us-east-1/" in each for each in signed] == [True, False, False]
         assert all("/eu-north-1/" in each for each in signed[1:])
+    script = {"get": [elsewhere, reply("200 OK", CONTENT), reply("200 OK", CONTENT)]}
+    async with scripted_s3(script) as server, opened(server.url) as store:
+        for _ in range(2):
+            assert await read(store, image(store)) == CONTENT
+        signed = [request.one("authorization") or "" for request in server.requests]
+        assert ["/us-east-1/" in each for each in signed] == [True, False, False]
+
+
+async def test_a_bucket_that_is_always_elsewhere() -> None:
+    script: dict[str, list[Answer]] = {
+        "get": [reply("301 Moved", b"", f"x-amz-bucket-region: r{i}") for i in range(3)]
+    }
+    async with scripted_s3(script) as server, opened(server.url) as store:
+        with pytest.raises(InvalidError, match="answers 301"):
+            await read(store, image(store))
+        assert server.asked["get"] == 2
 
 
 async def test_a_region_that_a_body_tells() -> None:
