@@ -90,7 +90,8 @@ class FilesystemStore:
                 await file.lane.run(partial(file.open, directory.descriptor, name))
             yield file
         finally:
-            await file.lane.finish(file.close)
+            with translated(location):
+                await file.lane.finish(file.close)
 
     def _metadata(self, path: Path) -> dict[str, str]:
         """Return what Glance tells Nova of a path: the first of the mount points that it is in."""

@@ -21,7 +21,13 @@ from dataclasses import dataclass
 from typing import Self, TypeVar, overload
 
 from backends.base import FileStream, PruneStore, ReadStore, ReadStream, Stat, Writer, WriteStore
-from backends.errors import InvalidError, MissingError, ThrottledError, UnavailableError
+from backends.errors import (
+    InvalidError,
+    MissingError,
+    StoreError,
+    ThrottledError,
+    UnavailableError,
+)
 from backends.location import Location
 from backends.spans import END, Span
 
@@ -108,11 +114,15 @@ def wrap(store: ReadStore, *behaviours: Behaviour) -> ReadStore:
     return store
 
 
+class CrowdedError(ThrottledError):
+    """No place became free in time.  Who tried again would stand at the end of the queue."""
+
+
 class Limited(Behaviour):
     """At most `at_once` calls, open reads and open writes.
 
-    Others wait `wait_seconds`, then fail as throttled: so a task that reads while it writes to
-    one store cannot wait for itself for ever.
+    Others wait `wait_seconds`, then fail with a `CrowdedError`, which is not tried again: so a task
+    that reads while it writes to one store cannot wait for itself for ever.
     """
 
     def __init__(self, at_once: int, wait_seconds: float) -> None:
@@ -129,7 +139,7 @@ class Limited(Behaviour):
             async with asyncio.timeout(self._wait_seconds):
                 await self._places.acquire()
         except TimeoutError:
-            raise ThrottledError(
+            raise CrowdedError(
                 f"{self!r}: no place became free within {self._wait_seconds} s"
             ) from None
         try:
@@ -166,7 +176,8 @@ class Retrying(Behaviour):
     """Tries what failed as unavailable again, `attempts` times in all, with pauses in between.
 
     The pauses double, from `first_pause_seconds` to `pause_seconds_max`, each cut at random
-    ("full jitter"), so that many clients of a store that comes back do not all come at once.
+    ("full jitter"), so that many clients of a store that comes back do not all come at once; by no
+    more than half where the store asks to be asked less often.
     A read is taken up again at the byte where it broke.  What was written is gone with its
     writer, so of a write only the beginning is tried again.
     """
@@ -189,11 +200,12 @@ class Retrying(Behaviour):
 
     async def pause(self, failures: int, error: UnavailableError) -> None:
         """Wait after the given number of failures in a row; raise `error` if they are enough."""
-        if failures >= self.attempts:
+        if failures >= self.attempts or isinstance(error, CrowdedError):
             raise error
         _log.info("attempt %d of %d failed: %s", failures, self.attempts, error)
         longest = min(self._first_pause_seconds * 2 ** (failures - 1), self._pause_seconds_max)
-        await self._sleep(random.uniform(0, longest))  # noqa: S311  # spreads load, no secret
+        shortest = longest / 2 if isinstance(error, ThrottledError) else 0.0
+        await self._sleep(random.uniform(shortest, longest))  # noqa: S311  # spreads load, no secret
 
     async def tried(self, act: Callable[[], Awaitable[T]]) -> T:
         """Return what `act` returns, at the first attempt that does not fail as unavailable."""
@@ -328,7 +340,10 @@ class _ResumedStream:
             self._failures = 0
         self._failures += 1
         self._progress = 0
-        await self._stack.aclose()  # a failing store is not held while we wait
+        try:
+            await self._stack.aclose()  # a failing store is not held while we wait
+        except StoreError as closing:
+            _log.info("%s: %s, and to leave it: %s", self._location, error, closing)
         await self._retrying.pause(self._failures, error)
 
 
