@@ -120,13 +120,20 @@ async def scene(
     *more: Path,
     account: bool = True,
     stall_seconds: float = 60.0,
+    upstream: str = "",
 ) -> AsyncIterator[Scene]:
-    """Run a node that has Glance's own file of stores, and files that tell what differs from it."""
+    """Run a node that has Glance's own file of stores, and files that tell what differs from it.
+
+    It reaches Glance by way of `upstream`.
+    """
     files = ",".join(str(path) for path in (glance.directory / "glance-api.conf", *more))
     told = STORES.format(files=files, seconds=stall_seconds)
     if account:
         told += SERVICE_USER.format(keystone=keystone.url)
-    async with async_node(directory, glance.url, more=told) as node, clients(node.url) as asking:
+    async with (
+        async_node(directory, upstream or glance.url, more=told) as node,
+        clients(node.url) as asking,
+    ):
         yield Scene(node, asking, glance, keystone)
     said = node.program.log.read_text()
     secrets = SECRET.findall((glance.directory / "glance-api.conf").read_text())
@@ -287,6 +294,51 @@ async def check_refused(told: Scene, image: str, *users: User | None) -> None:
             body = await found.body()
             assert (found.status, body) == (right.status, right.body), (user, span)
             assert right.status in (401, 403, 404)
+
+
+async def test_many_read_at_once_and_the_store_is_read_once(
+    stored_glance: tuple[Glance, Store], keystone: Keystone, tmp_path: Path
+) -> None:
+    """Whole, and parts of it from its end on."""
+    glance, store = stored_glance
+    async with scene(tmp_path, glance, keystone) as told:
+        image = await told.add(store)
+        before = await asyncio.to_thread(store.read_bytes)
+        starts = [n * MIB + 77 for n in range(8, 0, -1)]
+        parts = [told.ask(image, f"bytes={n}-{n + 99}", token=told.token()) for n in starts]
+        wholes = [told.ask(image, token=told.token()) for _ in range(4)]
+        for start, part in zip(starts, parts, strict=True):
+            assert await part.body() == DATA[start : start + 100]
+        for whole in wholes:
+            assert await whole.body() == DATA
+        assert await told.direct_bytes(store) == SIZE
+        assert await asyncio.to_thread(store.read_bytes) - before < SIZE + LITTLE
+        assert 200 not in glance.sent(image)
+
+
+@pytest.mark.parametrize("stored_glance", ["swift", "segments", "s3", "gateway"], indirect=True)
+async def test_glance_goes_away_in_the_midst(
+    stored_glance: tuple[Glance, Store], keystone: Keystone, tmp_path: Path
+) -> None:
+    """Whoever was let in reads on; nobody else is until it is back."""
+    glance, store = stored_glance
+    async with (
+        away(store, tmp_path) as (between, _, other),
+        forwarding(glance.url) as network,
+        scene(tmp_path, glance, keystone, other, upstream=network.url) as told,
+    ):
+        image = await told.add(store)
+        between.hold_after(CUT)
+        reader = told.ask(image, token=told.token())
+        await between.reached.wait()
+        await network.down()
+        between.open()
+        assert await reader.body() == DATA
+        late = told.ask(image, token=told.token(STRANGER))
+        await late.body()
+        assert late.status == 503
+        assert await told.direct_bytes(store) == SIZE
+        await network.up()
 
 
 async def test_the_store_that_a_reader_prefers(
