@@ -179,7 +179,7 @@ def _direct(
     handling = Handling(at_once=at_once, attempts=2)
     stall_seconds = settings.stores.stall_seconds
     stores = OpenStores(found, handling=handling)
-    locations = Locations(upstream, account)
+    locations = Locations(upstream, account, meter)
     return stores, DirectReads(locations, stores, found.stores, stall_seconds, meter)
 
 

@@ -34,6 +34,8 @@ from cacheproxy.errors import AccountError, UpstreamAnswerError, UpstreamError
 from cacheproxy.fill.source import OwnAccount
 from cacheproxy.headers import Headers, end_to_end
 from cacheproxy.imagerecord import Place, location_list, shown_locations
+from cacheproxy.meter import Meter
+from cacheproxy.metrics import LOCATION_QUESTIONS
 from cacheproxy.upstream import Upstream
 
 BELIEVED_SECONDS = 60.0  # what was told
@@ -88,10 +90,12 @@ class Locations:
         self,
         upstream: Upstream,
         account: OwnAccount,
+        meter: Meter,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._upstream = upstream
         self._account = account
+        self._meter = meter
         self._clock = clock
         self._secret = secrets.token_bytes(32)
         self._api, self._record = Way(), Way()
@@ -140,6 +144,7 @@ class Locations:
                 return places
         if not self._record.open(now):
             return ()
+        self._meter.inc(LOCATION_QUESTIONS)
         try:
             places = await shown_locations(self._upstream, image_id, end_to_end(headers))
         except UpstreamAnswerError as error:
@@ -157,6 +162,7 @@ class Locations:
         except AccountError as error:
             log.info("no locations with the proxy's own account: %s", error)
             return ()
+        self._meter.inc(LOCATION_QUESTIONS)
         try:
             places = await location_list(self._upstream, image_id, headers)
         except UpstreamAnswerError as error:

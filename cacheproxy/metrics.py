@@ -139,6 +139,10 @@ DIRECT_FALLBACKS = Counter(
     "Reads that the upstream was asked for although the image is in stores that are read directly: "
     "none of them could be read then.",
 )
+LOCATION_QUESTIONS = Counter(
+    "cacheproxy_location_questions_total",
+    "Questions to the upstream where an image is, so that a store can be read directly.",
+)
 DIRECT_FAILING = Gauge(
     "cacheproxy_direct_failing_stores",
     "Stores that failed when they were last read directly.",

@@ -121,7 +121,7 @@ async def direct_case(
 
     def build(upstream: Upstream, meter: Meter) -> DirectReads:
         own = account or Account(ServiceUserSettings())
-        catalog = Locations(upstream, own, stores.clock)
+        catalog = Locations(upstream, own, meter, stores.clock)
         built.append(
             DirectReads(catalog, stores, settings, stall_seconds, meter, clock=stores.clock)
         )

@@ -22,6 +22,7 @@ from cacheproxy.metrics import (
     DIRECT_FAILURES,
     DIRECT_FALLBACKS,
     DIRECT_READS,
+    LOCATION_QUESTIONS,
     STORE_KINDS,
 )
 from cacheproxy.storefiles import TO_BE_NAMED
@@ -34,7 +35,7 @@ TEXT = " ".join(PAGE.read_text().split())
     "told",
     [
         *(f"`{each.name}" for each in (DIRECT_BYTES, DIRECT_FAILING, DIRECT_FAILURES)),
-        *(f"`{each.name}" for each in (DIRECT_FALLBACKS, DIRECT_READS)),
+        *(f"`{each.name}" for each in (DIRECT_FALLBACKS, DIRECT_READS, LOCATION_QUESTIONS)),
         *(f"| `{kind}` | " for kind in STORE_KINDS),
         f"`stall_seconds` ({StoreReadSettings().stall_seconds:g})",
         f"at most {ENTRIES_MAX:,} of them",

@@ -23,6 +23,7 @@ from cacheproxy.locations import (
     Locations,
 )
 from cacheproxy.meter import Board
+from cacheproxy.metrics import LOCATION_QUESTIONS
 from cacheproxy.upstream import Upstream
 from harness.origin import Origin, OriginImage, origin
 
@@ -73,6 +74,7 @@ class Told:
     locations: Locations
     account: AccountFake
     clock: Clock
+    board: Board
 
     def image(self, **record: Any) -> OriginImage:
         return self.glance.add(b"data", record=record)
@@ -84,10 +86,11 @@ class Told:
 @pytest.fixture
 async def told() -> AsyncIterator[Told]:
     async with origin() as glance:
-        meter = Board.create(1).meter(0)
+        board = Board.create(1)
+        meter = board.meter(0)
         upstream = Upstream(UpstreamSettings(url=glance.url), meter)
         clock, account = Clock(), AccountFake()
-        yield Told(glance, Locations(upstream, account, clock), account, clock)
+        yield Told(glance, Locations(upstream, account, meter, clock), account, clock, board)
         await upstream.close()
 
 
@@ -99,6 +102,7 @@ async def test_the_record_tells_a_reader(told: Told) -> None:
     told.clock.now += BELIEVED_SECONDS
     assert await told.of(image) == PLACES
     assert (image.shows, image.location_requests) == (2, 0)
+    assert told.board.total(LOCATION_QUESTIONS) == 2
     assert SECRET not in repr(told.locations)
 
 
