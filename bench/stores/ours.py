@@ -72,17 +72,11 @@ async def _up(store: PruneStore, job: Job, done: Done) -> None:
     source = Source(job.size)
     hashes = [hashlib.new(name) for name in jobs.HASHES] if job.verb == jobs.UP_HASHED else []
 
-    def update(piece: bytes) -> None:
-        for each in hashes:
-            each.update(piece)
-
     with measured(job, done):
         async with store.create(job.name, job.size) as writer:
             while piece := source.read(PIECE_BYTES):
-                if hashes:
-                    await asyncio.gather(asyncio.to_thread(update, piece), writer.write(piece))
-                else:
-                    await writer.write(piece)
+                hashing = (asyncio.to_thread(each.update, piece) for each in hashes)
+                await asyncio.gather(writer.write(piece), *hashing)
             done.result = (await writer.commit()).location.uri
     done.moved = job.size
 
