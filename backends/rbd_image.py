@@ -11,12 +11,14 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from itertools import pairwise
 
 import rados
 import rbd
 
 from backends.rbd_cluster import Connection
+from backends.rbd_flights import Flights
 from backends.rbd_location import Address
 from backends.spans import Span
 
@@ -35,6 +37,7 @@ class OpenImage:
         self.users = 0  # counted by `OpenImages`, on its loop
         self.version: str | None = None  # of a snapshot, which does not change
         self._closing = threading.Lock()
+        self._reads = Flights()
         with ExitStack() as opened:
             connection.take()
             opened.callback(connection.give_back)
@@ -44,6 +47,7 @@ class OpenImage:
                 self._pool, address.image, snapshot=address.snapshot, read_only=True
             )
             opened.callback(self._image.close)
+            opened.callback(self._reads.wait)
             self._examine()
             self._opened = opened.pop_all()
 
@@ -59,7 +63,7 @@ class OpenImage:
 
     def read(self, span: Span, called: Callable[..., None]) -> None:
         """Begin to read.  Does not block."""
-        self._image.aio_read(span.start, len(span), called)
+        self._reads.begin(partial(self._image.aio_read, span.start, len(span)), called)
 
     def is_doubtful(self, start: int, data: bytes) -> bool:
         """Tell whether an object may be missing in what was read from `start` on."""

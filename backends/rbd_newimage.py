@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -24,6 +25,7 @@ import rbd
 from backends.errors import DuplicateError, UnavailableError
 from backends.rbd_cluster import Visit
 from backends.rbd_errors import CEPH_ERRORS
+from backends.rbd_flights import Flights
 from backends.rbd_leftovers import temporary_name
 from backends.rbd_location import SNAPSHOT
 from backends.rbd_removal import has_image, remove_whole
@@ -46,6 +48,7 @@ class NewImage:
         self._temporary = temporary_name(name)
         self._pool: rados.Ioctx = None
         self._image: rbd.Image = None
+        self._writes = Flights()
         self._id: str | None = None  # once it is open
         self._is_made = False  # or tried
         self._growth = 1 << order  # bytes, of the last time
@@ -82,7 +85,7 @@ class NewImage:
 
     def write(self, data: bytes, start: int, called: Any) -> None:
         """Begin to write; `data` must stay until that has ended."""
-        self._image.aio_write(data, start, called)
+        self._writes.begin(partial(self._image.aio_write, data, start), called)
 
     def publish(self, size: int) -> None:
         """Give the image its size, its snapshot, and, last, its name."""
@@ -114,6 +117,7 @@ class NewImage:
     def _close_image(self) -> None:
         image, self._image = self._image, None
         if image is not None:
+            self._writes.wait()
             image.close()
 
     def _features(self) -> int:
