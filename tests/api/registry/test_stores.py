@@ -20,6 +20,7 @@ from backends.options import DataDirectory, FilesystemOptions, HttpOptions, Stor
 from backends.s3_options import S3Options
 from harness.program import free_port
 from registry.app import listening, sync_database
+from registry.errors import ConfigError
 
 DATA = bytes(range(250)) * 4
 LABELS = ("store", "operation", "outcome")
@@ -324,3 +325,29 @@ async def test_figures_of_each_store(settings: Any, stores: StoresSettings) -> N
         assert samples["seconds_count", store, "read"] == 1
     assert samples["operations_total", "away", "create", "unavailable"] == 4
     assert not [name for name in samples if "web" in name]
+
+
+async def test_an_image_on_a_web_server(client: Any, catalog: Any, tmp_path: Path) -> None:
+    """The catalog is one itself."""
+    source = await client.add(DATA)
+    image = await client.create()
+    with closing(sqlite3.connect(tmp_path / "registry.sqlite")) as connection, connection:
+        connection.execute(
+            "UPDATE images SET status = 'active', size = ? WHERE id = ?", (len(DATA), image)
+        )
+    add_place(tmp_path, image, f"{catalog.url}/v2/images/{source}/file", store="web")
+    assert (await client.show(image))["stores"] == "web"
+    assert (await client.download(image)).body == DATA
+    answer = await client.download(image, Range="bytes=10-19")
+    assert (answer.status, answer.body) == (206, DATA[10:20])
+    assert (await client.call("DELETE", f"/{image}")).status == 204
+    assert (await client.download(source)).body == DATA
+
+
+async def test_the_address_of_the_figures_is_in_use(
+    settings: Any, stores: StoresSettings, catalog: Any
+) -> None:
+    taken = replace(settings, metrics_port=catalog.port)
+    with pytest.raises(ConfigError, match=r"\[cacheproxy\] metrics_host or metrics_port"):
+        async with listening(taken, stores):
+            pass
