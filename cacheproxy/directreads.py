@@ -57,6 +57,8 @@ from cacheproxy.metrics import (
 DOUBT_SECONDS = 600.0  # that a location is not read of which nothing could be had
 LIE_SECONDS = 21_600.0  # the same, of one that gave wrong bytes: finding out costs readers
 PLACES_MAX = 1024
+READS_MAX = 48  # of one store at once; a driver has a hundred connections, a read two at most
+PLACE_SECONDS = 60.0  # for one of those; whoever has one gives it back after a range at the latest
 LEAVE_SECONDS = 5.0  # for a store to let go of a read; it is left to itself then
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,7 @@ class DirectReads:
         self.stall_seconds = stall_seconds
         self.meter = meter
         self.clock = clock
+        self.places = {each.name: asyncio.Semaphore(READS_MAX) for each in readable}
         self._catalog = catalog
         self._stores = stores
         self._readable = tuple(readable)
@@ -232,11 +235,11 @@ class DirectRead:
     @asynccontextmanager
     async def read(self, span: Span, size: int) -> AsyncIterator[DirectBody]:
         """Open a span; `StoreFailedError` if that fails, or if the object is not of that size."""
-        reads = self.reads
-        began = reads.clock()
-        reads.meter.inc(DIRECT_READS, 1, self.settings.kind)
-        stack = AsyncExitStack()
+        reads, stack = self.reads, AsyncExitStack()
+        await self._take_place()
         try:
+            began = reads.clock()
+            reads.meter.inc(DIRECT_READS, 1, self.settings.kind)
             with _noted(self, began):
                 async with asyncio.timeout(reads.stall_seconds):
                     stream = await stack.enter_async_context(self.store.read(self.location, span))
@@ -244,7 +247,18 @@ class DirectRead:
                     raise InvalidError(f"{stream.size} bytes, where the image has {size}")
             yield DirectBody(self, stream, span, size, began)
         finally:
-            await self._leave(stack)
+            try:
+                await self._leave(stack)
+            finally:
+                reads.places[self.settings.name].release()
+
+    async def _take_place(self) -> None:
+        """Wait for one's turn: that is no fault of the store's."""
+        try:
+            async with asyncio.timeout(PLACE_SECONDS):
+                await self.reads.places[self.settings.name].acquire()
+        except TimeoutError:
+            raise StoreFailedError(f"store {self.settings.name}: too many reads") from None
 
     async def _leave(self, stack: AsyncExitStack) -> None:
         try:

@@ -99,6 +99,7 @@ class Locations:
         self._clock = clock
         self._secret = secrets.token_bytes(32)
         self._api, self._record = Way(), Way()
+        self._is_told = False  # that the upstream shows nothing
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -154,7 +155,18 @@ class Locations:
         except UpstreamError:
             return None
         self._record.showed(now, places)
+        self._tell(now)
         return places
+
+    def _tell(self, now: float) -> None:
+        """Say it once if the upstream shows no locations by any way."""
+        ways = [self._record, *([self._api] if self._account.configured else [])]
+        if not (self._is_told or any(way.open(now) for way in ways)):
+            self._is_told = True
+            log.warning(
+                "the upstream has not told where images are: until it does, the stores of [stores]"
+                " are not read; docs/direct-reads.md says what it needs"
+            )
 
     async def _ask_api(self, image_id: str, now: float) -> tuple[Place, ...] | None:
         try:

@@ -147,7 +147,9 @@ async def test_an_account_without_a_token_costs_nobody_the_record(told: Told) ->
     assert await told.of(told.image(locations=TOLD)) == PLACES
 
 
-async def test_a_glance_that_shows_nothing_is_hardly_asked(told: Told) -> None:
+async def test_a_glance_that_shows_nothing_is_hardly_asked(
+    told: Told, caplog: pytest.LogCaptureFixture
+) -> None:
     images = [told.image() for _ in range(MISSES_MAX + 3)]
     for image in images:
         assert await told.of(image) == ()
@@ -156,6 +158,7 @@ async def test_a_glance_that_shows_nothing_is_hardly_asked(told: Told) -> None:
     for image in images:
         assert await told.of(image) == ()
     assert sum(image.shows for image in images) == MISSES_MAX + 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 async def test_one_that_has_shown_some_is_asked_on(told: Told) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from backends.errors import DeniedError, UnavailableError
 from backends.faulty import Alter, End, Fail, Insert, Script, Wait
+from cacheproxy import directreads
 from cacheproxy.account import Account, Token
 from cacheproxy.config import ServiceUserSettings
 from cacheproxy.core import setback, streams
@@ -165,6 +166,37 @@ async def test_an_object_that_is_not_the_image_is_not_read_again(
         await case.fills.idle()
         assert (case.stores.scripted["fast"].reads, case.total("failures")) == (1, 1)
         assert case.direct.states()[0].trouble is None  # other images of that store are
+
+
+async def test_reads_wait_for_each_other_and_nobody_takes_that_for_a_store_that_stands_still(
+    glance: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directreads, "READS_MAX", 1)
+    gate = asyncio.Event()
+    wait = Wait(at=CHUNK, gate=gate)
+    async with direct_case(glance, tmp_path / "cache", scripts={"fast": [[wait]]}) as case:
+        first, second = glance.add(DATA), glance.add(DATA[1:])
+        for image in (first, second):
+            await case.stores.put(image, "fast")
+        reading = case.fills.read(first)
+        await wait.reached.wait()
+        monkeypatch.setattr(directreads, "PLACE_SECONDS", 0.01)  # it asks again and again
+        take, asked = directreads.DirectRead._take_place, asyncio.Event()
+
+        async def taken(read: directreads.DirectRead) -> None:
+            asked.set()
+            await take(read)
+
+        monkeypatch.setattr(directreads.DirectRead, "_take_place", taken)
+        waiting = case.fills.read(second)
+        await asked.wait()
+        assert case.total("reads") == 1
+        gate.set()
+        assert await reading.task == DATA
+        assert await waiting.task == DATA[1:]
+        await case.fills.idle()
+        assert (first.data_requests, second.data_requests) == ([], [])
+        assert (case.total("failures"), case.direct.states()[0].trouble) == (0, None)
 
 
 async def test_an_object_of_another_size_is_not_read(glance: Origin, tmp_path: Path) -> None:
