@@ -62,6 +62,7 @@ class SwiftOptions:
     ranges_at_once: int = 2  # of one read: so many of those may be in memory
     piece_bytes: int = MIB  # what goes into an upload at once
     upload_buffer_bytes: int = 64 * MIB  # written and not yet sent, per upload
+    verify_uploads: bool = False  # by MD5, which takes four times the time of all the rest
     segments_at_once: int = 4  # of one upload, also when it is deleted
 
     def __post_init__(self) -> None:

@@ -38,6 +38,7 @@ class Part:
     limit: int
     room: asyncio.Semaphore
     keeps: bool
+    is_verified: bool  # whether Swift's MD5 of it is held against ours
 
     def __post_init__(self) -> None:
         self.left = self.limit  # bytes that it still takes
@@ -110,7 +111,7 @@ class Part:
         if answer.status != HTTPStatus.CREATED:
             raise refusal(shown, answer.status)
         told = answer.headers.get("ETag", "").strip('"').lower()
-        if told != self._digest.hexdigest():
+        if self.is_verified and told != self._digest.hexdigest():
             raise InvalidError(f"{shown}: Swift has other bytes than were sent")
 
     async def send(self, writer: AbstractStreamWriter, stall_seconds: float) -> None:
@@ -120,13 +121,17 @@ class Part:
             piece = self._pieces[position]
             if piece is None:
                 raise UnavailableError(f"{self.target.shown}: some of it was sent, and is gone")
-            if position == self._hashed:
-                await self._hash(piece)
+            is_new = self.is_verified and position == self._hashed
+            hashing = self._begin_hash(piece) if is_new else None
             position += 1
             self.is_sent = self._ended and position == len(self._pieces)
             self._lost += not self.keeps
-            async with asyncio.timeout(stall_seconds):
-                await writer.write(piece)
+            try:
+                async with asyncio.timeout(stall_seconds):
+                    await writer.write(piece)
+            finally:
+                if hashing is not None:
+                    await asyncio.wait({hashing})
             if not self.keeps:
                 self._forget(position)
 
@@ -140,12 +145,13 @@ class Part:
             await self._changed.wait()
         return True
 
-    async def _hash(self, piece: bytes) -> None:
+    def _begin_hash(self, piece: bytes) -> asyncio.Future[None] | None:
+        """Hash the next piece; return None if that is done."""
         self._hashed += 1
         if len(piece) <= _HASHED_AT_ONCE:
             self._digest.update(piece)
-        else:
-            await asyncio.to_thread(self._digest.update, piece)
+            return None
+        return asyncio.get_running_loop().run_in_executor(None, self._digest.update, piece)
 
     def _forget(self, stop: int) -> None:
         """Drop the pieces before `stop`, and give their places back."""

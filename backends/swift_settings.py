@@ -19,6 +19,8 @@ _QUOTES = "\"'"
 def swift_options(values: Mapping[str, str]) -> SwiftOptions:
     """Read `swift_store_*` and `default_swift_reference` of a section of `glance-api.conf`.
 
+    One is ours: `swift_store_verify_uploads` holds the MD5 that Swift has of each object against
+    that of what was sent.  glance_store does not; whoever reads an image sees its hash.
     Reads the `swift_store_config_file` too, and so blocks.  ValueError for what Glance refuses.
     `swift_store_ssl_compression`, `swift_store_use_trusts`, `swift_buffer_on_upload` and
     `swift_upload_buffer_dir` say nothing here: TLS compresses nothing any more, a caller's token
@@ -49,6 +51,7 @@ def swift_options(values: Mapping[str, str]) -> SwiftOptions:
         verify_certificates=not truth(values, "swift_store_auth_insecure"),
         resumptions=number(values, "swift_store_retry_get_count", 0),
         expire_soon_seconds=number(values, "swift_store_expire_soon_interval", 60),
+        verify_uploads=truth(values, "swift_store_verify_uploads"),
     )
 
 

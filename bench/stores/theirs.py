@@ -36,9 +36,11 @@ def run(job: Job) -> Done:
             if job.verb == jobs.UP:
                 utils.get_hasher = lambda *_, **__: NoHash()
             source = Source(job.size)
+            # 5.7 announces a full last segment to Swift, whatever is left: 0 is an unknown size.
+            size = 0 if conf.glance_store.default_store == "swift" else job.size
             with measured(job, done):
                 told = glance_store.add_to_backend_with_multihash(
-                    conf, job.name, source, job.size, jobs.HASHES[1]
+                    conf, job.name, source, size, jobs.HASHES[1]
                 )
             done.result, done.moved = told[0], told[1]
         case jobs.DOWN:

@@ -25,7 +25,8 @@ class TestSegments(PruneContract):
 
     @pytest.fixture
     async def subject(self, swift: Swift) -> AsyncIterator[Subject]:
-        async with swift_subject(swift, large_object_bytes=2, segment_bytes=PIECE - 1) as subject:
+        changed = {"large_object_bytes": 2, "segment_bytes": PIECE - 1, "verify_uploads": True}
+        async with swift_subject(swift, **changed) as subject:
             yield subject
 
 

@@ -55,21 +55,27 @@ class TestOneObject:
 
     async def test_other_bytes_than_were_sent(self) -> None:
         swift = FakeSwift(GONE, created(b"other"), GONE)
-        async with swift.store() as store:
+        async with swift.store(verify_uploads=True) as store:
             with pytest.raises(InvalidError, match="other bytes"):
                 await write(store, "image", CONTENT)
+
+    async def test_is_not_hashed_unless_told(self) -> None:
+        swift = FakeSwift(GONE, created(b"other"))
+        swift.replies.append(swift.own())
+        async with swift.store() as store:
+            assert await write(store, "image", CONTENT) == LOCATION
 
     async def test_that_arrived_and_is_not_right_is_deleted(self) -> None:
         swift = FakeSwift(GONE, created(b"other"))
         swift.replies += [swift.own(), DELETED]
-        async with swift.store() as store:
+        async with swift.store(verify_uploads=True) as store:
             with pytest.raises(InvalidError, match="other bytes"):
                 await write(store, "image", CONTENT)
 
     async def test_sent_again_from_memory(self) -> None:
         swift = FakeSwift(GONE, hang_up, created())
         swift.replies.append(swift.own())
-        async with swift.store() as store:
+        async with swift.store(verify_uploads=True) as store:
             assert await write(store, "image", CONTENT) == LOCATION
 
     async def test_not_sent_again_if_it_is_not_kept(self) -> None:
