@@ -16,9 +16,9 @@ def number(values: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
-def truth(values: Mapping[str, str], name: str) -> bool:
-    """Return a boolean, false where it is not set; ValueError for what is neither."""
-    value = values.get(name, "false").strip().lower()
+def truth(values: Mapping[str, str], name: str, default: str = "false") -> bool:
+    """Return a boolean; ValueError for what is neither true nor false."""
+    value = values.get(name, default).strip().lower()
     if value not in _TRUE + _FALSE:
         raise ValueError(f"{name} is neither true nor false: {value!r}")
     return value in _TRUE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from weakref import WeakValueDictionary
 
@@ -20,9 +21,11 @@ from backends.outlasting import finished
 from backends.spans import Span
 from backends.swift_accounts import Accounts, CallersAccount, Nobody, SwiftAccounts
 from backends.swift_client import Request, SwiftClient, Target, refusal
+from backends.swift_identity import Caller
 from backends.swift_large import delete_object
 from backends.swift_options import SwiftOptions
 from backends.swift_stream import SwiftStream
+from backends.swift_trust import trusted
 from backends.swift_upload import Destination, SwiftWriter
 
 _DONE = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT)
@@ -93,19 +96,19 @@ class SwiftStore:
     async def create(self, name: str, size: int | None = None) -> AsyncIterator[SwiftWriter]:
         """Begin an object; DuplicateError at once if it is there already."""
         location = self._accounts.new_location(checked_name(name))
-        target = self._accounts.target(location)
-        found = await self._client.call(Request("HEAD", target))
+        found = await self._client.call(Request("HEAD", self._accounts.target(location)))
         if found.status == HTTPStatus.OK:
             raise DuplicateError(f"{location}: is there already")
         if found.status != HTTPStatus.NOT_FOUND:
             raise refusal(location, found.status)
         lock = self._publishing.setdefault(location.uri, asyncio.Lock())
-        destination = Destination(target, location, lock, self._make_container)
-        writer = SwiftWriter(self._client, self._options, destination, size)
-        try:
-            yield writer
-        finally:
-            await writer.close()
+        async with self._lasting(self._accounts.target(location), size) as target:
+            destination = Destination(target, location, lock, self._make_container)
+            writer = SwiftWriter(self._client, self._options, destination, size)
+            try:
+                yield writer
+            finally:
+                await writer.close()
 
     async def delete(self, location: Location) -> None:
         """Delete an object with all of its segments, to the end also if cancelled meanwhile.
@@ -139,6 +142,23 @@ class SwiftStore:
         """Forget all tokens, close all connections."""
         await self._accounts.aclose()
         await self._client.aclose()
+
+    @asynccontextmanager
+    async def _lasting(self, target: Target, size: int | None) -> AsyncIterator[Target]:
+        """Yield where an upload goes, as somebody whose token does not end before it does."""
+        options, caller = self._options, target.identity
+        account = options.accounts.get(options.default_reference)
+        if (
+            options.use_trusts
+            and (size is None or size >= options.large_object_bytes)
+            and isinstance(caller, Caller)
+            and account is not None
+            and account.user
+        ):
+            async with trusted(caller, account, options) as identity:
+                yield replace(target, identity=identity)
+        else:
+            yield target
 
     async def _delete(self, target: Target) -> None:
         await delete_object(self._client, target, self._options.segments_at_once)

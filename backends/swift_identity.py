@@ -6,6 +6,8 @@ Keystone is asked with keystoneauth1, which blocks: in a thread, once for all wh
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -73,10 +75,14 @@ class KeystoneAccount:
 
     renews = True
 
-    def __init__(self, account: SwiftAccount, options: SwiftOptions) -> None:
+    def __init__(
+        self, account: SwiftAccount, options: SwiftOptions, trust: str = "", url: str | None = None
+    ) -> None:
+        """Log in as the account; as who made a `trust` if there is one, whose Swift is at `url`."""
         self._account = account
         self._options = options
-        self._plugin = _plugin(account)
+        self._plugin = login_of(account, trust)
+        self._url = url or options.endpoint  # instead of the catalog's
         self._access: Access | None = None
         self._info: AccessInfo | None = None
         self._login: asyncio.Task[Access] | None = None
@@ -109,25 +115,14 @@ class KeystoneAccount:
             task.exception()  # those who wait for it get it; there may be none left
 
     async def _logged_in(self) -> Access:
-        try:
-            info = await asyncio.to_thread(self._authenticate)
-        except exceptions.HttpError as error:
-            raise _refusal(self._account, error) from None
-        except exceptions.ClientException as error:
-            kind = type(error).__name__  # the message may show more than that
-            raise UnavailableError(f"{self._account.auth_address}: {kind}") from None
-        access = Access(info.auth_token or "", self._options.endpoint or self._endpoint(info))
+        info = await asyncio.to_thread(self._authenticate)
+        access = Access(info.auth_token or "", self._url or self._endpoint(info))
         self._access, self._info = access, info
         return access
 
     def _authenticate(self) -> AccessInfo:
         """Log in.  Blocks."""
-        options = self._options
-        verify = options.verify_certificates and (str(options.ca_file or "") or True)
-        with requests.Session() as connections:
-            session = Session(
-                session=connections, verify=verify, timeout=options.stall_seconds, redirect=False
-            )
+        with keystone(self._account, self._options) as session:
             return self._plugin.get_auth_ref(session)
 
     def _endpoint(self, info: AccessInfo) -> str:
@@ -148,14 +143,44 @@ class KeystoneAccount:
         return url
 
 
-def _plugin(account: SwiftAccount) -> v3.Auth:
-    """Return how to log in; InvalidError for an account with half of what that needs."""
+@contextmanager
+def keystone(account: SwiftAccount, options: SwiftOptions) -> Iterator[Session]:
+    """Yield what asks Keystone, which blocks; its errors are the store's."""
+    verify = options.verify_certificates and (str(options.ca_file or "") or True)
+    try:
+        with requests.Session() as connections:
+            connections.hooks["response"].append(_read)
+            yield Session(
+                session=connections, verify=verify, timeout=options.stall_seconds, redirect=False
+            )
+    except exceptions.HttpError as error:
+        raise _refusal(account, error) from None
+    except exceptions.ClientException as error:
+        kind = type(error).__name__  # the message may show more than that
+        raise UnavailableError(f"{account.auth_address}: {kind}") from None
+
+
+def _read(response: requests.Response, **_: object) -> None:
+    """Read an answer to its end: then who keeps it, as tracebacks do, keeps no connection."""
+    if response.content is not None:
+        response.raw = None
+
+
+def url_of(account: SwiftAccount) -> str:
+    """Return where the account's Keystone speaks its version 3."""
     address = account.auth_address.rstrip("/")
     if urlsplit(address).scheme not in ("http", "https"):
         address = f"https://{address}"
-    if not address.endswith("/v3"):
-        address += "/v3"
-    if account.application_credential_id and account.application_credential_secret:
+    return address if address.endswith("/v3") else f"{address}/v3"
+
+
+def login_of(account: SwiftAccount, trust: str = "") -> v3.Auth:
+    """Return how to log in, in its project or for who made a `trust`.
+
+    InvalidError for an account with half of what that needs.
+    """
+    address = url_of(account)
+    if account.application_credential_id and account.application_credential_secret and not trust:
         return v3.ApplicationCredential(
             address,
             application_credential_id=account.application_credential_id,
@@ -166,14 +191,20 @@ def _plugin(account: SwiftAccount) -> v3.Auth:
         raise InvalidError(
             f"{account.auth_address}: needs PROJECT:USER and a key, or an application credential"
         )
-    domains: dict[str, Any] = {
-        "user_domain_id": account.user_domain_id,
-        "user_domain_name": account.user_domain_name,
-        "project_domain_id": account.project_domain_id,
-        "project_domain_name": account.project_domain_name,
-    }
+    scope: dict[str, Any] = {"trust_id": trust}
+    if not trust:
+        scope = {
+            "project_name": project,
+            "project_domain_id": account.project_domain_id,
+            "project_domain_name": account.project_domain_name,
+        }
     return v3.Password(
-        address, username=user, password=account.key, project_name=project, **domains
+        address,
+        username=user,
+        password=account.key,
+        user_domain_id=account.user_domain_id,
+        user_domain_name=account.user_domain_name,
+        **scope,
     )
 
 

@@ -45,6 +45,7 @@ class SwiftOptions:
     large_object_bytes: int = 5120 * MEGABYTE  # from here on, images are written in segments
     segment_bytes: int = 200 * MEGABYTE
     multi_tenant: bool = False
+    use_trusts: bool = True  # an upload in segments goes on when its caller's token has ended
     admin_projects: tuple[str, ...] = ()  # may write everybody's images
     region: str | None = None
     service_type: str = "object-store"

@@ -22,9 +22,7 @@ def swift_options(values: Mapping[str, str]) -> SwiftOptions:
     One is ours: `swift_store_verify_uploads` holds the MD5 that Swift has of each object against
     that of what was sent.  glance_store does not; whoever reads an image sees its hash.
     Reads the `swift_store_config_file` too, and so blocks.  ValueError for what Glance refuses.
-    `swift_store_ssl_compression`, `swift_store_use_trusts`, `swift_buffer_on_upload` and
-    `swift_upload_buffer_dir` say nothing here: TLS compresses nothing any more, a caller's token
-    is not prolonged, and a segment that fits into the buffer in memory is sent again from there.
+    `swift_store_ssl_compression` says nothing here, as TLS compresses nothing any more.
     """
     file = values.get("swift_store_config_file", "").strip()
     reference = values.get("default_swift_reference", "").strip() or "ref1"
@@ -42,6 +40,7 @@ def swift_options(values: Mapping[str, str]) -> SwiftOptions:
         large_object_bytes=_megabytes(values, "swift_store_large_object_size", 5120),
         segment_bytes=_megabytes(values, "swift_store_large_object_chunk_size", 200),
         multi_tenant=truth(values, "swift_store_multi_tenant"),
+        use_trusts=truth(values, "swift_store_use_trusts", "true"),
         admin_projects=_list(values.get("swift_store_admin_tenants", "")),
         region=values.get("swift_store_region", "").strip() or None,
         service_type=values.get("swift_store_service_type", "").strip() or "object-store",

@@ -68,6 +68,8 @@ class FakeSwift:
             "expires_at": self.expires,
             "issued_at": "2000-01-01T00:00:00.000000Z",
             "user": {"id": "u", "name": "u", "domain": {"id": "default", "name": "Default"}},
+            "project": {"id": "p", "name": "p", "domain": {"id": "default", "name": "Default"}},
+            "roles": [{"id": "r", "name": "member"}],
             "catalog": [{"type": "object-store", "id": "2", "endpoints": [endpoint]}],
         }
         body = json.dumps({"token": token}).encode()

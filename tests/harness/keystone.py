@@ -67,7 +67,8 @@ import keystone.conf
 from keystone.token import token_formatters
 keystone.conf.configure()
 keystone.conf.CONF(["--config-file", sys.argv[1]], project="keystone")
-ended = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(hours=1)
+seconds = datetime.timedelta(seconds=int(sys.argv[4]))
+ended = datetime.datetime.now(datetime.timezone.utc) + seconds
 print(token_formatters.TokenFormatter().create_token(
     sys.argv[2], ended.strftime("%Y-%m-%dT%H:%M:%S.000000Z"), ["{audit}"],
     token_formatters.ProjectScopedPayload, methods=["password"], project_id=sys.argv[3],
@@ -96,13 +97,17 @@ class Keystone:
 
     def expired_token(self, user: User) -> str:
         """Return a token of this user that expired an hour ago, another one each time."""
+        return self.ending_token(user, -3600)
+
+    def ending_token(self, user: User, seconds: int) -> str:
+        """Return a token of this user that expires in so many seconds, another one each time."""
         known = _log_in(self.url, user).json()["token"]
         # Sixteen bytes, so that no two are equal.
         audit = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
         configuration = self.directory / "keystone.conf"
         return run_tool(
             *(python_of("keystone"), "-W", "ignore", "-c", EXPIRED.format(audit=audit)),
-            *(configuration, known["user"]["id"], known["project"]["id"]),
+            *(configuration, known["user"]["id"], known["project"]["id"], str(seconds)),
         ).strip()
 
     def revoke(self, token: str) -> None:
