@@ -12,7 +12,7 @@ from typing import Self
 from backends.errors import DeniedError, InvalidError
 from backends.filesystem_errors import translated
 from backends.location import Location
-from backends.residency import is_local, resident
+from backends.residency import by_mincore, is_local
 from backends.spans import Span
 from backends.threads import Lane
 
@@ -58,8 +58,10 @@ class OpenFile:
         return os.pread(self.descriptor, count, position)
 
     def in_memory(self, span: Span) -> bool:
-        """Whether a part can be sent without waiting for anything.  Does not block."""
-        return self._is_ours and self._is_local and resident(self.descriptor, span.start, len(span))
+        """Whether a part has come to memory, and is sent without a wait.  Does not block."""
+        return (
+            self._is_ours and self._is_local and by_mincore(self.descriptor, span.start, len(span))
+        )
 
     def close(self) -> None:
         """Close it; idempotent."""

@@ -22,6 +22,8 @@ from backends.options import DataDirectory, FilesystemOptions
 from backends.spans import Span
 from contracts.subject import pattern, read, write
 from contracts.test_filesystem import listing, opened
+from harness.damage import make_cold
+from harness.slowdisk import on_its_way
 from harness.smalldisk import Kind, SmallDisk, small_disk
 
 MIB = 1 << 20
@@ -104,6 +106,28 @@ async def test_a_frozen_disk(ext4: SmallDisk, tmp_path: Path) -> None:
             await asyncio.to_thread(ext4.thaw)
         assert await read(store, location) == pattern(MIB)
     assert listing(ext4.path / "images") == ["image"]
+
+
+async def test_a_disk_that_does_not_get_on(ext4: SmallDisk) -> None:
+    """Pages that are on their way count as cached; who sent them would wait for them on the loop."""
+    images = ext4.path / "images"
+    async with opened(images, threads=2, hang_seconds=0.3) as store:
+        location = await write(store, "image", pattern(4 * MIB))
+        other = await write(store, "other", pattern(MIB, seed=1))
+        make_cold(images / "image")
+        slow = on_its_way(ext4, images / "image", 2 * MIB)
+        await asyncio.to_thread(slow.__enter__)
+        try:
+            async with store.read(location) as stream:
+                assert not len(stream.file()[1])
+                with pytest.raises(UnavailableError, match="has not answered"):
+                    await anext(stream)
+            async with store.read(other) as stream:
+                assert len(stream.file()[1]) == MIB
+            assert await read(store, other) == pattern(MIB, seed=1)
+        finally:
+            await asyncio.to_thread(slow.__exit__, None, None, None)
+        assert await read(store, location) == pattern(4 * MIB)
 
 
 async def test_a_disk_that_fails(ext4: SmallDisk) -> None:

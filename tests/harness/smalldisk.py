@@ -45,7 +45,7 @@ class SmallDisk:
     def __init__(self, kind: Kind, path: Path, device: str, options: str) -> None:
         self.kind = kind
         self.path = path
-        self._device = device
+        self.device = device
         self._options = options
         self._filler = path / "filler"
         self._crowd = path / "crowd"
@@ -95,7 +95,7 @@ class SmallDisk:
     def turn_read_only(self) -> None:
         """Have an ext4 find an error, for which it turns read-only, until it is mounted anew."""
         assert self.kind == "ext4"
-        name = Path(self._device).name
+        name = Path(self.device).name
         Path(f"/sys/fs/ext4/{name}/trigger_fs_error").write_text("1\n")
 
     def freeze(self) -> None:
@@ -124,7 +124,7 @@ class SmallDisk:
         if self.kind == "tmpfs":
             command = ["mount", "-t", "tmpfs", "-o", self._options, "tmpfs", str(self.path)]
         else:
-            command = ["mount", "-o", self._options, self._device, str(self.path)]
+            command = ["mount", "-o", self._options, self.device, str(self.path)]
         run(*command)
 
     def unmount(self) -> None:
@@ -144,7 +144,7 @@ class SmallDisk:
 
     def released(self) -> None:
         """Wait until nobody uses the file system of a detached mount any more."""
-        known = Path(f"/sys/fs/{self.kind}/{Path(self._device).name}")
+        known = Path(f"/sys/fs/{self.kind}/{Path(self.device).name}")
         until(f"{known} to be gone", lambda: not known.exists())
 
     def repair(self) -> None:
@@ -153,11 +153,11 @@ class SmallDisk:
 
         def checked() -> bool:
             # The kernel lets go of the device a moment after it has forgotten the file system.
-            done = subprocess.run(["e2fsck", "-fy", self._device], capture_output=True, check=False)
+            done = subprocess.run(["e2fsck", "-fy", self.device], capture_output=True, check=False)
             assert done.returncode in (0, 1) or b"is in use" in done.stdout, done
             return done.returncode in (0, 1)
 
-        until(f"{self._device} to be free", checked)
+        until(f"{self.device} to be free", checked)
 
 
 def run(*command: str) -> str:
