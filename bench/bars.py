@@ -127,8 +127,11 @@ BARS = {
             1.5,
             2.0,
         ),
-        Bar("store-up-alone", "the same without these hashes", 1.5, 2.0),
+        Bar("store-up-cpu", "the same, the driver's CPU s per GB", 0.67, 0.5, at_most=True),
+        Bar("store-up-alone", "the same without these hashes, bytes/s", 1.5, 2.0),
+        Bar("store-up-alone-cpu", "the same, CPU s per GB", 0.67, 0.5, at_most=True),
         Bar("store-down", "a whole image from a store, bytes/s, against glance_store", 2.0, 3.0),
+        Bar("store-down-cpu", "the same, the driver's CPU s per GB", 0.5, 0.33, at_most=True),
         Bar("store-peak", "the same: our process, peak MiB", 150.0, 100.0, at_most=True),
     )
 }

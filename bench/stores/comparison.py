@@ -171,6 +171,7 @@ def _run(name: str, what: str, service: Service, options: Options) -> Report:
             report.rounds[f"{name}, {verb}"] = found.plain()
             report.verdicts += [
                 BARS[bar].judge(found.ratio(RATE, OURS, THEIRS), what),
+                BARS[f"{bar}-cpu"].judge(found.ratio(CPU, OURS, THEIRS), what),
                 BARS["store-peak"].judge(found.spread(OURS, PEAK), f"{what}, {verb}"),
             ]
             report.notes.append(f"{verb}: {found.rounds.note()}")
