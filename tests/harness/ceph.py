@@ -1,6 +1,6 @@
 """A real Ceph of one monitor and one OSD, with a pool for RBD, and its S3 gateway for who asks.
 
-No authentication between the daemons, no manager: nothing here needs one.
+Without authentication, unless a test is about that; without a manager: nothing here needs one.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from harness.services import run_tool, unavailable
 from harness.waiting import until
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "rbd")
+AUTHENTICATION_PROGRAMS = ("ceph-authtool",)
 GATEWAY_PROGRAMS = ("radosgw", "radosgw-admin")
 OSD_SECONDS = 60.0  # until it is up
 COMMAND_SECONDS = 20  # of Ceph's own programs, which else wait for ever
@@ -38,9 +39,10 @@ public_addr = 127.0.0.1
 cluster_addr = 127.0.0.1
 public_network = 127.0.0.0/8
 ms_bind_ipv6 = false
-auth_cluster_required = none
-auth_service_required = none
-auth_client_required = none
+auth_cluster_required = {authentication}
+auth_service_required = {authentication}
+auth_client_required = {authentication}
+keyring = {directory}/keyring
 auth_allow_insecure_global_id_reclaim = true
 osd_pool_default_size = 1
 osd_pool_default_min_size = 1
@@ -66,6 +68,7 @@ mon_data_avail_warn = 2
 admin_socket = {directory}/run/$name.asok
 log_file = {directory}/$name.log
 osd_class_dir = {classes}
+keyring = {directory}/osd/keyring
 {objectstore}
 [client]
 admin_socket =
@@ -118,6 +121,13 @@ class Ceph:
         """Run one of Ceph's programs, `ceph`, `rbd` or `rados`, and return what it prints."""
         command = ("timeout", str(COMMAND_SECONDS), program, "--conf", self.configuration)
         return run_tool(*command, *arguments)
+
+    def make_user(self, name: str, monitor: str, osd: str) -> None:
+        """Let `client.NAME` in, with these capabilities; its key stands in the keyring."""
+        caps = ("mon", monitor, "osd", osd)
+        key = self.tool("ceph", "auth", "get-or-create", f"client.{name}", *caps)
+        with (self.directory / "keyring").open("a") as keyring:
+            keyring.write(key)
 
     def read_bytes(self) -> int:
         """Return how much data the OSD has given to clients so far."""
@@ -201,9 +211,14 @@ def radosgw(ceph: Ceph) -> Iterator[Gateway]:
 
 
 @contextmanager
-def running_ceph(directory: Path, *, on_disk: bool = False) -> Iterator[Ceph]:
-    """Run Ceph, with its files in `directory`, and its data there too if it is to be on disk."""
-    _check_installed(PROGRAMS)
+def running_ceph(
+    directory: Path, *, on_disk: bool = False, authenticating: bool = False
+) -> Iterator[Ceph]:
+    """Run Ceph, with its files in `directory`, and its data there too if it is to be on disk.
+
+    One that authenticates has a keyring in `directory`, with the key of `client.admin`.
+    """
+    _check_installed((*PROGRAMS, *(AUTHENTICATION_PROGRAMS if authenticating else ())))
     monitor = f"[v2:127.0.0.1:{free_port()},v1:127.0.0.1:{free_port()}]"
     fsid, osd = str(uuid.uuid4()), str(uuid.uuid4())
     for name in ("run", "mon", "osd"):
@@ -217,6 +232,7 @@ def running_ceph(directory: Path, *, on_disk: bool = False) -> Iterator[Ceph]:
             fsid=fsid,
             monitor=monitor,
             objectstore=DISK if on_disk else MEMORY,
+            authentication="cephx" if authenticating else "none",
         )
     )
     started = Ceph(directory, fsid, configuration)
@@ -224,8 +240,24 @@ def running_ceph(directory: Path, *, on_disk: bool = False) -> Iterator[Ceph]:
     try:
         monmap = str(directory / "monmap")
         run_tool("monmaptool", "--create", "--addv", "a", monitor, "--fsid", fsid, monmap)
-        run_tool("ceph-mon", *common, "--mkfs", "-i", "a", "--monmap", monmap)
+        mkfs: list[str | Path] = [*common, "--mkfs", "-i", "a", "--monmap", monmap]
+        if authenticating:
+            everything = ("--cap", "mon", "allow *", "--cap", "osd", "allow *")
+            for name in ("mon.", "client.admin"):
+                _make_key(directory / "keyring", name, *everything)
+            _make_key(
+                directory / "osd/keyring",
+                "osd.0",
+                "--cap",
+                "mon",
+                "allow profile osd",
+                *everything[3:],
+            )
+            mkfs += ["--keyring", directory / "keyring"]
+        run_tool("ceph-mon", *mkfs)
         started.start("ceph-mon", "ceph-mon", "-i", "a")
+        if authenticating:
+            started.tool("ceph", "auth", "import", "-i", str(directory / "osd/keyring"))
         # The same id, else the OSD is never up, and nobody says why.
         started.tool("ceph", "osd", "new", osd)
         run_tool("ceph-osd", *common, "-i", "0", "--mkfs", "--osd-uuid", osd)
@@ -235,6 +267,11 @@ def running_ceph(directory: Path, *, on_disk: bool = False) -> Iterator[Ceph]:
         yield started
     finally:
         started.stop()
+
+
+def _make_key(keyring: Path, name: str, *capabilities: str) -> None:
+    new = () if keyring.exists() else ("--create-keyring",)
+    run_tool("ceph-authtool", *new, keyring, "--gen-key", "-n", name, *capabilities)
 
 
 def make_pool(ceph: Ceph, name: str) -> None:
