@@ -63,6 +63,9 @@ class SwiftOptions:
     ranges_at_once: int = 2  # of one read: so many of those may be in memory
     piece_bytes: int = MIB  # what goes into an upload at once
     upload_buffer_bytes: int = 64 * MIB  # written and not yet sent, per upload
+    # Segments that do not fit into memory are kept here until they are there, to be sent again:
+    # so many of each upload as are sent at once.  None: an upload of which one fails has failed.
+    buffer_directory: Path | None = None
     verify_uploads: bool = False  # by MD5, which takes four times the time of all the rest
     segments_at_once: int = 4  # of one upload, also when it is deleted
 

@@ -10,12 +10,14 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import Path
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
 from backends.errors import DuplicateError, InvalidError, MissingError, UnavailableError
 from backends.swift_client import Request, SwiftClient, Target, refusal
+from backends.swift_spool import Spool
 from backends.wrapping import Retrying
 
 _ATTEMPTS = 3  # of one part, if all its bytes are still there
@@ -29,7 +31,8 @@ class Part:
     """An object of `length` bytes, or of what `feed` brings until `end`, no more than `limit`.
 
     Each piece holds one place in `room` until it is sent; until the whole object is there, if it
-    `keeps` its pieces to send them again.
+    `keeps` its pieces to send them again.  Else they go to a file in `buffered_in` for that, and
+    where there is none (None) the object fails when it cannot be sent at once.
     """
 
     target: Target
@@ -38,6 +41,7 @@ class Part:
     limit: int
     room: asyncio.Semaphore
     keeps: bool
+    buffered_in: Path | None
     is_verified: bool  # whether Swift's MD5 of it is held against ours
 
     def __post_init__(self) -> None:
@@ -48,7 +52,9 @@ class Part:
         self._changed = asyncio.Event()
         self._digest = hashlib.md5(usedforsecurity=False)
         self._hashed = 0  # pieces
-        self._lost = 0  # pieces that were sent and are gone
+        self._lost = 0  # pieces that were sent and are not in memory any more
+        self._trouble: UnavailableError | None = None  # of ours, with what is sent
+        self._spool = None if self.keeps or not self.buffered_in else Spool(self.buffered_in)
 
     def feed(self, piece: bytes) -> None:
         """Take a piece, not more than is left; it has its place in `room` already."""
@@ -80,22 +86,29 @@ class Part:
                     await self._attempt(client, stall_seconds)
                     return
                 except MissingError:
-                    if made or self._lost:
+                    if made or not self._is_repeatable:
                         raise
                     await make_container(self.target)
                     made = True
                 except UnavailableError as error:
-                    if self._lost:
+                    if not self._is_repeatable:
                         raise
                     failures += 1
                     await retrying.pause(failures, error)
         finally:
             self._forget(len(self._pieces))
+            if self._spool is not None:
+                await self._spool.aclose()
+
+    @property
+    def _is_repeatable(self) -> bool:
+        return self._spool is not None or not self._lost
 
     async def _attempt(self, client: SwiftClient, stall_seconds: float) -> None:
         shown = self.target.shown
         deadline = asyncio.timeout(stall_seconds)  # until Swift has asked for the body
         self.is_sent = self.length == 0
+        self._trouble = None
         headers = dict(self.headers)
         if self.length is not None:
             headers["Content-Length"] = str(self.length)
@@ -106,6 +119,8 @@ class Part:
                 answer = await client.call(request)
         except TimeoutError:
             raise UnavailableError(f"{shown}: no answer in time") from None
+        except UnavailableError as error:
+            raise self._trouble or error from None
         if answer.status == HTTPStatus.PRECONDITION_FAILED:
             raise DuplicateError(f"{shown}: is there already")
         if answer.status != HTTPStatus.CREATED:
@@ -118,9 +133,7 @@ class Part:
         """Write all pieces to the wire, as they come."""
         position = 0
         while await self._has(position):
-            piece = self._pieces[position]
-            if piece is None:
-                raise UnavailableError(f"{self.target.shown}: some of it was sent, and is gone")
+            piece = await self._piece(position)
             is_new = self.is_verified and position == self._hashed
             hashing = self._begin_hash(piece) if is_new else None
             position += 1
@@ -134,6 +147,23 @@ class Part:
                     await asyncio.wait({hashing})
             if not self.keeps:
                 self._forget(position)
+
+    async def _piece(self, position: int) -> bytes:
+        """Return what is sent next, for the first time or again."""
+        piece = self._pieces[position]
+        if self._spool is None:
+            if piece is None:
+                raise UnavailableError(f"{self.target.shown}: some of it was sent, and is gone")
+            return piece
+        try:
+            if piece is None:
+                return await self._spool.read(position)
+            if position == self._spool.pieces:
+                await self._spool.append(piece)
+        except UnavailableError as error:
+            self._trouble = error  # aiohttp says only that it could not send
+            raise
+        return piece
 
     async def _has(self, position: int) -> bool:
         """Wait for a piece; return False where there will be none."""

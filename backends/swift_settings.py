@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import logging
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def swift_options(values: Mapping[str, str]) -> SwiftOptions:
 
     One is ours: `swift_store_verify_uploads` holds the MD5 that Swift has of each object against
     that of what was sent.  glance_store does not; whoever reads an image sees its hash.
-    Reads the `swift_store_config_file` too, and so blocks.  ValueError for what Glance refuses.
+    Reads the `swift_store_config_file` too, tries the `swift_upload_buffer_dir`, and so blocks.  ValueError for what Glance refuses.
     `swift_store_ssl_compression` says nothing here, as TLS compresses nothing any more.
     """
     file = values.get("swift_store_config_file", "").strip()
@@ -50,6 +51,7 @@ def swift_options(values: Mapping[str, str]) -> SwiftOptions:
         verify_certificates=not truth(values, "swift_store_auth_insecure"),
         resumptions=number(values, "swift_store_retry_get_count", 0),
         expire_soon_seconds=number(values, "swift_store_expire_soon_interval", 60),
+        buffer_directory=_buffer_directory(values),
         verify_uploads=truth(values, "swift_store_verify_uploads"),
     )
 
@@ -99,6 +101,20 @@ def _accounts(file: Path) -> dict[str, SwiftAccount]:
         else:
             _log.warning("%s: the account %s lacks an address or credentials", file, name)
     return accounts
+
+
+def _buffer_directory(values: Mapping[str, str]) -> Path | None:
+    """Return where segments are buffered, None for nowhere."""
+    if not truth(values, "swift_buffer_on_upload"):
+        return None
+    directory = values.get("swift_upload_buffer_dir", "").strip()
+    if not directory:
+        raise ValueError("swift_buffer_on_upload needs swift_upload_buffer_dir")
+    try:
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise ValueError(f"swift_upload_buffer_dir {directory}: {error.strerror}") from None
+    return Path(directory)
 
 
 def _domain(values: Mapping[str, str], whose: str) -> dict[str, str | None]:

@@ -180,6 +180,7 @@ class SwiftWriter:
             length=length,
             limit=longest,
             room=self._room,
+            buffered_in=options.buffer_directory,
             is_verified=options.verify_uploads,
             keeps=longest * options.segments_at_once <= options.upload_buffer_bytes,
         )

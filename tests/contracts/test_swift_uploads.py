@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +92,30 @@ class TestOneObject:
             await writer.write(CONTENT)
             with pytest.raises(UnavailableError):
                 await writer.commit()
+
+    @pytest.mark.parametrize("fails", [1, 2])
+    async def test_sent_again_from_the_disk(self, tmp_path: Path, fails: int) -> None:
+        swift = FakeSwift(GONE, *[hang_up] * fails, created(CONTENT[:6]), created(CONTENT[6:]))
+        swift.replies += [created(b""), swift.own()]
+        options = {"upload_buffer_bytes": 5, "piece_bytes": 5, "segments_at_once": 1}
+        segments = {"large_object_bytes": 2, "segment_bytes": 6, "buffer_directory": tmp_path}
+        async with swift.store(verify_uploads=True, **options, **segments) as store:
+            await write(store, "image", CONTENT)
+
+    async def test_a_disk_that_is_away_is_told(self, tmp_path: Path) -> None:
+        async def either(peer: Peer, head: Request) -> None:
+            if head.method == "PUT":
+                await peer.send(CONTINUE)
+                await peer.closed_by_peer()
+                raise ConnectionResetError
+            await peer.send(GONE)
+
+        swift = FakeSwift(GONE, *[either] * 8)
+        options = {"upload_buffer_bytes": 5, "piece_bytes": 5, "segments_at_once": 1}
+        async with swift.store(buffer_directory=tmp_path / "away", **options) as store:
+            with pytest.raises(UnavailableError, match="away"):
+                await write(store, "image", CONTENT)
+            swift.replies.clear()
 
     async def test_somebody_elses_in_its_place_stays(self) -> None:
         theirs = status("200 OK", "X-Object-Meta-Upload: theirs")

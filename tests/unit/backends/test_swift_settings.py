@@ -109,6 +109,9 @@ def test_every_other_option() -> None:
             "swift_store_cacert": "/ca.pem",
             "swift_store_auth_insecure": "1",
             "swift_store_expire_soon_interval": "5",
+            "swift_store_use_trusts": "false",
+            "swift_store_verify_uploads": "true",
+            "swift_store_ssl_compression": "false",
         }
     )
     assert options == SwiftOptions(
@@ -120,6 +123,8 @@ def test_every_other_option() -> None:
         ca_file=Path("/ca.pem"),
         verify_certificates=False,
         expire_soon_seconds=5,
+        use_trusts=False,
+        verify_uploads=True,
     )
 
 
@@ -152,6 +157,15 @@ def test_a_file_that_makes_no_sense(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError, match=r".") as error:
         swift_options({"swift_store_config_file": str(file)})
     assert "hidden" not in str(error.value)
+
+
+def test_a_buffer_on_the_disk(tmp_path: Path) -> None:
+    told = {"swift_buffer_on_upload": "true", "swift_upload_buffer_dir": str(tmp_path)}
+    assert swift_options(FLAT | told).buffer_directory == tmp_path
+    assert swift_options(FLAT | told | {"swift_buffer_on_upload": "false"}).buffer_directory is None
+    for directory in ("", str(tmp_path / "absent")):
+        with pytest.raises(ValueError, match="swift_upload_buffer_dir"):
+            swift_options(FLAT | told | {"swift_upload_buffer_dir": directory})
 
 
 def test_a_file_and_many_projects(tmp_path: Path) -> None:
