@@ -53,6 +53,32 @@ http {{
 }}
 """
 
+# What is sent goes on at once, as from a client.
+PROXY = """
+daemon off;
+master_process off;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log;
+{user}
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/t1; proxy_temp_path {directory}/t2;
+    fastcgi_temp_path {directory}/t3; uwsgi_temp_path {directory}/t4; scgi_temp_path {directory}/t5;
+    client_max_body_size 0;
+    proxy_http_version 1.1; proxy_request_buffering off; proxy_buffering off;
+    {servers}
+}}
+"""
+ENCRYPTING = """
+    server {{
+        listen 127.0.0.1:{port} ssl;
+        ssl_certificate {directory}/server.pem;
+        ssl_certificate_key {directory}/server.key;
+        location / {{ proxy_pass {url}; proxy_set_header Host $http_host; }}
+    }}
+"""
+
 
 @dataclass(frozen=True)
 class Nginx:
@@ -70,38 +96,60 @@ class Nginx:
 @contextmanager
 def serving(directory: Path) -> Iterator[Nginx]:
     """Serve until the context is left."""
+    images = directory / "images"
+    images.mkdir()
+    (directory / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
+    port, tls_port = free_port(), free_port()
+    configuration = CONFIGURATION.format(
+        directory=directory,
+        images=images,
+        port=port,
+        tls_port=tls_port,
+        never=NEVER_IN_AN_IMAGE,
+        user=_user(),
+    )
+    with _running(directory, configuration, port, tls_port):
+        yield Nginx(images, f"127.0.0.1:{port}", f"127.0.0.1:{tls_port}", directory / "ca.pem")
+
+
+@contextmanager
+def encrypting(directory: Path, *urls: str) -> Iterator[list[str]]:
+    """Speak TLS for servers that do not: yield their new URLs; `ca.pem` says whom to trust."""
+    ports = [free_port() for _ in urls]
+    servers = "".join(
+        ENCRYPTING.format(directory=directory, port=port, url=url)
+        for port, url in zip(ports, urls, strict=True)
+    )
+    configuration = PROXY.format(directory=directory, servers=servers, user=_user())
+    with _running(directory, configuration, *ports):
+        yield [f"https://127.0.0.1:{port}" for port in ports]
+
+
+@contextmanager
+def _running(directory: Path, configuration: str, *ports: int) -> Iterator[None]:
     binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if binary is None:
         reason = "nginx is not installed: apt-get install nginx-light"
         if os.environ.get("CACHEPROXY_REQUIRE_SERVICES"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
-    images = directory / "images"
-    images.mkdir()
     make_certificates(directory)
-    (directory / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
-    port, tls_port = free_port(), free_port()
-    (directory / "nginx.conf").write_text(
-        CONFIGURATION.format(
-            directory=directory,
-            images=images,
-            port=port,
-            tls_port=tls_port,
-            never=NEVER_IN_AN_IMAGE,
-            user="user root;" if os.geteuid() == 0 else "",
-        )
-    )
+    (directory / "nginx.conf").write_text(configuration)
     program = Program(
         "nginx",
         [binary, "-p", directory, "-c", directory / "nginx.conf", "-e", directory / "error.log"],
         directory=directory,
     )
     try:
-        program.wait_for_port(port)
-        program.wait_for_port(tls_port)
-        yield Nginx(images, f"127.0.0.1:{port}", f"127.0.0.1:{tls_port}", directory / "ca.pem")
+        for port in ports:
+            program.wait_for_port(port)
+        yield
     finally:
         program.stop()
+
+
+def _user() -> str:
+    return "user root;" if os.geteuid() == 0 else ""
 
 
 def make_certificates(directory: Path) -> None:
