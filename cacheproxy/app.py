@@ -169,6 +169,7 @@ def _direct(
     """Build what reads stores directly, where that is wanted."""
     from backends.openstores import OpenStores
     from backends.options import Handling
+    from cacheproxy import storefiles
     from cacheproxy.directreads import DirectReads
     from cacheproxy.locations import Locations
 
@@ -178,6 +179,7 @@ def _direct(
     at_once = settings.cache.fills_max * settings.cache.fill_streams_max
     handling = Handling(at_once=at_once, attempts=2)
     stall_seconds = settings.stores.stall_seconds
+    found = storefiles.within(found, settings.cache.fills_memory_bytes)
     stores = OpenStores(found, handling=handling)
     locations = Locations(upstream, account, meter)
     return stores, DirectReads(locations, stores, found.stores, stall_seconds, meter)

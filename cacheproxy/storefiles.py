@@ -59,6 +59,19 @@ def stores_to_read(settings: StoreReadSettings) -> StoresSettings | None:
     return dataclasses.replace(found, stores=chosen)
 
 
+def within(found: StoresSettings, memory_bytes: int) -> StoresSettings:
+    """Return them so that no store holds more than this of what it has read ahead."""
+    from backends.rbd_options import RbdOptions  # noqa: PLC0415  (as above)
+
+    stores = list(found.stores)
+    for place, each in enumerate(stores):
+        if isinstance(each.options, RbdOptions):
+            ahead = min(each.options.reads_ahead_bytes, memory_bytes)
+            options = dataclasses.replace(each.options, reads_ahead_bytes=ahead)
+            stores[place] = dataclasses.replace(each, options=options)
+    return dataclasses.replace(found, stores=tuple(stores))
+
+
 def _chosen(stores: Sequence[StoreSettings], names: Sequence[str]) -> tuple[StoreSettings, ...]:
     if not names:
         return tuple(each for each in stores if each.kind not in TO_BE_NAMED)

@@ -8,7 +8,7 @@ import pytest
 
 from cacheproxy.config import StoreReadSettings
 from cacheproxy.core.setback import PAUSE_SECONDS, PAUSE_SECONDS_MAX
-from cacheproxy.directreads import DOUBT_SECONDS, LIE_SECONDS
+from cacheproxy.directreads import DOUBT_SECONDS, LIE_SECONDS, READS_MAX
 from cacheproxy.locations import (
     BELIEVED_SECONDS,
     ENTRIES_MAX,
@@ -50,6 +50,7 @@ def test_it_names_what_holds(told: str) -> None:
 def test_its_intervals_and_numbers() -> None:
     assert ("up to an hour" in TEXT, SILENT_SECONDS) == (True, 3600)
     assert ("ten minutes" in TEXT, DOUBT_SECONDS) == (True, 600)
+    assert ("at most 48 reads" in TEXT, READS_MAX) == (True, 48)
     assert ("six hours" in TEXT, LIE_SECONDS) == (True, 6 * 3600)
     assert ("one in five minutes" in TEXT, WAY_SECONDS) == (True, 300)
     assert ("three of its first fills" in TEXT, MISSES_MAX) == (True, 3)

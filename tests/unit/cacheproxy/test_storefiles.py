@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from backends.configuration import KINDS
+from backends.rbd_options import RbdOptions
 from cacheproxy.cli.program import main
 from cacheproxy.config import StoreReadSettings
 from cacheproxy.errors import ConfigError
 from cacheproxy.metrics import STORE_KINDS
-from cacheproxy.storefiles import stores_to_read
+from cacheproxy.storefiles import stores_to_read, within
 
 GLANCE = """
 [DEFAULT]
@@ -76,6 +77,19 @@ def test_a_directory_is_read_in_order_and_later_files_count(tmp_path: Path) -> N
     assert found.stores[0].weight == 9
     assert "others" in repr(found)
     assert "hush" not in repr(found)
+
+
+def test_what_is_read_ahead_keeps_to_the_memory_of_fills(tmp_path: Path) -> None:
+    text = GLANCE.replace("web:http", "ceph:rbd")
+    found = stores_to_read(StoreReadSettings((write(tmp_path / "glance-api.conf", text),)))
+    assert found is not None
+    kept = within(found, 32 << 20)
+    assert [each.name for each in kept.stores] == ["fast", "ceph"]
+    assert kept.stores[0] == found.stores[0]
+    options = kept.stores[1].options
+    assert isinstance(options, RbdOptions)
+    assert options.reads_ahead_bytes == 32 << 20
+    assert within(found, 1 << 40) == found
 
 
 def test_without_files_no_store_is_read() -> None:
