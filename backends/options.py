@@ -39,7 +39,7 @@ class FilesystemOptions:
     thin: bool = False  # zeros are not written
     piece_bytes: int = MIB  # the longest piece of a read
     sync_bytes: int = 256 * MIB  # unsynced bytes of one writer, so that no commit waits for long
-    threads: int = 8  # calls in one directory at once
+    threads: int = 10  # calls in one directory at once
     hang_seconds: float = 60.0  # a call that takes longer has failed (NFS without its server)
 
 

@@ -100,8 +100,10 @@ class Outgoing:
         return sent + len(spilt)
 
     def _send_pages(self, descriptor: int, part: Span) -> int:
-        """Send what the socket takes at once."""
+        """Send what the socket takes at once, behind all that was written."""
         assert self._socket is not None
+        if self._transport.get_write_buffer_size():
+            return 0
         try:
             sent = os.sendfile(self._socket.fileno(), descriptor, part.start, len(part))
         except ConnectionError:

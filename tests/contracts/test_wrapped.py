@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import pytest
 
-from backends.base import PruneStore
+from backends.base import FileStream, PruneStore, ReadStore, ReadStream
 from backends.errors import MissingError, ThrottledError, UnavailableError
 from backends.faulty import Fail, Faulty
 from backends.filesystem import FilesystemStore
+from backends.location import Location
 from backends.memory import MemoryStore
 from backends.options import DataDirectory, FilesystemOptions, MemoryOptions
-from backends.spans import END
-from backends.wrapping import Limited, Retrying, wrap
+from backends.spans import END, Span
+from backends.wrapping import Behaviour, Limited, Retrying, wrap
 from contracts.store import READERS, PruneContract
 from contracts.subject import PIECE, Subject, pattern, write
 from contracts.test_filesystem import filesystem_subject
@@ -55,6 +59,52 @@ class TestWrappedFilesystem(PruneContract):
         options = FilesystemOptions((DataDirectory(tmp_path / "images"),), piece_bytes=PIECE)
         inner = FilesystemStore(options)
         store = wrap(inner, Limited(READERS + 1, 10.0), retrying())
+        yield around(filesystem_subject(inner, tmp_path / "images"), store)
+        await store.aclose()
+
+
+class Sending(Behaviour):
+    """Takes from a file, as who has a socket does, whatever of it is in memory."""
+
+    @asynccontextmanager
+    async def read(
+        self, inner: ReadStore, location: Location, span: Span | None
+    ) -> AsyncIterator[ReadStream]:
+        async with inner.read(location, span) as stream:
+            assert isinstance(stream, FileStream)
+            yield SentStream(stream)
+
+
+class SentStream:
+    version = None
+
+    def __init__(self, inner: FileStream) -> None:
+        self._inner = inner
+        self._pieces = aiter(inner)
+
+    @property
+    def size(self) -> int | None:
+        return self._inner.size
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await asyncio.sleep(0)
+        descriptor, part = self._inner.file()
+        data = os.pread(descriptor, min(len(part), PIECE), part.start) if len(part) else b""
+        if not data:
+            return await anext(self._pieces)
+        self._inner.sent(len(data))
+        return data
+
+
+class TestSentFiles(PruneContract):
+    @pytest.fixture
+    async def subject(self, tmp_path: Path) -> AsyncIterator[Subject]:
+        options = FilesystemOptions((DataDirectory(tmp_path / "images"),), piece_bytes=PIECE)
+        inner = FilesystemStore(options)
+        store = wrap(inner, Limited(READERS + 1, 10.0), retrying(), Sending())
         yield around(filesystem_subject(inner, tmp_path / "images"), store)
         await store.aclose()
 
