@@ -40,6 +40,7 @@ from cacheproxy.upstream import Upstream
 
 BELIEVED_SECONDS = 60.0  # what was told
 SILENT_SECONDS = 3600.0  # the same, while the upstream tells nothing
+STANDSTILL_SECONDS = 30.0  # that nobody waits again after one has waited in vain
 MISSES_MAX = 3
 WAY_SECONDS = 300.0
 PROVED_SECONDS = 3600.0  # how long a way that has shown a location is asked again and again
@@ -99,6 +100,7 @@ class Locations:
         self._clock = clock
         self._secret = secrets.token_bytes(32)
         self._api, self._record = Way(), Way()
+        self._ask_at = -math.inf
         self._is_told = False  # that the upstream shows nothing
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
@@ -114,12 +116,14 @@ class Locations:
         known = self._known.get(key)
         if known is not None and now < known.told_at + BELIEVED_SECONDS:
             return known.places
+        places: tuple[Place, ...] | None = None
         patience = ASK_SECONDS if known is None else ASK_AGAIN_SECONDS
         try:
-            async with asyncio.timeout(patience):
-                places = await self._ask(image_id, headers, now)
+            if now >= self._ask_at:
+                async with asyncio.timeout(patience):
+                    places = await self._ask(image_id, headers, now)
         except TimeoutError:
-            places = None
+            self._ask_at = self._clock() + STANDSTILL_SECONDS
         except UpstreamAnswerError:
             self._known.pop(key, None)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from cacheproxy.locations import (
     MISSES_MAX,
     PROVED_SECONDS,
     SILENT_SECONDS,
+    STANDSTILL_SECONDS,
     WAY_SECONDS,
     Locations,
 )
@@ -222,3 +224,29 @@ async def test_what_is_known_is_bounded(told: Told, monkeypatch: pytest.MonkeyPa
 async def test_a_document_that_is_none_is_silence(told: Told) -> None:
     for wrong in ({"locations": "everywhere"}, {"direct_url": 5}, {"locations": [{"url": 1}]}):
         assert await told.of(told.image(**wrong)) == ()
+
+
+async def test_who_waited_in_vain_waited_for_all(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, other = told.image(locations=TOLD), told.image(locations=TOLD)
+    assert await told.of(image) == PLACES
+    told.account.token = "own"
+    asked = 0
+
+    async def no_answer() -> Headers:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    told.clock.now += BELIEVED_SECONDS
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "ASK_SECONDS", 0.01)
+        patch.setattr(told.account, "headers", no_answer)
+        assert await told.of(other) == ()
+        assert await told.of(other) == ()
+        assert await told.of(image) == PLACES  # that was told before
+        assert asked == 1
+    told.clock.now += STANDSTILL_SECONDS
+    assert await told.of(other) == PLACES
