@@ -10,10 +10,13 @@ from cacheproxy.config import StoreReadSettings
 from cacheproxy.core.setback import PAUSE_SECONDS, PAUSE_SECONDS_MAX
 from cacheproxy.directreads import DOUBT_SECONDS, LIE_SECONDS, READS_MAX
 from cacheproxy.locations import (
+    ASK_AGAIN_SECONDS,
+    ASK_SECONDS,
     BELIEVED_SECONDS,
     ENTRIES_MAX,
     MISSES_MAX,
     SILENT_SECONDS,
+    STANDSTILL_SECONDS,
     WAY_SECONDS,
 )
 from cacheproxy.metrics import (
@@ -39,6 +42,8 @@ TEXT = " ".join(PAGE.read_text().split())
         *(f"| `{kind}` | " for kind in STORE_KINDS),
         f"`stall_seconds` ({StoreReadSettings().stall_seconds:g})",
         f"at most {ENTRIES_MAX:,} of them",
+        f"the API after {ASK_SECONDS:g} s, or what it was told before after {ASK_AGAIN_SECONDS:g} s",
+        f"nobody else waits for {STANDSTILL_SECONDS:g} s",
         f"believed for {BELIEVED_SECONDS:g} seconds",
         f"for {PAUSE_SECONDS:g} s, then 2, 4 … {PAUSE_SECONDS_MAX:g} s",
     ],
