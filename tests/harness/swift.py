@@ -50,6 +50,11 @@ pipeline = {kind}-server
 use = egg:swift#{kind}
 """
 
+PLAIN_FILTERS = "\n".join(
+    f"[filter:{name}]\nuse = egg:swift#{name}"
+    for name in ("catch_errors", "gatekeeper", "healthcheck", "listing_formats", "bulk", "copy")
+)
+
 # authtoken stands before s3api: else Keystone's keys are not understood there.
 PROXY = """
 [DEFAULT]
@@ -65,18 +70,7 @@ pipeline = catch_errors gatekeeper healthcheck listing_formats bulk authtoken s3
 use = egg:swift#proxy
 account_autocreate = true
 allow_account_management = true
-[filter:catch_errors]
-use = egg:swift#catch_errors
-[filter:gatekeeper]
-use = egg:swift#gatekeeper
-[filter:healthcheck]
-use = egg:swift#healthcheck
-[filter:listing_formats]
-use = egg:swift#listing_formats
-[filter:bulk]
-use = egg:swift#bulk
-[filter:copy]
-use = egg:swift#copy
+{plain_filters}
 [filter:slo]
 use = egg:swift#slo
 minimum_segment_size = 1
@@ -183,7 +177,7 @@ def running_swift(directory: Path, keystone: Keystone) -> Iterator[Swift]:
         programs.append((kind, port, configuration))
     proxy = free_port()
     service = SERVICE.format(keystone=keystone.url)
-    values |= {"keystone": keystone.url, "service": service}
+    values |= {"keystone": keystone.url, "service": service, "plain_filters": PLAIN_FILTERS}
     programs.append(("proxy", proxy, PROXY.format(port=proxy, **values)))
     with ExitStack() as stack:
         running = [
