@@ -7,6 +7,7 @@ that breaks goes on at its byte, if the object is still the same.  No error show
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from backends.answers import NoBytes
 from backends.base import Stat
-from backends.errors import DeniedError, DuplicateError, UnavailableError
+from backends.errors import DeniedError, DuplicateError, StoreError, UnavailableError
 from backends.location import Location, checked_name
 from backends.outlasting import finished
 from backends.spans import Span
@@ -27,6 +28,8 @@ from backends.swift_options import SwiftOptions
 from backends.swift_stream import SwiftStream
 from backends.swift_trust import trusted
 from backends.swift_upload import Destination, SwiftWriter
+
+_log = logging.getLogger(__name__)
 
 _DONE = (HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT)
 _STILL_USED = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
@@ -55,15 +58,20 @@ class SwiftStore:
     def __repr__(self) -> str:
         return f"SwiftStore({self._accounts!r}, {self._options.container})"
 
-    def acting_for(self, token: str, storage_url: str) -> SwiftStore:
+    def acting_for(self, token: str, storage_url: str | None = None) -> SwiftStore:
         """Return this (multi-tenant) store as the holder of a token sees it.
 
         `storage_url` is the account of the caller's project, where new images go; Glance takes it
-        from the catalog that came with the token.  Connections are shared: close this store only.
+        from the catalog that came with the token.  Who only reads, in whatever account, may do
+        without where the options have an endpoint: the token goes to no other server than that.
+        Connections are shared: close this store only.
         """
         if not self._options.multi_tenant:
             raise ValueError("a Swift store of one account acts for nobody else")
-        caller = CallersAccount(self._options, token, storage_url)
+        url = storage_url or self._options.endpoint
+        if not url:
+            raise ValueError("nobody has said which Swift the caller's token is for")
+        caller = CallersAccount(self._options, token, url)
         return SwiftStore(self._options, caller, self._client)
 
     async def stat(self, location: Location) -> Stat:
@@ -109,6 +117,8 @@ class SwiftStore:
                 yield writer
             finally:
                 await writer.close()
+                if self._options.multi_tenant and not writer.is_kept:
+                    await self._remove_container(target)
 
     async def delete(self, location: Location) -> None:
         """Delete an object with all of its segments, to the end also if cancelled meanwhile.
@@ -163,9 +173,19 @@ class SwiftStore:
     async def _delete(self, target: Target) -> None:
         await delete_object(self._client, target, self._options.segments_at_once)
         if self._options.multi_tenant:
-            answer = await self._client.call(Request("DELETE", target.sibling("")))
-            if answer.status not in (*_DONE, *_STILL_USED):
-                raise refusal(target.shown, answer.status)
+            await self._delete_container(target)
+
+    async def _delete_container(self, target: Target) -> None:
+        answer = await self._client.call(Request("DELETE", target.sibling("")))
+        if answer.status not in (*_DONE, *_STILL_USED):
+            raise refusal(target.shown, answer.status)
+
+    async def _remove_container(self, target: Target) -> None:
+        """Take back what an upload that failed has made, if nobody else uses it."""
+        try:
+            await finished(self._delete_container(target), _DELETE_SECONDS)
+        except (StoreError, TimeoutError) as error:
+            _log.warning("the container of an unfinished upload is left: %s", error)
 
     async def _make_container(self, target: Target) -> None:
         if not self._options.create_container:

@@ -113,11 +113,11 @@ class SwiftClient:
             response.close()
 
     async def names(self, target: Target, prefix: str) -> AsyncIterator[str]:
-        """List the objects of the target's container that begin with `prefix`."""
+        """List the objects that begin with `prefix` in the target's container, if there is one."""
         query = {"format": "json", "prefix": prefix, "limit": str(LISTING_PAGE)}
         while True:
             answer = await self.call(Request("GET", target.sibling(""), query=query))
-            if answer.status == HTTPStatus.NO_CONTENT:
+            if answer.status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND):
                 return
             if answer.status != HTTPStatus.OK:
                 raise refusal(target.shown, answer.status)

@@ -76,7 +76,7 @@ class SwiftWriter:
         self._segments: dict[Part, asyncio.Task[None]] = {}
         self._object: tuple[Part, asyncio.Task[None]] | None = None
         self._is_broken = False
-        self._is_kept = False
+        self.is_kept = False  # it was committed
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes; waits while too many are not sent yet."""
@@ -112,12 +112,12 @@ class SwiftWriter:
                     self._begin_object(0)
             await self._sent()
             await self._look_for_own()
-            self._is_kept = True
+            self.is_kept = True
         return WriteResult(self._location, self._tally.written)
 
     async def close(self) -> None:
         """Leave nothing behind of what was not committed, also if cancelled meanwhile."""
-        if self._is_kept or not self._tasks:
+        if self.is_kept or not self._tasks:
             return
         try:
             await finished(self._clean_up(), _CLEANUP_SECONDS)
@@ -207,7 +207,9 @@ class SwiftWriter:
             raise failure
 
     async def _look(self) -> Answer:
-        return await self._client.call(Request("HEAD", self._target))
+        """Ask all servers that should have it; one that lags behind would do for reading."""
+        newest = {"X-Newest": "true"}
+        return await self._client.call(Request("HEAD", self._target, headers=newest))
 
     async def _look_for_another(self) -> None:
         if (await self._look()).status == HTTPStatus.OK:

@@ -22,6 +22,7 @@ from contracts.swift import Container, account, opened, options_of
 from harness.http import ask
 from harness.keystone import GLANCE, MEMBER, STRANGER, User
 from harness.swift import Swift
+from harness.waiting import until
 
 T = TypeVar("T")
 IMAGE = "3a1b2c3d-4e5f-6789-abcd-ef0123456789"
@@ -242,6 +243,45 @@ class TestManyTenants:
         await member.delete(location)
         with pytest.raises(MissingError):
             await member.set_acls(location)
+
+    async def test_a_token_is_enough_to_read_with(self, swift: Swift) -> None:
+        """Of whatever account, on the one Swift that tokens are for."""
+        changed: dict[str, Any] = {"accounts": {}, "multi_tenant": True}
+        async with opened(options_of(swift, **changed, endpoint=f"{swift.url}/v1")) as store:
+            member = await beside(self.mine, store, swift, MEMBER)
+            location = await write(member, IMAGE, b"content")
+            await member.set_acls(location, public=True)
+            reader = store.acting_for(await beside(swift.keystone.token, STRANGER))
+            assert await read(reader, location, Span(1, 3)) == b"on"
+            elsewhere = Location(location.uri.replace("127.0.0.1", "127.0.0.2"))
+            with pytest.raises(DeniedError, match="not on the caller's Swift"):
+                await reader.stat(elsewhere)
+            await member.delete(location)
+
+    async def test_a_token_for_no_swift(self, store: SwiftStore) -> None:
+        with pytest.raises(ValueError, match="which Swift"):
+            store.acting_for("token")
+
+    async def test_an_upload_that_fails_leaves_no_container(
+        self, store: SwiftStore, swift: Swift
+    ) -> None:
+        member = await beside(self.mine, store, swift, MEMBER)
+
+        url = f"{swift.account(MEMBER)}/{store._options.container}_{IMAGE}"
+        headers = {"X-Auth-Token": swift.keystone.token(MEMBER)}
+
+        def status() -> int:
+            return ask("HEAD", url, headers=headers).status
+
+        async def fail() -> None:
+            async with member.create(IMAGE, 3 << 20) as writer:
+                await writer.write(bytes(2 << 20))
+                await beside(until, "the container", lambda: status() == 204)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        assert await beside(status) == 404
 
     async def test_nobody(self, store: SwiftStore, swift: Swift) -> None:
         location = Location(f"swift+http://127.0.0.1/v1/AUTH_a/{IMAGE}/{IMAGE}")

@@ -222,6 +222,14 @@ class TestStaticLargeObjects:
         assert swift.asked_for()[-1].endswith("/images/image?multipart-manifest=delete")
 
 
+async def test_segments_whose_container_is_gone_are_deleted() -> None:
+    found = status("200 OK", "X-Object-Manifest: segments/image-")
+    swift = FakeSwift(found, status("404 Not Found"), status("204 No Content"))
+    async with swift.store() as store:
+        await store.delete(LOCATION)
+    assert swift.asked_for()[-1] == "DELETE /v1/AUTH_a/images/image"
+
+
 async def test_no_endpoint() -> None:
     swift = FakeSwift()
     async with swift.store(region="Elsewhere") as store:

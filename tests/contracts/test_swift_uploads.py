@@ -15,10 +15,12 @@ from backends.errors import (
     NoSpaceError,
     UnavailableError,
 )
+from backends.swift import SwiftStore
 from contracts.answers import CONTENT
 from contracts.subject import write
 from contracts.swift_script import LOCATION, FakeSwift, created, status
 from harness.raw_origin import Peer, Request
+from harness.waiting import until_async
 
 GONE = status("404 Not Found")
 DELETED = status("204 No Content")
@@ -226,3 +228,24 @@ async def test_a_store_that_never_asks_for_the_body() -> None:
     async with swift.store(stall_seconds=0.1) as store:
         with pytest.raises(UnavailableError, match="in time"):
             await write(store, "image", CONTENT)
+
+
+@pytest.mark.parametrize("text", ["507 Full", "413 Quota"])
+async def test_a_store_that_is_full_in_the_middle(text: str) -> None:
+    async def full(peer: Peer, _: Request) -> None:
+        await peer.send(CONTINUE)
+        await peer.reader.readexactly(5)
+        await peer.send(status(text, "Connection: close"))
+        await peer.closed_by_peer()
+        raise ConnectionResetError
+
+    async def upload(store: SwiftStore) -> None:
+        async with store.create("image", 20) as writer:
+            await writer.write(CONTENT)
+            await until_async("the answer", lambda: writer._failure() is not None)
+            await writer.write(CONTENT)
+
+    swift = FakeSwift(GONE, full, GONE)
+    async with swift.store(piece_bytes=5) as store:
+        with pytest.raises(NoSpaceError):
+            await upload(store)
