@@ -32,7 +32,7 @@ class RbdOptions:
     read_ahead_bytes: int = 16 * MIB  # of one read, received or on its way
     reads_ahead_bytes: int = 128 * MIB  # the same of all reads; each has a piece in any case
     buffer_bytes: int = 48 * MIB  # of one write, in memory
-    threads: int = 8  # calls that block, at once; data is read and written without
+    threads: int = 32  # calls that block, at once; data is read and written without
 
 
 def rbd_options(values: Mapping[str, str]) -> RbdOptions:

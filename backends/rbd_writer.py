@@ -1,4 +1,4 @@
-"""Writing an image to RBD: whole objects, several at once, as far as the buffer reaches."""
+"""Writing an image to RBD: in chunks, several at once, as far as the buffer reaches."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from backends.rbd_options import RbdOptions
 from backends.rbd_runs import written_runs
 from backends.tally import Tally
 
+_CHUNK_BYTES_MAX = 4 << 20  # written at once: more gain nothing, and are in memory for longer
+
 
 class RbdWriter:
     """A `Writer`; the image is given back with its visit."""
@@ -27,9 +29,9 @@ class RbdWriter:
         self._location = location
         self._tally = tally
         self._is_thin = options.thin
-        self._chunk_bytes = options.chunk_bytes
+        self._chunk_bytes = min(options.chunk_bytes, _CHUNK_BYTES_MAX)
         # One more chunk is being gathered.
-        self._room = asyncio.Semaphore(max(1, options.buffer_bytes // options.chunk_bytes - 1))
+        self._room = asyncio.Semaphore(max(1, options.buffer_bytes // self._chunk_bytes - 1))
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
         self._position = 0  # where the chunk that is gathered begins
