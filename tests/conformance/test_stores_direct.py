@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.glance import Glance, running_stored_glance
+from harness.glance import FileServer, Glance, running_stored_glance
 from harness.http import ask
 from harness.images import random_bytes
 from harness.images_api import ImagesApi
@@ -151,6 +151,32 @@ async def test_the_store_that_a_reader_prefers(
         wrong = told.ask(image, query="?prefer=nowhere", token=told.token())
         await wrong.body()
         assert wrong.status == 400
+
+
+async def test_what_is_elsewhere_comes_through_glance(
+    glance_on_swift: tuple[Glance, dict[str, Store]],
+    file_server: FileServer,
+    keystone: Keystone,
+    tmp_path: Path,
+) -> None:
+    """Paths and addresses are Glance's own, though its file configures these stores too."""
+    glance, _ = glance_on_swift
+    admin = ImagesApi(glance.url, {"X-Auth-Token": keystone.token(ADMIN)})
+    served = file_server.directory / "elsewhere"
+    served.write_bytes(DATA)
+    async with store_reader(tmp_path, glance, keystone) as told:
+        in_file = await asyncio.to_thread(admin.add, DATA, visibility="public")
+        behind_http = await asyncio.to_thread(
+            admin.add_located, f"{file_server.url}/{served.name}", DATA, visibility="public"
+        )
+        for count, image in enumerate((in_file, behind_http), 1):
+            assert await told.ask(image, token=told.token()).body() == DATA
+            assert await told.upstream_bytes() == count * SIZE
+        assert not any(
+            value
+            for name, value in (await asyncio.to_thread(told.node.metrics)).items()
+            if name.startswith("cacheproxy_direct_")
+        )
 
 
 @pytest.mark.parametrize("fate", ["gone", "wrong"])
