@@ -160,7 +160,7 @@ swift_store_container = not here
 store_description = far
 swift_store_contaner = a mistake
 swift_store_key = secret
-swift_buffer_on_upload = True
+swift_buffer_on_upload = False
 [os_glance_staging_store]
 filesystem_store_datadir = /staging
 """
