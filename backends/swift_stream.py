@@ -31,8 +31,9 @@ _WAITS = 8  # in one range: a reader who waited more often is faster than Swift
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Range:
-    """An answer, and its bytes."""
+    """An answer, and its bytes from `start` on."""
 
+    start: int
     response: aiohttp.ClientResponse
     pieces: AnswerStream | NoBytes
 
@@ -109,22 +110,27 @@ class SwiftStream:
             except StopAsyncIteration:
                 if self.size is None:
                     self.size = self._current.pieces.size
-                if not (self._ahead or self._is_more):
+                if self._left.start >= self._end:
                     raise
             await self._advance()
 
     async def _advance(self) -> None:
-        """Go on to the next range; if it was asked for ahead and failed, it is asked for again."""
+        """Go on to the next range; if it was asked for ahead and failed, it is asked for again.
+
+        So is one that does not follow: the range before it was ignored, and brought more.
+        """
         self._hunger = max(self._hunger - 1, 0)
         if self._ahead:
             await asyncio.wait({self._ahead[0]})
             try:
                 self._current = self._ahead.popleft().result()
             except UnavailableError:
-                await self.aclose()
-                self._asked = self._left.start
+                pass
             else:
-                return
+                if self._current.start == self._left.start:
+                    return
+            await self.aclose()
+            self._asked = self._left.start
         self._current = await self._ask(self._next_range(), self._options.read_buffer_bytes)
 
     def _look_ahead(self) -> None:
@@ -141,14 +147,16 @@ class SwiftStream:
     @property
     def _is_more(self) -> bool:
         """Whether there is something that was not asked for yet."""
-        return self._asked < min(self._left.stop, END if self.size is None else self.size)
+        return self._asked < self._end
+
+    @property
+    def _end(self) -> int:
+        """Where the reading ends, as far as that is known."""
+        return self._left.stop if self.size is None else min(self._left.stop, self.size)
 
     def _next_range(self) -> Span:
-        stop = min(self._left.stop, self._asked + self._range_bytes)
-        if self.size is not None:
-            stop = min(stop, self.size)
-        span = Span(self._asked, stop)
-        self._asked = stop
+        span = Span(self._asked, min(self._end, self._asked + self._range_bytes))
+        self._asked = span.stop
         return span
 
     async def _ask(self, span: Span, buffer_bytes: int) -> _Range:
@@ -163,7 +171,7 @@ class SwiftStream:
         except StoreError:
             response.close()
             raise
-        return _Range(response, pieces)
+        return _Range(span.start, response, pieces)
 
     def _check(self, response: aiohttp.ClientResponse, size: int | None) -> None:
         """Make sure that an answer is about the object that the first one was about."""

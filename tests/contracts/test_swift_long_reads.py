@@ -124,6 +124,23 @@ async def test_a_server_that_ignores_ranges_is_asked_once() -> None:
         assert await read(store, LOCATION) == CONTENT
 
 
+@pytest.mark.usefixtures("_always_waiting")
+@pytest.mark.parametrize("ignored", ["bytes=4-7", "bytes=8-9"])
+async def test_a_server_that_ignores_some_ranges(ignored: str) -> None:
+    all_are_asked_for = asyncio.Barrier(2)
+
+    async def some(peer: Peer, head: Request) -> None:
+        asked = head.one("range") or ""
+        if asked != "bytes=0-3":
+            await all_are_asked_for.wait()
+        start, stop = asked.removeprefix("bytes=").split("-")
+        await peer.send(whole() if asked == ignored else part(int(start), int(stop) + 1))
+
+    swift = FakeSwift(some, some, some)
+    async with swift.store(**FOURS, ranges_at_once=3) as store:
+        assert await read(store, LOCATION) == CONTENT
+
+
 class TestDynamicLargeObjects:
     async def test_are_as_long_as_a_range_says(self) -> None:
         size = status("200 OK").replace(b": 0", b": 10")
