@@ -210,7 +210,8 @@ def _connection(options: RbdOptions) -> Connection:
     try:
         handle = rados.Rados(conffile=file, rados_id=options.user or None, conf=settings)
     except CEPH_ERRORS as error:
-        raise UnavailableError(f"Ceph's configuration {file} cannot be read") from error
+        which = file or "where librados looks for it"
+        raise UnavailableError(f"Ceph's configuration, {which}, cannot be read") from error
     try:
         handle.connect()
         return Connection(handle, str(handle.get_fsid()))

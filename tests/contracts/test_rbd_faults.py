@@ -136,6 +136,16 @@ async def test_a_configuration_that_is_not_there(ceph: Ceph, tmp_path: Path) -> 
             await store.stat(location_of(ceph, "image"))
 
 
+async def test_the_configuration_that_librados_finds(
+    ceph: Ceph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CEPH_CONF", str(ceph.configuration))
+    async with opened(options_of(ceph, configuration=None)) as store:
+        location = await write(store, "image", b"x")
+        assert location == location_of(ceph, "image")
+        await store.delete(location)
+
+
 async def test_a_connection_that_was_shut_out(ceph: Ceph) -> None:
     """Ceph shuts out a client that it takes for dead; a new connection is a new client."""
     async with opened(options_of(ceph)) as store:
