@@ -51,6 +51,7 @@ class NewImage:
         self._writes = Flights()
         self._id: str | None = None  # once it is open
         self._is_made = False  # or tried
+        self._is_renamed = False  # or tried
         self._growth = 1 << order  # bytes, of the last time
         self._is_kept = False
         self.size = 0
@@ -96,6 +97,7 @@ class NewImage:
         with _alone(self._pool, self._name, self._visit.hang_seconds):
             if has_image(self._pool, self._name):
                 raise DuplicateError(f"{self._name}: is there already")
+            self._is_renamed = True
             rbd.RBD().rename(self._pool, self._temporary, self._name)
         self._close_image()
 
@@ -109,8 +111,9 @@ class NewImage:
         if self._is_kept or not self._is_made:
             return
         try:
-            for name in (self._temporary, self._name):
-                remove_whole(self._pool, name, self._id, self._visit.lane.beat)
+            remove_whole(self._pool, self._temporary, self._id, self._visit.lane.beat)
+            if self._is_renamed and self._id is not None:  # else what has the name is another's
+                remove_whole(self._pool, self._name, self._id, self._visit.lane.beat)
         except CEPH_ERRORS as error:
             _log.warning("%s: left of an unfinished upload: %s", self._temporary, error)
 

@@ -30,16 +30,17 @@ def remove(pool: rados.Ioctx, address: Address, beat: Callable[[], None]) -> Non
     InUseError, and all is as it was, where clones of the snapshot exist or somebody has the image
     open for writing.  An image with other snapshots goes to the trash, where their clones keep it.
     """
-    if address.snapshot is not None:
-        _remove_snapshot(pool, address.image, address.snapshot)
+    removed = None
+    if address.snapshot is not None and _remove_snapshot(pool, address.image, address.snapshot):
+        removed = address.snapshot
     try:
         _remove_image(pool, address.image, beat)
     except rbd.ImageHasSnapshots:
         rbd.RBD().trash_move(pool, address.image)
         _log.warning("%s has other snapshots: it is in the trash of its pool", address.image)
     except rbd.ImageBusy:
-        if address.snapshot is not None:
-            _restore_snapshot(pool, address.image, address.snapshot)
+        if removed is not None:
+            _restore_snapshot(pool, address.image, removed)
         raise InUseError(f"{address.image}: somebody uses the image") from None
 
 
@@ -68,7 +69,8 @@ def _remove_image(pool: rados.Ioctx, name: str, beat: Callable[[], None]) -> Non
     rbd.RBD().remove(pool, name, progress)
 
 
-def _remove_snapshot(pool: rados.Ioctx, name: str, snapshot: str) -> None:
+def _remove_snapshot(pool: rados.Ioctx, name: str, snapshot: str) -> bool:
+    """Remove a snapshot; False if there was none, as of an image that was never finished."""
     with rbd.Image(pool, name) as image:
         if _others_have_it_open(image):
             raise InUseError(f"{name}: somebody has the image open")
@@ -80,6 +82,8 @@ def _remove_snapshot(pool: rados.Ioctx, name: str, snapshot: str) -> None:
             raise InUseError(f"{name}: its snapshot has clones") from None
         except rbd.ImageNotFound:
             _log.warning("%s: had no snapshot %s", name, snapshot)
+            return False
+    return True
 
 
 def _restore_snapshot(pool: rados.Ioctx, name: str, snapshot: str) -> None:

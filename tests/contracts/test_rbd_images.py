@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backends.errors import DeniedError, DuplicateError, InUseError, MissingError
+from backends.errors import (
+    DeniedError,
+    DuplicateError,
+    InUseError,
+    MissingError,
+    UnavailableError,
+)
 from backends.location import Location
 from backends.spans import Span
 from contracts.rbd import left_in, location_of, opened, options_of
@@ -308,3 +314,44 @@ async def test_left_in_the_midst_of_writes(store: RbdStore) -> None:
             await writer.write(pattern(3 * PIECE))
             assert writer._writes
     assert await left_in(store) == set()
+
+
+async def test_an_upload_that_cannot_begin_removes_nothing_of_others(
+    ceph: Ceph, store: RbdStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else publishes an image of that name just before Ceph fails us."""
+
+    def fail(_: object) -> int:
+        ceph.tool("rbd", "create", "--size=1", f"{ceph.pool}/image")
+        raise __import__("rados").TimedOut("out of time", errno=110)
+
+    monkeypatch.setattr("backends.rbd_newimage.NewImage._features", fail)
+    with pytest.raises(UnavailableError):
+        await write(store, "image", b"x")
+    assert (await rbd(ceph, "ls", ceph.pool)).split() == ["image"]
+    await store.delete(location_of(ceph, "image"))
+
+
+async def test_who_comes_while_it_is_deleted(
+    ceph: Ceph, store: RbdStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot is gone, and then somebody has the image open: it is as it was before."""
+    library = __import__("rbd")
+    content = pattern(PIECE)
+    location = await write(store, "image", content)
+    held: list[Any] = []
+    removal = "backends.rbd_removal._remove_image"
+
+    def busy(pool: Any, name: str, beat: Any) -> None:
+        held.append(library.Image(pool, name))
+        undone(pool, name, beat)
+
+    undone = __import__("backends.rbd_removal").rbd_removal._remove_image
+    with monkeypatch.context() as patched:
+        patched.setattr(removal, busy)
+        with pytest.raises(InUseError):
+            await store.delete(location)
+    await asyncio.to_thread(held.pop().close)
+    assert await snapshots(ceph, "image") == [("snap", "true")]
+    assert await read(store, location) == content
+    await store.delete(location)
