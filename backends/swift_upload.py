@@ -71,7 +71,7 @@ class SwiftWriter:
         # A segment may begin and end within a piece: two more than the buffer has.
         self._room = asyncio.Semaphore(options.upload_buffer_bytes // options.piece_bytes + 2)
         self._places = asyncio.Semaphore(options.segments_at_once)
-        self._tail = bytearray()  # the last bytes, never sent before the commit
+        self._tail: bytes | bytearray = b""  # the last bytes, never sent before the commit
         self._current: Part | None = None  # which takes bytes
         self._segments: dict[Part, asyncio.Task[None]] = {}
         self._object: tuple[Part, asyncio.Task[None]] | None = None
@@ -83,11 +83,17 @@ class SwiftWriter:
         view = memoryview(data).cast("B")
         self._tally.add(view.nbytes)
         while view:
-            if len(self._tail) == self._options.piece_bytes:
+            room = self._options.piece_bytes - len(self._tail)
+            if not room:
                 await self._flush()
-            taken = view[: self._options.piece_bytes - len(self._tail)]
-            self._tail += taken
-            view = view[len(taken) :]
+            elif not self._tail and isinstance(data, bytes) and len(view) == len(data) <= room:
+                self._tail = data  # not copied
+                return
+            else:
+                if isinstance(self._tail, bytes):
+                    self._tail = bytearray(self._tail)
+                self._tail += view[:room]
+                view = view[room:]
 
     async def commit(self) -> WriteResult:
         """Publish the object under its name."""
@@ -136,7 +142,7 @@ class SwiftWriter:
 
     async def _flush(self) -> None:
         """Hand the tail to parts, in the order of the bytes."""
-        piece, self._tail = bytes(self._tail), bytearray()
+        piece, self._tail = bytes(self._tail), b""
         is_broken, self._is_broken = self._is_broken, True  # until it ends
         while piece:
             await self._room.acquire()
