@@ -21,6 +21,7 @@ from backends.errors import (
 
 CEPH_ERRORS = (rados.Error, rbd.Error)
 
+# EROFS passes by itself: it is what a write gets whose lock of the image was lost meanwhile.
 _KINDS: dict[int, type[StoreError]] = {
     errno.ENOENT: MissingError,
     errno.EEXIST: DuplicateError,
@@ -30,7 +31,6 @@ _KINDS: dict[int, type[StoreError]] = {
     errno.EDQUOT: NoSpaceError,
     errno.EACCES: DeniedError,
     errno.EPERM: DeniedError,
-    errno.EROFS: DeniedError,
     errno.EINVAL: InvalidError,
     errno.EDOM: InvalidError,
     errno.ENAMETOOLONG: InvalidError,

@@ -34,10 +34,11 @@ def remove(pool: rados.Ioctx, address: Address, beat: Callable[[], None]) -> Non
     if address.snapshot is not None and _remove_snapshot(pool, address.image, address.snapshot):
         removed = address.snapshot
     try:
-        _remove_image(pool, address.image, beat)
-    except rbd.ImageHasSnapshots:
-        rbd.RBD().trash_move(pool, address.image)
-        _log.warning("%s has other snapshots: it is in the trash of its pool", address.image)
+        try:
+            _remove_image(pool, address.image, beat)
+        except rbd.ImageHasSnapshots:
+            rbd.RBD().trash_move(pool, address.image)
+            _log.warning("%s has other snapshots: it is in the trash of its pool", address.image)
     except rbd.ImageBusy:
         if removed is not None:
             _restore_snapshot(pool, address.image, removed)

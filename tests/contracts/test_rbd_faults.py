@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from backends.base import ReadStream
-from backends.errors import StoreError, UnavailableError
+from backends.errors import (
+    DeniedError,
+    MissingError,
+    NoSpaceError,
+    StoreError,
+    UnavailableError,
+)
 from contracts.rbd import left_in, location_of, opened, options_of
 from contracts.subject import PIECE, pattern, read, write
 from harness.ceph import Ceph, require_bindings, running_ceph
@@ -195,3 +203,20 @@ async def test_a_program_ends_while_nobody_answers(ceph: Ceph) -> None:
 
         assert await asyncio.to_thread(leave) == (0, "ended\n")
         await store.delete(location)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (-errno.ENOENT, MissingError),
+        (-errno.EDQUOT, NoSpaceError),
+        (-errno.EPERM, DeniedError),
+        (-errno.EROFS, UnavailableError),  # a write whose lock of the image was lost
+        (-errno.ETIMEDOUT, UnavailableError),
+        (0, UnavailableError),
+    ],
+)
+def test_what_numbers_mean(number: int, kind: type[StoreError]) -> None:
+    require_bindings()
+    errors = importlib.import_module("backends.rbd_errors")
+    assert type(errors.failure("image", number)) is kind
