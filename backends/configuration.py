@@ -14,14 +14,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from backends.filesystem_options import filesystem_options
+from backends.file.options import filesystem_options
 from backends.glance_options import OF_EACH, OPTIONS_OF
 from backends.glance_sections import DEFAULT, GlanceSections, Sections
-from backends.http_options import http_options
+from backends.http.options import http_options
 from backends.options import StoreOptions
-from backends.rbd_options import rbd_options
-from backends.s3_options import s3_options
-from backends.swift_settings import swift_options
+from backends.rbd.options import rbd_options
+from backends.s3.options import s3_options
+from backends.swift.settings import swift_options
 
 __all__ = [
     "KINDS",

@@ -8,12 +8,12 @@ from backends.errors import InvalidError
 from backends.location import Location
 from backends.opening import SCHEMES
 from backends.options import FilesystemOptions, HttpOptions, MemoryOptions, StoreOptions
-from backends.rbd_location import Address as RbdAddress
-from backends.rbd_options import RbdOptions
-from backends.s3_location import Address, Endpoint
-from backends.s3_options import S3Options
-from backends.swift_location import SwiftLocation, parse
-from backends.swift_options import SwiftOptions
+from backends.rbd.location import Address as RbdAddress
+from backends.rbd.options import RbdOptions
+from backends.s3.location import Address, Endpoint
+from backends.s3.options import S3Options
+from backends.swift.location import SwiftLocation, parse
+from backends.swift.options import SwiftOptions
 
 
 def is_of_kind(options: StoreOptions, location: Location) -> bool:

@@ -15,9 +15,9 @@ from backends.options import (
     MemoryOptions,
     StoreOptions,
 )
-from backends.rbd_options import RbdOptions
-from backends.s3_options import S3Options
-from backends.swift_options import SwiftOptions
+from backends.rbd.options import RbdOptions
+from backends.s3.options import S3Options
+from backends.swift.options import SwiftOptions
 from backends.watching import Observer, Watched
 from backends.wrapping import Limited, Retrying, wrap
 
@@ -85,16 +85,16 @@ def _driver(options: StoreOptions) -> ReadStore:
 
             return MemoryStore(options)
         case FilesystemOptions():
-            from backends.filesystem import FilesystemStore  # noqa: PLC0415
+            from backends.file.store import FilesystemStore  # noqa: PLC0415
 
             return FilesystemStore(options)
         case HttpOptions():
-            from backends.http import HttpStore  # noqa: PLC0415
+            from backends.http.store import HttpStore  # noqa: PLC0415
 
             return HttpStore(options)
         case RbdOptions():
             try:
-                from backends.rbd import RbdStore  # noqa: PLC0415
+                from backends.rbd.store import RbdStore  # noqa: PLC0415
             except ModuleNotFoundError as error:
                 raise UnsupportedError(
                     f"an RBD store needs {error.name}: apt install python3-rbd python3-rados, "
@@ -103,14 +103,14 @@ def _driver(options: StoreOptions) -> ReadStore:
             return RbdStore(options)
         case S3Options():
             try:
-                from backends.s3 import S3Store  # noqa: PLC0415
+                from backends.s3.store import S3Store  # noqa: PLC0415
             except ModuleNotFoundError as error:
                 raise UnsupportedError(
                     f"an S3 store needs {error.name}: pip install 'cacheproxy[s3]'"
                 ) from None
             return S3Store(options)
         case SwiftOptions():
-            from backends.swift import SwiftStore  # noqa: PLC0415
+            from backends.swift.store import SwiftStore  # noqa: PLC0415
 
             return SwiftStore(options)
         case _:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backends.rbd_options import RbdOptions
-from backends.s3_options import S3Options
-from backends.swift_options import SwiftOptions
+from backends.rbd.options import RbdOptions
+from backends.s3.options import S3Options
+from backends.swift.options import SwiftOptions
 
 MIB = 1 << 20
 

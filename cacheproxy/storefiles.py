@@ -61,7 +61,7 @@ def stores_to_read(settings: StoreReadSettings) -> StoresSettings | None:
 
 def within(found: StoresSettings, memory_bytes: int) -> StoresSettings:
     """Return them so that no store holds more than this of what it has read ahead."""
-    from backends.rbd_options import RbdOptions  # noqa: PLC0415  (as above)
+    from backends.rbd.options import RbdOptions  # noqa: PLC0415  (as above)
 
     stores = list(found.stores)
     for place, each in enumerate(stores):

@@ -20,7 +20,7 @@ from oslo_config import cfg, types
 
 from backends.configuration import Sections, StoresSettings, known_options, read_stores
 from backends.manifest import CHUNK_BYTES
-from backends.swift_options import SwiftOptions
+from backends.swift.options import SwiftOptions
 from registry.errors import ConfigError
 
 LOG = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ from typing import Any, assert_never
 
 from backends.configuration import StoreSettings, StoresSettings
 from backends.options import FilesystemOptions, HttpOptions, MemoryOptions, StoreOptions
-from backends.rbd_options import RbdOptions
-from backends.s3_options import S3Options
-from backends.swift_options import SwiftOptions
+from backends.rbd.options import RbdOptions
+from backends.s3.options import S3Options
+from backends.swift.options import SwiftOptions
 from registry.domain import access
 from registry.domain.documents import Document
 from registry.domain.errors import NotFoundError

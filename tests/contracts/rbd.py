@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from backends import opening
 from backends.location import Location
-from backends.rbd_location import new_location
-from backends.rbd_options import RbdOptions
+from backends.rbd.location import new_location
+from backends.rbd.options import RbdOptions
 from contracts.subject import PIECE, Subject, write
 from harness.ceph import Ceph, require_bindings
 
 if TYPE_CHECKING:  # where Python has no rbd, tests are skipped
-    from backends.rbd import RbdStore
+    from backends.rbd.store import RbdStore
 
 # What a pool has for itself once there was an image in it.
 OF_THE_POOL = {"rbd_directory", "rbd_info", "rbd_children", "rbd_trash"}

@@ -12,10 +12,10 @@ import pytest
 
 from backends.errors import InvalidError
 from backends.location import Location
-from backends.s3 import S3Store
-from backends.s3_body import S3Body
-from backends.s3_location import Address
-from backends.s3_options import S3Options
+from backends.s3.body import S3Body
+from backends.s3.location import Address
+from backends.s3.options import S3Options
+from backends.s3.store import S3Store
 from contracts.subject import PIECE, Subject, pattern, write
 
 BUCKET = "images"

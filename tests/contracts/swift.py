@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from backends.swift import SwiftStore
-from backends.swift_options import SwiftAccount, SwiftOptions
+from backends.swift.options import SwiftAccount, SwiftOptions
+from backends.swift.store import SwiftStore
 from contracts.subject import PIECE, Subject, write
 from harness.http import Answer, ask
 from harness.keystone import GLANCE

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from backends.location import Location
-from backends.swift import SwiftStore
-from backends.swift_options import SwiftAccount, SwiftOptions
+from backends.swift.options import SwiftAccount, SwiftOptions
+from backends.swift.store import SwiftStore
 from contracts.answers import CONTENT, answer
 from harness.raw_origin import Peer, RawOrigin, Request, raw_origin
 

@@ -21,7 +21,7 @@ from backends.errors import (
     NoSpaceError,
     UnavailableError,
 )
-from backends.filesystem import FilesystemStore
+from backends.file.store import FilesystemStore
 from backends.location import Location
 from backends.options import DataDirectory, FilesystemOptions
 from contracts.subject import PIECE, pattern, read, write

@@ -16,8 +16,8 @@ import pytest
 
 from backends.base import Writer
 from backends.errors import DeniedError, NoSpaceError, UnavailableError
-from backends.filesystem import FilesystemStore
-from backends.newfile import THIN_BYTES, _not_zero
+from backends.file.newfile import THIN_BYTES, _not_zero
+from backends.file.store import FilesystemStore
 from backends.options import DataDirectory, FilesystemOptions
 from backends.spans import Span
 from contracts.subject import pattern, read, write
@@ -203,7 +203,7 @@ PROGRAM = """
 import asyncio, sys
 from pathlib import Path
 from backends.errors import StoreError
-from backends.filesystem import FilesystemStore
+from backends.file.store import FilesystemStore
 from backends.location import Location
 from backends.options import DataDirectory, FilesystemOptions
 from contracts.subject import read, write

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.filesystem import FilesystemStore
-from backends.filesystem_options import filesystem_options
+from backends.file.options import filesystem_options
+from backends.file.store import FilesystemStore
 from backends.location import Location
 from backends.options import FilesystemOptions
 from backends.spans import Span

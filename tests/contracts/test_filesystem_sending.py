@@ -11,7 +11,7 @@ import pytest
 
 from backends.base import FileStream
 from backends.errors import InvalidError
-from backends.openfile import SENDABLE_BYTES
+from backends.file.openfile import SENDABLE_BYTES
 from backends.residency import is_local
 from backends.spans import Span
 from contracts.subject import PIECE, pattern, write
@@ -52,7 +52,7 @@ async def test_what_is_on_the_disk_is_read_in_a_thread(tmp_path: Path) -> None:
 async def test_where_others_are_asked_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backends.openfile.is_local", lambda _: False)
+    monkeypatch.setattr("backends.file.openfile.is_local", lambda _: False)
     async with opened(tmp_path / "images") as store:
         location = await write(store, "image", b"x")
         async with store.read(location) as stream:

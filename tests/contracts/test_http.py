@@ -8,7 +8,7 @@ import pytest
 
 from backends.base import WriteStore
 from backends.errors import DeniedError, MissingError, UnavailableError
-from backends.http import HttpStore
+from backends.http.store import HttpStore
 from backends.location import Location
 from backends.options import HttpOptions
 from backends.spans import Span

@@ -16,7 +16,7 @@ from backends.errors import (
     UnavailableError,
     UnsupportedError,
 )
-from backends.http import HttpStore
+from backends.http.store import HttpStore
 from backends.location import Location
 from backends.options import HttpOptions
 from backends.spans import Span

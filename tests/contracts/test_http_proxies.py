@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from backends.errors import DeniedError, UnavailableError
-from backends.http import HttpStore
-from backends.http_options import http_options
+from backends.http.options import http_options
+from backends.http.store import HttpStore
 from backends.location import Location
 from backends.options import HttpOptions
 from backends.spans import Span

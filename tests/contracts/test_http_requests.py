@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backends.errors import InvalidError, MissingError
-from backends.http import REDIRECTS_MAX, HttpStore
+from backends.http.store import REDIRECTS_MAX, HttpStore
 from backends.location import Location
 from backends.options import HttpOptions
 from backends.spans import Span

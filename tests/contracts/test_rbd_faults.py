@@ -34,8 +34,8 @@ from pathlib import Path
 from backends.base import ReadStream
 from backends.errors import UnavailableError
 from backends.location import Location
-from backends.rbd import RbdStore
-from backends.rbd_options import RbdOptions
+from backends.rbd.store import RbdStore
+from backends.rbd.options import RbdOptions
 
 async def main():
     store = RbdStore(RbdOptions(configuration=Path(sys.argv[1]), answer_seconds=2, piece_bytes=4096))
@@ -218,5 +218,5 @@ async def test_a_program_ends_while_nobody_answers(ceph: Ceph) -> None:
 )
 def test_what_numbers_mean(number: int, kind: type[StoreError]) -> None:
     require_bindings()
-    errors = importlib.import_module("backends.rbd_errors")
+    errors = importlib.import_module("backends.rbd.errors")
     assert type(errors.failure("image", number)) is kind

@@ -23,7 +23,7 @@ from contracts.subject import PIECE, pattern, read, write
 from harness.ceph import Ceph
 
 if TYPE_CHECKING:
-    from backends.rbd import RbdStore
+    from backends.rbd.store import RbdStore
 
 MIB = 1 << 20
 
@@ -259,7 +259,7 @@ async def test_an_image_that_others_replaced(ceph: Ceph, store: RbdStore) -> Non
 
 
 async def test_more_images_than_stay_open(store: RbdStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.rbd_images.KEPT_MAX", 2)
+    monkeypatch.setattr("backends.rbd.images.KEPT_MAX", 2)
     locations = [
         await write(store, f"image-{number}", pattern(PIECE, number)) for number in range(6)
     ]
@@ -288,7 +288,7 @@ async def test_what_died_in_the_midst_is_removed(
     async with store.create("one") as writer:
         await writer.write(b"x")
         assert await searched(store) == 3
-        monkeypatch.setattr("backends.rbd_leftovers.AGE_SECONDS", -3600.0)
+        monkeypatch.setattr("backends.rbd.leftovers.AGE_SECONDS", -3600.0)
         assert await searched(store) == 2
         assert other in await rbd(ceph, "ls", ceph.pool)
         await store.delete((await writer.commit()).location)
@@ -325,7 +325,7 @@ async def test_an_upload_that_cannot_begin_removes_nothing_of_others(
         ceph.tool("rbd", "create", "--size=1", f"{ceph.pool}/image")
         raise __import__("rados").TimedOut("out of time", errno=110)
 
-    monkeypatch.setattr("backends.rbd_newimage.NewImage._features", fail)
+    monkeypatch.setattr("backends.rbd.newimage.NewImage._features", fail)
     with pytest.raises(UnavailableError):
         await write(store, "image", b"x")
     assert (await rbd(ceph, "ls", ceph.pool)).split() == ["image"]
@@ -340,13 +340,13 @@ async def test_who_comes_while_it_is_deleted(
     content = pattern(PIECE)
     location = await write(store, "image", content)
     held: list[Any] = []
-    removal = "backends.rbd_removal._remove_image"
+    removal = "backends.rbd.removal._remove_image"
 
     def busy(pool: Any, name: str, beat: Any) -> None:
         held.append(library.Image(pool, name))
         undone(pool, name, beat)
 
-    undone = __import__("backends.rbd_removal").rbd_removal._remove_image
+    undone = __import__("backends.rbd.removal").rbd_removal._remove_image
     with monkeypatch.context() as patched:
         patched.setattr(removal, busy)
         with pytest.raises(InUseError):

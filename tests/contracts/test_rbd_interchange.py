@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from backends.location import Location
-from backends.rbd_options import rbd_options
+from backends.rbd.options import rbd_options
 from backends.spans import Span
 from contracts.rbd import left_in, opened
 from contracts.subject import pattern, read, write
@@ -21,7 +21,7 @@ from harness.glance_store import GlanceStore, glance_store
 from harness.services import python_of, run_tool
 
 if TYPE_CHECKING:
-    from backends.rbd import RbdStore
+    from backends.rbd.store import RbdStore
 
 MIB = 1 << 20
 # What operators have, but for the address.

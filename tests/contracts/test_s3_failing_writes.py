@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-import backends.s3_object
+import backends.s3.object
 from backends.errors import (
     DeniedError,
     DuplicateError,
@@ -43,7 +43,7 @@ LOST = (CUT,) * 8  # more than are tried
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends.s3_object, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(backends.s3.object, "FIRST_PAUSE_SECONDS", 0.0)
 
 
 async def test_a_bucket_that_is_not_there() -> None:

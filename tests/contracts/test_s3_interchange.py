@@ -8,9 +8,9 @@ from contextlib import aclosing
 import pytest
 
 from backends.location import Location
-from backends.s3 import S3Store
-from backends.s3_location import Address
-from backends.s3_options import MIB, s3_options
+from backends.s3.location import Address
+from backends.s3.options import MIB, s3_options
+from backends.s3.store import S3Store
 from backends.spans import Span
 from contracts.s3 import left_in
 from contracts.subject import pattern, read, write

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from backends.errors import MissingError
-from backends.s3_client import S3Client
+from backends.s3.client import S3Client
 from bench.stores import job as jobs
 from bench.stores.job import Job
 from bench.stores.services import s3

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import backends.s3_object
+import backends.s3.object
 from backends.errors import (
     DeniedError,
     InvalidError,
@@ -37,7 +37,7 @@ from contracts.subject import PIECE, pattern, read, write
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends.s3_object, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(backends.s3.object, "FIRST_PAUSE_SECONDS", 0.0)
 
 
 CONTRADICTIONS: dict[str, tuple[Span | None, bytes, type[StoreError]]] = {

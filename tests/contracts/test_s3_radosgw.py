@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.s3 import S3Store
+from backends.s3.store import S3Store
 from contracts.s3 import IN_PARTS, opened, refuses_other_bytes, s3_subject
 from contracts.store import PruneContract
 from contracts.subject import Subject

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from backends.swift import SwiftStore
+from backends.swift.store import SwiftStore
 from contracts.store import PruneContract, ReadContract
 from contracts.subject import PIECE, Subject, pattern, read
 from contracts.swift import swift_subject
@@ -37,7 +37,7 @@ class TestLongReads(ReadContract):
     async def subject(
         self, swift: Swift, monkeypatch: pytest.MonkeyPatch
     ) -> AsyncIterator[Subject]:
-        monkeypatch.setattr("backends.swift_stream._WAITS", -1)
+        monkeypatch.setattr("backends.swift.stream._WAITS", -1)
         changed = {"large_object_bytes": 2, "segment_bytes": 3 * PIECE - 1}
         ranges = {"range_bytes": 2 * PIECE - 1, "ranges_at_once": 3}
         async with swift_subject(swift, **changed, **ranges) as subject:

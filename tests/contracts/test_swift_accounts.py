@@ -14,9 +14,9 @@ import pytest
 from backends.errors import DeniedError, InvalidError, MissingError
 from backends.location import Location
 from backends.spans import Span
-from backends.swift import SwiftStore
-from backends.swift_identity import Access, KeystoneAccount
-from backends.swift_options import SwiftAccount, SwiftOptions
+from backends.swift.identity import Access, KeystoneAccount
+from backends.swift.options import SwiftAccount, SwiftOptions
+from backends.swift.store import SwiftStore
 from contracts.subject import PIECE, pattern, read, write
 from contracts.swift import Container, account, opened, options_of
 from harness.http import ask

@@ -13,9 +13,9 @@ import pytest
 
 from backends.location import Location
 from backends.spans import Span
-from backends.swift import SwiftStore
-from backends.swift_options import MEGABYTE
-from backends.swift_settings import swift_options
+from backends.swift.options import MEGABYTE
+from backends.swift.settings import swift_options
+from backends.swift.store import SwiftStore
 from contracts.subject import pattern, read, write
 from contracts.swift import ACCOUNT_KEY, ACCOUNT_USER, Container, opened
 from harness.glance_store import GlanceStore, glance_store

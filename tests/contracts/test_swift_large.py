@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.swift_options import MEGABYTE
+from backends.swift.options import MEGABYTE
 from bench.stores.services import Backing
 from contracts.large import carry, check_room
 from contracts.swift import ACCOUNT_KEY, ACCOUNT_USER

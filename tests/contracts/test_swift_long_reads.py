@@ -22,7 +22,7 @@ MANIFEST = "X-Object-Manifest: images/image-"
 @pytest.fixture
 def _always_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take every reader for one who is faster than Swift."""
-    monkeypatch.setattr("backends.swift_stream._WAITS", -1)
+    monkeypatch.setattr("backends.swift.stream._WAITS", -1)
 
 
 def part(start: int, stop: int, *headers: str) -> bytes:

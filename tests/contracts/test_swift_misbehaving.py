@@ -18,8 +18,8 @@ from backends.errors import (
     UnavailableError,
 )
 from backends.spans import Span
-from backends.swift import SwiftStore
-from backends.swift_options import SwiftAccount, SwiftOptions
+from backends.swift.options import SwiftAccount, SwiftOptions
+from backends.swift.store import SwiftStore
 from contracts.answers import CONTENT, answer, partial_content
 from contracts.subject import read, write
 from contracts.swift_script import LOCATION, FakeSwift, cut, status, whole
@@ -66,7 +66,7 @@ async def test_refusals(text: str, error: type[StoreError]) -> None:
 async def test_refused_writes(
     text: str, error: type[StoreError], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backends.swift_part._FIRST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("backends.swift.part._FIRST_PAUSE_SECONDS", 0)
     attempts = 3 if error is ThrottledError else 1
     gone = status("404 Not Found")
     swift = FakeSwift(gone, *[status(text)] * attempts, gone)

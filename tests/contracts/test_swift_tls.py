@@ -11,8 +11,8 @@ import pytest
 
 from backends.errors import UnavailableError
 from backends.spans import Span
-from backends.swift_options import SwiftAccount, SwiftOptions
-from backends.swift_settings import swift_options
+from backends.swift.options import SwiftAccount, SwiftOptions
+from backends.swift.settings import swift_options
 from contracts.nginx import encrypting, make_certificates
 from contracts.subject import PIECE, pattern, read, write
 from contracts.swift import ACCOUNT_KEY, ACCOUNT_USER, Container, opened, options_of

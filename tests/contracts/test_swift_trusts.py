@@ -10,7 +10,7 @@ import pytest
 
 from backends.errors import DeniedError
 from backends.location import Location
-from backends.swift import SwiftStore
+from backends.swift.store import SwiftStore
 from contracts.answers import CONTENT as SHORT
 from contracts.answers import answer
 from contracts.subject import PIECE, pattern, read, write

@@ -15,7 +15,7 @@ from backends.errors import (
     NoSpaceError,
     UnavailableError,
 )
-from backends.swift import SwiftStore
+from backends.swift.store import SwiftStore
 from contracts.answers import CONTENT
 from contracts.subject import write
 from contracts.swift_script import LOCATION, FakeSwift, created, status
@@ -30,8 +30,8 @@ TWO_SEGMENTS: dict[str, Any] = {"large_object_bytes": 10, "segment_bytes": 5}
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("backends.swift_part._FIRST_PAUSE_SECONDS", 0)
-    monkeypatch.setattr("backends.swift_upload._LOOK_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("backends.swift.part._FIRST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("backends.swift.upload._LOOK_PAUSE_SECONDS", 0)
 
 
 async def hang_up(peer: Peer, head: Request) -> None:

@@ -15,7 +15,7 @@ import pytest
 from backends.base import FileStream, PruneStore, ReadStore, ReadStream
 from backends.errors import MissingError, ThrottledError, UnavailableError
 from backends.faulty import Fail, Faulty
-from backends.filesystem import FilesystemStore
+from backends.file.store import FilesystemStore
 from backends.location import Location
 from backends.memory import MemoryStore
 from backends.options import DataDirectory, FilesystemOptions, MemoryOptions

@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cacheproxy.app": ("cacheproxy", "backends"),
     "registry.errors": (),
     "registry.config": (
-        *("registry.errors", "backends.configuration", "backends.swift_options", *VOCABULARY),
+        *("registry.errors", "backends.configuration", "backends.swift.options", *VOCABULARY),
     ),
     "registry.metrics": ("backends.errors", "backends.watching"),
     "registry.domain": (),
@@ -145,8 +145,8 @@ def test_layers() -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("backends.http", "import cacheproxy.errors"),
-        ("backends.http", "from registry import db"),
+        ("backends.http.store", "import cacheproxy.errors"),
+        ("backends.http.store", "from registry import db"),
         ("cacheproxy.core.plan", "import asyncio"),
         ("cacheproxy.core.plan", "from os import path"),
         ("cacheproxy.core.plan", "def f():\n    import time"),

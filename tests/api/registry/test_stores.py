@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backends.configuration import StoreSettings, StoresSettings
 from backends.options import DataDirectory, FilesystemOptions, HttpOptions, StoreOptions
-from backends.s3_options import S3Options
+from backends.s3.options import S3Options
 from harness.program import free_port
 from registry.app import listening, sync_database
 from registry.errors import ConfigError
@@ -176,7 +176,7 @@ async def test_a_store_that_is_down_leaves_the_others_alone(
 async def test_a_library_that_is_missing(
     client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "backends.s3", None)
+    monkeypatch.setitem(sys.modules, "backends.s3.store", None)
     with caplog.at_level(logging.INFO, "backends.openstores"):
         for _ in range(2):
             image = await client.create()

@@ -13,8 +13,8 @@ from oslo_config import cfg
 from backends.configuration import KINDS, StoreSettings, StoresSettings, read_stores
 from backends.glance_options import OF_EACH, OPTIONS_OF
 from backends.options import DataDirectory, FilesystemOptions, HttpOptions
-from backends.s3_options import S3Options
-from backends.swift_options import SwiftAccount, SwiftOptions
+from backends.s3.options import S3Options
+from backends.swift.options import SwiftAccount, SwiftOptions
 
 IMAGES = FilesystemOptions((DataDirectory(Path("/var/lib/glance/images")),))
 HTTP = HttpOptions(verify_certificates=False)  # Glance's default

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.filesystem_options import filesystem_options
+from backends.file.options import filesystem_options
 from backends.options import MIB, DataDirectory, FilesystemOptions
 
 DATADIR = {"filesystem_store_datadir": "/images/"}

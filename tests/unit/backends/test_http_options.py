@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.http_options import http_options
+from backends.http.options import http_options
 from backends.options import HttpOptions
 
 

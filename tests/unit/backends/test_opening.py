@@ -17,8 +17,8 @@ from backends.options import (
     HttpOptions,
     MemoryOptions,
 )
-from backends.rbd_options import RbdOptions
-from backends.swift_options import SwiftAccount, SwiftOptions
+from backends.rbd.options import RbdOptions
+from backends.swift.options import SwiftAccount, SwiftOptions
 from contracts.subject import read, write
 
 
@@ -78,8 +78,8 @@ def test_schemes(uri: str, options: type) -> None:
 def test_drivers_are_imported_when_they_are_opened() -> None:
     program = """
 import sys, backends.opening as opening, backends.options as options
-drivers = {"backends.memory", "backends.filesystem", "backends.http", "aiohttp", "keystoneauth1"}
-drivers |= {"backends.swift", "backends.swift_client"}
+drivers = {"backends.memory", "backends.file.store", "backends.http.store", "aiohttp", "keystoneauth1"}
+drivers |= {"backends.swift.store", "backends.swift.client"}
 assert not drivers & set(sys.modules), drivers & set(sys.modules)
 opening.open_store(options.MemoryOptions())
 assert drivers & set(sys.modules) == {"backends.memory"}

@@ -22,9 +22,9 @@ from backends.options import (
     MemoryOptions,
     StoreOptions,
 )
-from backends.rbd_options import RbdOptions
-from backends.s3_options import S3Options
-from backends.swift_options import SwiftAccount, SwiftOptions
+from backends.rbd.options import RbdOptions
+from backends.s3.options import S3Options
+from backends.swift.options import SwiftAccount, SwiftOptions
 from contracts.subject import read, write
 
 
@@ -105,7 +105,7 @@ async def test_one_that_cannot_be_opened_is_told_once(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "backends.s3", None)  # as if its library were missing
+    monkeypatch.setitem(sys.modules, "backends.s3.store", None)  # as if its library were missing
     broken = HttpOptions(ca_file=tmp_path / "missing.pem")
     stores = opened(
         s3=S3Options("host", "bucket", "access", "secret"),

@@ -4,7 +4,7 @@ import pytest
 
 from backends.errors import InvalidError
 from backends.location import Location
-from backends.rbd_location import Address, new_location
+from backends.rbd.location import Address, new_location
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from backends.errors import UnsupportedError
 from backends.opening import open_store
-from backends.rbd_options import MIB, RbdOptions, rbd_options
+from backends.rbd.options import MIB, RbdOptions, rbd_options
 from harness.ceph import require_bindings
 
 

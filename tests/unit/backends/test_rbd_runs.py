@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from backends.rbd_runs import BLOCK_BYTES, written_runs
+from backends.rbd.runs import BLOCK_BYTES, written_runs
 
 DATA, ZEROS = b"x" * BLOCK_BYTES, bytes(BLOCK_BYTES)
 

@@ -6,7 +6,7 @@ import hashlib
 
 from aiohttp.abc import AbstractStreamWriter
 
-from backends.s3_body import SLICE_BYTES, Pieces
+from backends.s3.body import SLICE_BYTES, Pieces
 
 LARGE = bytes(range(256)) * 1024
 

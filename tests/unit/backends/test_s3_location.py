@@ -4,7 +4,7 @@ import pytest
 
 from backends.errors import InvalidError
 from backends.location import Location
-from backends.s3_location import Address, Endpoint
+from backends.s3.location import Address, Endpoint
 
 
 class TestEndpoint:

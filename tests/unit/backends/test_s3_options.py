@@ -8,8 +8,8 @@ import pytest
 from backends.errors import UnsupportedError
 from backends.location import Location
 from backends.opening import open_store, options_type
-from backends.s3 import S3Store
-from backends.s3_options import MIB, S3Options, s3_options
+from backends.s3.options import MIB, S3Options, s3_options
+from backends.s3.store import S3Store
 
 LEAST = {
     "s3_store_host": "https://s3.example.com",
@@ -77,8 +77,8 @@ def test_what_makes_no_sense(name: str, value: str) -> None:
 
 
 def test_without_its_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "backends.s3")
-    monkeypatch.delitem(sys.modules, "backends.s3_client")
+    monkeypatch.delitem(sys.modules, "backends.s3.store")
+    monkeypatch.delitem(sys.modules, "backends.s3.client")
     monkeypatch.setitem(sys.modules, "aiobotocore.config", None)  # as if it were not installed
     with pytest.raises(UnsupportedError, match=r"aiobotocore.*pip install 'cacheproxy\[s3\]'"):
         open_store(s3_options(LEAST))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.errors import InvalidError
-from backends.s3_options import MIB, S3Options
-from backends.s3_parts import EQUAL_PARTS, PARTS_MAX, PartPlan
+from backends.s3.options import MIB, S3Options
+from backends.s3.parts import EQUAL_PARTS, PARTS_MAX, PartPlan
 
 TIB = 1 << 40
 

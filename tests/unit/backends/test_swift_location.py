@@ -4,7 +4,7 @@ import pytest
 
 from backends.errors import InvalidError
 from backends.location import Location
-from backends.swift_location import SwiftLocation, container_of, parse
+from backends.swift.location import SwiftLocation, container_of, parse
 
 IMAGE = "3a1b2c3d-4e5f-6789-abcd-ef0123456789"
 

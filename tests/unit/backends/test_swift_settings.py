@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from backends.swift_options import MEGABYTE, SwiftAccount, SwiftOptions
-from backends.swift_settings import swift_options
+from backends.swift.options import MEGABYTE, SwiftAccount, SwiftOptions
+from backends.swift.settings import swift_options
 
 # As an operator has them, but for the places in brackets.
 GLANCE_API = """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backends.configuration import KINDS
-from backends.rbd_options import RbdOptions
+from backends.rbd.options import RbdOptions
 from cacheproxy.cli.program import main
 from cacheproxy.config import StoreReadSettings
 from cacheproxy.errors import ConfigError

@@ -13,7 +13,7 @@ import pytest
 from backends.base import ReadStore
 from backends.errors import DeniedError, InvalidError, MissingError, UnavailableError
 from backends.faulty import BEGIN, Alter, End, Fail, Fault, Faulty, Insert
-from backends.filesystem import FilesystemStore
+from backends.file.store import FilesystemStore
 from backends.manifest import CHUNK_BYTES, ManifestShape
 from backends.memory import MemoryStore
 from backends.options import DataDirectory, FilesystemOptions, MemoryOptions
