@@ -43,6 +43,33 @@ COLUMNS = (RATE, CPU, PEAK, OWN_BUSY, SERVICE_BUSY)
 
 
 @dataclass(frozen=True, slots=True)
+class Case:
+    """One operation, and on which cores its process may run; the service has one of them."""
+
+    verb: str
+    title: str
+    bar: str
+    cores: tuple[int, ...] = (SERVER_CORE,)
+
+    @property
+    def name(self) -> str:
+        """Tell it from the others."""
+        return self.verb if len(self.cores) == 1 else f"{self.verb}, both cores"
+
+
+BOTH = (SERVER_CORE, LOAD_CORE)
+CASES = (
+    Case(
+        jobs.UP_HASHED, "up, MD5 and SHA-512 computed by its writer, as Glance has it", "store-up"
+    ),
+    Case(jobs.UP_HASHED, "the same, the driver's process on both cores", "store-up", BOTH),
+    Case(jobs.UP, "up, no hash but the driver's own", "store-up-alone"),
+    Case(jobs.DOWN, "down, whole", "store-down"),
+    Case(jobs.DOWN, "the same, the driver's process on both cores", "store-down", BOTH),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Side:
     """Runs the operations of one of the two."""
 
@@ -74,8 +101,14 @@ class Comparison:
     uri: str
     settle: Callable[[], object]  # see `Backing`
 
-    def run(self, verb: str, name: str, spans: Sequence[tuple[int, int]] = ()) -> Figures:
-        """Run one operation of a side on the driver's core; what it wrote is removed."""
+    def run(
+        self,
+        verb: str,
+        name: str,
+        spans: Sequence[tuple[int, int]] = (),
+        cores: Sequence[int] = (SERVER_CORE,),
+    ) -> Figures:
+        """Run one operation of a side on these cores; what it wrote is removed."""
         side, configuration = self.sides[name]
         job = Job(
             verb,
@@ -87,7 +120,7 @@ class Comparison:
             spans=tuple(spans),
             cores=(SERVER_CORE, LOAD_CORE),
         )
-        with pinned(SERVER_CORE):
+        with pinned(*cores):
             done = side.done(job)
         expected = sum(stop - start for start, stop in spans) or self.size
         if done.moved != expected:
@@ -147,34 +180,28 @@ def _run(name: str, what: str, service: Service, options: Options) -> Report:
     report = Report([])
     with prepared(service, options) as both:
         mib = both.size // MIB
-        for verb, title, bar in (
-            (
-                jobs.UP_HASHED,
-                "up, MD5 and SHA-512 computed by its writer, as Glance has it",
-                "store-up",
-            ),
-            (jobs.UP, "up, no hash but the driver's own", "store-up-alone"),
-            (jobs.DOWN, "down, whole", "store-down"),
-        ):
+        for case in CASES:
             found = Sides.measured(
-                f"{name}, {verb}",
-                {side: partial(both.run, verb, side) for side in both.sides},
+                f"{name}, {case.name}",
+                {side: partial(both.run, case.verb, side, cores=case.cores) for side in both.sides},
                 options,
             )
             report.tables.append(
                 found.table(
-                    f"{mib} MiB {title}: {what}, medians of {options.rounds} rounds",
+                    f"{mib} MiB {case.title}: {what}, medians of {options.rounds} rounds",
                     COLUMNS,
                     ratio=RATE,
                 )
             )
-            report.rounds[f"{name}, {verb}"] = found.plain()
+            report.rounds[f"{name}, {case.name}"] = found.plain()
             report.verdicts += [
-                BARS[bar].judge(found.ratio(RATE, OURS, THEIRS), what),
-                BARS[f"{bar}-cpu"].judge(found.ratio(CPU, OURS, THEIRS), what),
-                BARS["store-peak"].judge(found.spread(OURS, PEAK), f"{what}, {verb}"),
+                BARS[case.bar].judge(found.ratio(RATE, OURS, THEIRS), f"{what}, {case.name}"),
+                BARS[f"{case.bar}-cpu"].judge(
+                    found.ratio(CPU, OURS, THEIRS), f"{what}, {case.name}"
+                ),
+                BARS["store-peak"].judge(found.spread(OURS, PEAK), f"{what}, {case.name}"),
             ]
-            report.notes.append(f"{verb}: {found.rounds.note()}")
+            report.notes.append(f"{case.name}: {found.rounds.note()}")
         _ranges(name, what, both, options, report)
     return report
 
