@@ -31,6 +31,7 @@ from registry.service.digests import Hashing
 from registry.service.downloads import Downloads
 from registry.service.images import Images
 from registry.service.manifests import Manifests
+from registry.service.members import Members
 from registry.service.places import Places
 from registry.service.storeinfo import StoreInfo
 from registry.service.stores import Stores
@@ -41,6 +42,7 @@ from registry.web.identity import everybody
 from registry.web.image_data import ImageDataHandlers
 from registry.web.images import ImageHandlers
 from registry.web.manifests import ManifestHandlers
+from registry.web.members import MemberHandlers
 from registry.web.metrics import metrics_application
 from registry.web.progress import Progress
 from registry.web.routes import Handlers, build_application
@@ -98,6 +100,7 @@ async def open_application(
                     formats, settings.public_endpoint, several_stores=configured.several
                 ),
                 ImageHandlers(images),
+                MemberHandlers(Members(database, limits)),
                 ImageDataHandlers(
                     uploads, Downloads(database, stores, verify=settings.verify_downloads)
                 ),

@@ -35,6 +35,7 @@ class LimitSettings:
 
     image_property_quota: int = 128
     image_tag_quota: int = 128
+    image_member_quota: int = 128
     image_size_cap: int = 1 << 40  # bytes
     limit_param_default: int = 25  # images on a page
     api_limit_max: int = 1000
@@ -132,6 +133,11 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             "image_tag_quota",
             _LIMITS.image_tag_quota,
             "Tags that an image may have; -1 for any number.",
+        ),
+        _integer(
+            "image_member_quota",
+            _LIMITS.image_member_quota,
+            "Projects that an image may be shared with; -1 for any number.",
         ),
         _integer("image_size_cap", _LIMITS.image_size_cap, "Bytes that an image may have.", 1),
         _integer(
@@ -296,6 +302,7 @@ def _settings(conf: Any) -> Settings:
         limits=LimitSettings(
             image_property_quota=conf.image_property_quota,
             image_tag_quota=conf.image_tag_quota,
+            image_member_quota=conf.image_member_quota,
             image_size_cap=conf.image_size_cap,
             limit_param_default=conf.limit_param_default,
             api_limit_max=conf.api_limit_max,

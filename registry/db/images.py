@@ -18,6 +18,7 @@ from registry.db.database import Connection
 from registry.db.tables import (
     image_locations,
     image_manifest_pages,
+    image_members,
     image_properties,
     image_tags,
     images,
@@ -122,12 +123,15 @@ async def delete_image(connection: Connection, image: Image, moment: datetime) -
         deleted=True,
         deleted_at=moment,
     )
-    for table in (image_properties, image_tags, image_locations, image_manifest_pages):
+    for table in (
+        *(image_properties, image_tags, image_members, image_locations),
+        image_manifest_pages,
+    ):
         await connection.execute(table.delete().where(table.c.image_id == image.id))
 
 
 async def load_images(connection: Connection, rows: Sequence[sa.Row[Any]]) -> list[Image]:
-    """Complete rows of `image_columns` to images, in three questions however many they are."""
+    """Complete rows of `image_columns` to images, in a question for each table however many they are."""
     ids = [row.id for row in rows]
     if not ids:
         return []
@@ -140,6 +144,10 @@ async def load_images(connection: Connection, rows: Sequence[sa.Row[Any]]) -> li
     locations: dict[str, list[ImageLocation]] = defaultdict(list)
     for place in await _children(connection, image_locations, ids):
         locations[place.image_id].append(ImageLocation(place.value, place.meta_data))
+    members: dict[str, list[str]] = defaultdict(list)
+    shared = [row.id for row in rows if row.visibility == Visibility.SHARED]
+    for member in await _children(connection, image_members, shared):
+        members[member.image_id].append(member.member)
     return [
         Image(
             **{
@@ -150,6 +158,7 @@ async def load_images(connection: Connection, rows: Sequence[sa.Row[Any]]) -> li
             tags=tuple(sorted(tags[row.id])),
             properties=properties[row.id],
             locations=tuple(locations[row.id]),
+            members=tuple(members[row.id]),
         )
         for row in rows
     ]
@@ -163,6 +172,8 @@ def image_columns() -> tuple[sa.Column[Any], ...]:
 async def _children(
     connection: Connection, table: sa.Table, ids: Sequence[str]
 ) -> Sequence[sa.Row[Any]]:
+    if not ids:
+        return ()
     question = sa.select(table).where(table.c.image_id.in_(ids))
     return (await connection.execute(question.order_by(*table.primary_key))).all()
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from registry.db.database import Connection
 from registry.db.images import image_columns, load_images
-from registry.db.tables import image_properties, image_tags, images
+from registry.db.tables import image_members, image_properties, image_tags, images
 from registry.domain.errors import InvalidRequestError
 from registry.domain.identity import Identity
 from registry.domain.image import Image, Visibility
@@ -55,13 +55,26 @@ def _visibility(query: ListQuery, identity: Identity) -> sa.ColumnElement[bool]:
     if identity.is_admin:
         permitted: sa.ColumnElement[bool] = sa.true()
     else:
-        permitted = sa.or_(mine, images.c.visibility.in_([Visibility.PUBLIC, Visibility.COMMUNITY]))
+        open_to_all = images.c.visibility.in_([Visibility.PUBLIC, Visibility.COMMUNITY])
+        permitted = sa.or_(mine, open_to_all, _shared(query, identity))
     if query.visibility == "all":
         return permitted
     if query.visibility is not None:
         return permitted & (images.c.visibility == query.visibility)
     # By default the community images of others are left out, for administrators too.
     return permitted & sa.or_(mine, images.c.visibility != Visibility.COMMUNITY)
+
+
+def _shared(query: ListQuery, identity: Identity) -> sa.ColumnElement[bool]:
+    """Return the condition "shared with the caller, who has answered as the query asks"."""
+    if identity.project_id is None:
+        return sa.false()
+    member = sa.exists().where(
+        image_members.c.image_id == images.c.id, image_members.c.member == identity.project_id
+    )
+    if query.member_status != "all":
+        member = member.where(image_members.c.status == query.member_status)
+    return (images.c.visibility == Visibility.SHARED) & member
 
 
 def _condition(condition: Condition) -> sa.ColumnElement[bool]:

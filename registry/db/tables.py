@@ -65,6 +65,17 @@ image_locations = sa.Table(
     sa.Index("ix_image_locations_image_id", "image_id"),
 )
 
+image_members = sa.Table(
+    "image_members",
+    METADATA,
+    sa.Column("image_id", sa.String(36), sa.ForeignKey("images.id"), primary_key=True),
+    sa.Column("member", sa.String(255), primary_key=True),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("updated_at", sa.DateTime, nullable=False),
+    sa.Index("ix_image_members_member", "member"),
+)
+
 change_feed = sa.Table(
     "change_feed",  # one row
     METADATA,

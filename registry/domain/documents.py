@@ -1,4 +1,4 @@
-"""The JSON views of images."""
+"""The JSON views of images and their members."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 from registry.domain.image import Image
 from registry.domain.listing import ListQuery
-from registry.domain.schemas import IMAGE_PATH, IMAGES_PATH
+from registry.domain.member import Member
+from registry.domain.schemas import IMAGE_PATH, IMAGES_PATH, MEMBER_PATH, MEMBERS_PATH
 
 Document: TypeAlias = dict[str, Any]
 
@@ -46,6 +47,23 @@ def images_document(documents: Sequence[Document], query: ListQuery) -> Document
     if documents and len(documents) == query.limit:
         document["next"] = _link((*query.parameters, ("marker", documents[-1]["id"])))
     return document
+
+
+def member_document(member: Member) -> Document:
+    """Return one member as the API shows it."""
+    return {
+        "member_id": member.project_id,
+        "image_id": member.image_id,
+        "status": member.status,
+        "created_at": _time(member.created_at),
+        "updated_at": _time(member.updated_at),
+        "schema": MEMBER_PATH,
+    }
+
+
+def members_document(members: Sequence[Member]) -> Document:
+    """Return the members of an image."""
+    return {"members": [member_document(member) for member in members], "schema": MEMBERS_PATH}
 
 
 def _time(moment: datetime) -> str:

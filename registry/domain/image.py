@@ -32,6 +32,7 @@ class Image:
 
     `checksum` (md5) and `os_hash_value` are lower-case hex of the whole data, None until there is
     some; `os_manifest` names the manifest that the catalog made of it, None where it made none.  Times are UTC, without a zone.  Tags are sorted.  `properties` are the custom ones.
+    `members` are the projects that a shared image is shared with, whatever they answered.
     """
 
     id: str
@@ -56,3 +57,4 @@ class Image:
     tags: tuple[str, ...] = ()
     properties: dict[str, str | None] = field(default_factory=dict)
     locations: tuple[ImageLocation, ...] = ()
+    members: tuple[str, ...] = ()

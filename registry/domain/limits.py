@@ -17,6 +17,7 @@ class Limits:
 
     image_property_quota: int
     image_tag_quota: int
+    image_member_quota: int
     image_size_cap: int  # bytes
     limit_param_default: int  # images on a page
     api_limit_max: int
@@ -28,6 +29,14 @@ class Limits:
     def require_tags(self, count: int) -> None:
         """Refuse more tags than the quota allows."""
         self._require("tags", count, self.image_tag_quota)
+
+    def require_members(self, image_id: str, count: int) -> None:
+        """Refuse to share an image with more projects than the quota allows."""
+        try:
+            self._require("members", count, self.image_member_quota)
+        except LimitExceededError as error:
+            message = f"Image member limit exceeded for image {image_id}: {error}:"
+            raise LimitExceededError(message) from None
 
     @staticmethod
     def _require(what: str, count: int, quota: int) -> None:

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 from registry.domain.errors import InvalidRequestError
 from registry.domain.image import Visibility
 from registry.domain.limits import FILTERS_MAX, Limits
+from registry.domain.member import MemberStatus
 from registry.domain.validation import check_text
 
 Operator: TypeAlias = Literal["eq", "neq", "gt", "gte", "lt", "lte", "in"]
@@ -33,7 +34,6 @@ _TRUTH_FIELDS = frozenset({"protected", "os_hidden"})
 _TIME_FIELDS = frozenset({"created_at", "updated_at"})
 _COMPARISONS: tuple[Operator, ...] = ("eq", "neq", "gt", "gte", "lt", "lte")
 _PAGING = frozenset({"limit", "marker", "member_status", "sort", "sort_key", "sort_dir"})
-_MEMBER_STATUSES = frozenset({"accepted", "pending", "rejected", "all"})
 # The end of this second must still be a time.
 _LAST_SECOND = datetime(9999, 12, 31, 23, 59, 58)  # noqa: DTZ001  # UTC without a zone, as all are
 _NUMBER_MAX = (1 << 63) - 1  # sizes are 64-bit columns
@@ -58,12 +58,16 @@ class SortKey:
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """A whole question.  `visibility` None is the caller's default view, "all" is everything."""
+    """A whole question.  `visibility` None is the caller's default view, "all" is everything.
+
+    `member_status` is what the caller must have answered to be shown what others share with it.
+    """
 
     conditions: tuple[Condition, ...]
     properties: tuple[tuple[str, str], ...]
     tags: tuple[str, ...]
     visibility: Visibility | Literal["all"] | None
+    member_status: MemberStatus | Literal["all"]
     sort: tuple[SortKey, ...]
     limit: int
     marker: str | None
@@ -78,8 +82,6 @@ def parse_list_query(parameters: Sequence[tuple[str, str]], limits: Limits) -> L
     last = dict(parameters)
     if last.get("changes-since"):
         raise InvalidRequestError('The "changes-since" filter is no longer available on v2.')
-    if last.get("member_status", "accepted") not in _MEMBER_STATUSES:
-        raise InvalidRequestError(f"Invalid status: {last['member_status']}")
     conditions: list[Condition] = []
     properties: list[tuple[str, str]] = []
     for name, value in last.items():
@@ -97,6 +99,7 @@ def parse_list_query(parameters: Sequence[tuple[str, str]], limits: Limits) -> L
         properties=tuple(properties),
         tags=tuple(value.strip() for name, value in parameters if name == "tag"),
         visibility=_parse_visibility(last.get("visibility")),
+        member_status=_parse_member_status(last.get("member_status", MemberStatus.ACCEPTED)),
         sort=_parse_sort(parameters),
         limit=_parse_limit(last.get("limit"), limits),
         marker=last.get("marker"),
@@ -176,6 +179,15 @@ def _parse_visibility(value: str | None) -> Visibility | Literal["all"] | None:
         return Visibility(value)
     except ValueError:
         raise InvalidRequestError(f"Invalid visibility value: {value}") from None
+
+
+def _parse_member_status(value: str) -> MemberStatus | Literal["all"]:
+    if value == "all":
+        return "all"
+    try:
+        return MemberStatus(value)
+    except ValueError:
+        raise InvalidRequestError(f"Invalid status: {value}") from None
 
 
 def _parse_limit(value: str | None, limits: Limits) -> int:

@@ -11,12 +11,15 @@ from typing import Any, TypeAlias
 
 from registry.domain.image import Visibility
 from registry.domain.limits import INTEGER_MAX, NAME_LENGTH_MAX
+from registry.domain.member import MemberStatus
 from registry.domain.status import Status
 
 Schema: TypeAlias = dict[str, Any]
 
 IMAGE_PATH = "/v2/schemas/image"
 IMAGES_PATH = "/v2/schemas/images"
+MEMBER_PATH = "/v2/schemas/member"
+MEMBERS_PATH = "/v2/schemas/members"
 UUID_PATTERN = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
 
@@ -61,6 +64,33 @@ def images_schema(formats: Formats) -> Schema:
             {"rel": "next", "href": "{next}"},
             {"rel": "describedby", "href": "{schema}"},
         ],
+    }
+
+
+def member_schema() -> Schema:
+    """Return the schema of one member."""
+    return {
+        "name": "member",
+        "properties": {
+            "member_id": _text("The project that the image is shared with"),
+            "image_id": _text("The image, a UUID", pattern=UUID_PATTERN),
+            "created_at": _text("When the image was shared with the project"),
+            "updated_at": _text("When the membership last changed"),
+            "status": _text("What the project answered", enum=list(MemberStatus)),
+            "schema": {"type": "string", "readOnly": True},
+        },
+    }
+
+
+def members_schema() -> Schema:
+    """Return the schema of the members of an image."""
+    return {
+        "name": "members",
+        "properties": {
+            "members": {"type": "array", "items": member_schema()},
+            "schema": {"type": "string"},
+        },
+        "links": [{"rel": "describedby", "href": "{schema}"}],
     }
 
 

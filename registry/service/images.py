@@ -13,6 +13,7 @@ from registry.db.images import (
     add_image,
     delete_image,
     get_image,
+    move_image,
     remove_location,
     save_image,
 )
@@ -115,6 +116,14 @@ class Images:
 
         await self._change(identity, image_id, untagged)
 
+    async def deactivate(self, identity: Identity, image_id: str) -> None:
+        """Keep the data of an active image from everybody but administrators."""
+        await self._switch(identity, image_id, Status.ACTIVE, Status.DEACTIVATED)
+
+    async def reactivate(self, identity: Identity, image_id: str) -> None:
+        """Give the data of a deactivated image to everybody again."""
+        await self._switch(identity, image_id, Status.DEACTIVATED, Status.ACTIVE)
+
     async def delete(self, identity: Identity, image_id: str) -> None:
         """Delete an image and its data: the data first, for a store may refuse (in use).
 
@@ -153,6 +162,18 @@ class Images:
             changed = replace(changed, updated_at=self._clock())
             await save_image(connection, changed)
         return changed
+
+    async def _switch(self, identity: Identity, image_id: str, now: Status, then: Status) -> None:
+        """Bring an image from one of two statuses to the other, if it is not there already."""
+        async with self._database.write() as connection:
+            image = await self._own(connection, identity, image_id)
+            if image.status is then:
+                return
+            if image.status is not now:
+                verb = "deactivate" if then is Status.DEACTIVATED else "reactivate"
+                raise ForbiddenError(f"Not allowed to {verb} image in status '{image.status}'")
+            await move_image(connection, image_id, now, then, self._clock())
+        LOG.info("image %s is %s", image_id, then)
 
     @staticmethod
     async def _own(connection: Connection, identity: Identity, image_id: str) -> Image:

@@ -6,7 +6,13 @@ from typing import Any
 
 from aiohttp import web
 
-from registry.domain.schemas import Formats, image_schema, images_schema
+from registry.domain.schemas import (
+    Formats,
+    image_schema,
+    images_schema,
+    member_schema,
+    members_schema,
+)
 from registry.web.bodies import json_response, refuse_body
 
 # What Glance tells of itself without a cache, newest first: with several stores, and with one.
@@ -25,6 +31,8 @@ class DiscoveryHandlers:
         self.known_versions = _WITH_SEVERAL if several_stores else _WITH_ONE
         self._image_schema = image_schema(formats)
         self._images_schema = images_schema(formats)
+        self._member_schema = member_schema()
+        self._members_schema = members_schema()
         self._public_endpoint = public_endpoint
 
     async def choices(self, request: web.Request) -> web.Response:
@@ -58,6 +66,16 @@ class DiscoveryHandlers:
         """GET /v2/schemas/images."""
         refuse_body(request)
         return json_response(self._images_schema)
+
+    async def member_schema(self, request: web.Request) -> web.Response:
+        """GET /v2/schemas/member."""
+        refuse_body(request)
+        return json_response(self._member_schema)
+
+    async def members_schema(self, request: web.Request) -> web.Response:
+        """GET /v2/schemas/members."""
+        refuse_body(request)
+        return json_response(self._members_schema)
 
     async def import_methods(self, request: web.Request) -> web.Response:
         """GET /v2/info/import: clients fall back to plain uploads where there is no method."""

@@ -1,4 +1,4 @@
-"""Records of images and their tags, over HTTP."""
+"""Records of images, their tags and what is done to them, over HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from registry.web.identity import IDENTITY
 
 
 class ImageHandlers:
-    """`/v2/images`, `/v2/images/{id}` and `/v2/images/{id}/tags/{tag}`."""
+    """`/v2/images`, `/v2/images/{id}`, and its `/actions/…` and `/tags/{tag}`."""
 
     def __init__(self, images: Images) -> None:
         self._images = images
@@ -46,6 +46,18 @@ class ImageHandlers:
         """DELETE /v2/images/{id}."""
         refuse_body(request)
         await self._images.delete(request[IDENTITY], request.match_info["image_id"])
+        return web.Response(status=204)
+
+    async def deactivate(self, request: web.Request) -> web.Response:
+        """POST /v2/images/{id}/actions/deactivate."""
+        refuse_body(request)
+        await self._images.deactivate(request[IDENTITY], request.match_info["image_id"])
+        return web.Response(status=204)
+
+    async def reactivate(self, request: web.Request) -> web.Response:
+        """POST /v2/images/{id}/actions/reactivate."""
+        refuse_body(request)
+        await self._images.reactivate(request[IDENTITY], request.match_info["image_id"])
         return web.Response(status=204)
 
     async def add_tag(self, request: web.Request) -> web.Response:

@@ -15,6 +15,7 @@ from registry.web.identity import Identify, identifying
 from registry.web.image_data import ImageDataHandlers, promise_nothing
 from registry.web.images import ImageHandlers
 from registry.web.manifests import ManifestHandlers
+from registry.web.members import MemberHandlers
 from registry.web.progress import Progress
 from registry.web.request_id import add_request_id
 from registry.web.stores import StoreHandlers
@@ -26,6 +27,7 @@ class Handlers:
 
     discovery: DiscoveryHandlers
     images: ImageHandlers
+    members: MemberHandlers
     data: ImageDataHandlers
     manifests: ManifestHandlers
     changes: ChangeHandlers
@@ -37,7 +39,7 @@ def build_application(
 ) -> web.Application:
     """Return the application; paths without a version answer with the versions."""
     discovery, images, data = handlers.discovery, handlers.images, handlers.data
-    stores = handlers.stores
+    members, stores = handlers.members, handlers.stores
     # Any version that is told may stand in the path; they all mean the same.
     told = "|".join(re.escape(f"v{version}") for version in discovery.known_versions)
     v2 = f"/{{version:v2|{told}}}"
@@ -54,6 +56,8 @@ def build_application(
             web.get("/healthcheck", discovery.health),
             web.get(v2 + "/schemas/image", discovery.image_schema, allow_head=False),
             web.get(v2 + "/schemas/images", discovery.images_schema, allow_head=False),
+            web.get(v2 + "/schemas/member", discovery.member_schema, allow_head=False),
+            web.get(v2 + "/schemas/members", discovery.members_schema, allow_head=False),
             web.get(v2 + "/info/import", discovery.import_methods, allow_head=False),
             web.get(v2 + "/info/stores", stores.list, allow_head=False),
             web.get(v2 + "/info/stores/detail", stores.detail, allow_head=False),
@@ -63,6 +67,13 @@ def build_application(
             web.get(image, images.show, allow_head=False),
             web.patch(image, images.patch),
             web.delete(image, images.delete),
+            web.post(image + "/actions/deactivate", images.deactivate),
+            web.post(image + "/actions/reactivate", images.reactivate),
+            web.get(image + "/members", members.list, allow_head=False),
+            web.post(image + "/members", members.add),
+            web.get(image + "/members/{member}", members.show, allow_head=False),
+            web.put(image + "/members/{member}", members.answer),
+            web.delete(image + "/members/{member}", members.remove),
             web.put(image + "/tags/{tag}", images.add_tag),
             web.delete(image + "/tags/{tag}", images.remove_tag),
             web.get(image + "/file", data.download),

@@ -122,6 +122,11 @@ DOCUMENTS: tuple[Any, ...] = (
     {"owner": "o", **{f"p{n}": "x" for n in range(129)}},
 )
 
+MEMBERS: tuple[Any, ...] = (
+    *({"member": "p"}, {}, [], None, "x"),
+    *({"member": ""}, {"member": None}),
+)
+
 QUESTIONS = [
     Question("GET", "/images/{id}"),
     Question("GET", f"/images/{UNKNOWN}"),
@@ -235,8 +240,33 @@ QUESTIONS = [
     download(Content_Range="rubbish"),
     Question("GET", f"/images/{UNKNOWN}/file"),
     Question("HEAD", "/images/{id}/file", data=True),
+    *(Question("POST", "/images/{id}/members", document=document) for document in MEMBERS),
+    Question("POST", "/images/{id}/members", body=b"{"),
+    Question("POST", "/images/{id}/members", body=b""),
+    Question("POST", f"/images/{UNKNOWN}/members", document={"member": "p"}),
+    Question("GET", "/images/{id}/members"),
+    Question("GET", "/images/{id}/members", body=b"x"),
+    Question("GET", f"/images/{UNKNOWN}/members"),
+    Question("PUT", "/images/{id}/members"),
+    Question("GET", "/images/{id}/members/p"),
+    Question("POST", "/images/{id}/members/p"),
+    Question("PUT", "/images/{id}/members/p", document={"status": "accepted"}),
+    Question("PUT", "/images/{id}/members/p", document={"status": "maybe"}),
+    Question("PUT", "/images/{id}/members/p", document={}),
+    Question("DELETE", "/images/{id}/members/p"),
+    Question("DELETE", "/images/{id}/members/p", body=b"x"),
+    *(
+        Question(method, f"/images/{{id}}/actions/{action}", data)
+        for action in ("deactivate", "reactivate", "explode")
+        for method, data in (("POST", True), ("POST", False), ("GET", True))
+    ),
+    Question("POST", "/images/{id}/actions/deactivate", True, body=b"x"),
+    Question("POST", f"/images/{UNKNOWN}/actions/deactivate"),
     Question("GET", "/schemas/image"),
     Question("GET", "/schemas/images"),
+    Question("GET", "/schemas/member"),
+    Question("GET", "/schemas/members"),
+    Question("PUT", "/schemas/members"),
     Question("POST", "/schemas/image"),
     Question("GET", "/info/import"),
     Question("GET", "/info/stores"),
@@ -312,6 +342,18 @@ def test_the_same_schema(both: Both) -> None:
     assert {name: ours[name] for name in ("name", "additionalProperties", "links")} == {
         name: theirs[name] for name in ("name", "additionalProperties", "links")
     }
+
+
+@pytest.mark.parametrize("name", ["member", "members"])
+def test_the_same_schema_of_members(both: Both, name: str) -> None:
+    theirs, ours = of_both(
+        both, lambda api: described(ask("GET", f"{api.url}/v2/schemas/{name}").json())
+    )
+    pattern = {"pattern": "a UUID's"}
+    for schema in (theirs, ours):
+        item = schema if name == "member" else schema["properties"]["members"]["items"]
+        item["properties"]["image_id"].update(pattern)
+    assert ours == theirs
 
 
 def test_the_same_versions(both: Both) -> None:

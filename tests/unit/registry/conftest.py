@@ -43,6 +43,7 @@ def limits() -> Limits:
     return Limits(
         image_property_quota=DEFAULTS.image_property_quota,
         image_tag_quota=DEFAULTS.image_tag_quota,
+        image_member_quota=DEFAULTS.image_member_quota,
         image_size_cap=DEFAULTS.image_size_cap,
         limit_param_default=DEFAULTS.limit_param_default,
         api_limit_max=DEFAULTS.api_limit_max,

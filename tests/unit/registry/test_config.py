@@ -55,6 +55,7 @@ public_endpoint = https://images.example
 hashing_algorithm = sha256
 image_property_quota = -1 # none
 image_tag_quota = 5
+image_member_quota = 6
 image_size_cap = 1000
 limit_param_default = 3
 api_limit_max = 4
@@ -85,7 +86,7 @@ metrics_port = 9293  # Prometheus
         show_locations=True,
         metrics_host="::1",
         metrics_port=9293,
-        limits=LimitSettings(-1, 5, 1000, 3, 4),
+        limits=LimitSettings(-1, 5, 6, 1000, 3, 4),
         formats=FormatSettings(("bare",), ("raw", "gpt")),
     )
 

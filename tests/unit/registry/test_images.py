@@ -46,6 +46,29 @@ async def test_the_owner_is_the_callers_project(images: Images) -> None:
         await images.create(OWNER, {"visibility": "public"})
 
 
+async def test_deactivated_and_active_again(
+    images: Images, uploads: Uploads, downloads: Downloads
+) -> None:
+    image = await new_image(images, visibility="public")
+    with pytest.raises(errors.ForbiddenError, match="deactivate image in status 'queued'"):
+        await images.deactivate(EVERYBODY, image)
+    await uploads.upload(EVERYBODY, image, Upload(None, None), body(b"data"))
+    shown = await images.show(EVERYBODY, image)
+    await images.reactivate(EVERYBODY, image)  # as it is already
+    assert await images.show(EVERYBODY, image) == shown
+    for _ in range(2):
+        await images.deactivate(EVERYBODY, image)
+        assert (await images.show(STRANGER, image))["status"] == "deactivated"
+    with pytest.raises(errors.ForbiddenError):
+        await images.reactivate(STRANGER, image)
+    with pytest.raises(errors.ForbiddenError, match="has been deactivated"):
+        await downloads.find(STRANGER, image)
+    await images.reactivate(EVERYBODY, image)
+    assert (await images.show(EVERYBODY, image))["status"] == "active"
+    with pytest.raises(errors.NotFoundError):
+        await images.deactivate(EVERYBODY, "nothing")
+
+
 async def test_strangers_see_nothing_and_change_nothing(images: Images) -> None:
     private = await new_image(images, owner="p1", visibility="private")
     public = await new_image(images, owner="p1", visibility="public")

@@ -10,6 +10,7 @@ from registry.domain.errors import InvalidRequestError
 from registry.domain.image import Visibility
 from registry.domain.limits import Limits
 from registry.domain.listing import Condition, ListQuery, SortKey, parse_list_query
+from registry.domain.member import MemberStatus
 
 
 def parse(limits: Limits, *pairs: tuple[str, str]) -> ListQuery:
@@ -26,6 +27,7 @@ def test_the_default_question(limits: Limits) -> None:
         properties=(),
         tags=(),
         visibility=None,
+        member_status=MemberStatus.ACCEPTED,
         sort=(SortKey("created_at", descending=True), SortKey("id", descending=True)),
         limit=25,
         marker=None,
