@@ -7,7 +7,13 @@ from typing import Any
 
 from registry.domain import access
 from registry.domain.errors import ForbiddenError
-from registry.domain.fields import CHANGEABLE, IGNORED, require_writable
+from registry.domain.fields import (
+    CHANGEABLE,
+    IGNORED,
+    NEVER_SENT,
+    refuse_read_only,
+    require_writable,
+)
 from registry.domain.identity import Identity
 from registry.domain.image import Image, Visibility
 from registry.domain.limits import Limits
@@ -20,9 +26,11 @@ def draft_image(
     """Return the queued image that `body` describes: `blank`, filled in; also the id, if it names one."""
     if isinstance(body, dict):
         body = {name: value for name, value in body.items() if name not in IGNORED}
-        for name in body:
-            require_writable(name)
+        for name in body.keys() & NEVER_SENT:
+            refuse_read_only(name)
     validator.check(body)
+    for name in body:
+        require_writable(name)
     if "locations" in body:
         raise ForbiddenError("Locations are set by the catalog: upload the data instead.")
     fields = {name: value for name, value in body.items() if name in CHANGEABLE}

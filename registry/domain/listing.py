@@ -5,7 +5,6 @@ Any field filters by equality; some by operators.  Any other parameter is a cust
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,9 +32,18 @@ _NUMBER_FIELDS = frozenset({"size", "virtual_size", "min_disk", "min_ram"})
 _TRUTH_FIELDS = frozenset({"protected", "os_hidden"})
 _TIME_FIELDS = frozenset({"created_at", "updated_at"})
 _COMPARISONS: tuple[Operator, ...] = ("eq", "neq", "gt", "gte", "lt", "lte")
-_PAGING = frozenset({"limit", "marker", "member_status", "sort", "sort_key", "sort_dir"})
+# No filters; `deleted` was one.
+_OTHERS = frozenset(
+    {
+        *("limit", "marker", "member_status", "sort", "sort_key", "sort_dir", "tag", "visibility"),
+        *("changes-since", "deleted"),
+    }
+)
 # The end of this second must still be a time.
 _LAST_SECOND = datetime(9999, 12, 31, 23, 59, 58)  # noqa: DTZ001  # UTC without a zone, as all are
+# In quotes, or up to a comma, or nothing before one.
+_LIST_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)",?|([^,]+),?|,', re.DOTALL)
+_NUMBER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
 _NUMBER_MAX = (1 << 63) - 1  # sizes are 64-bit columns
 
 
@@ -85,13 +93,15 @@ def parse_list_query(parameters: Sequence[tuple[str, str]], limits: Limits) -> L
     conditions: list[Condition] = []
     properties: list[tuple[str, str]] = []
     for name, value in last.items():
-        if name in _PAGING or name in {"tag", "visibility", "changes-since"}:
+        if name in _OTHERS:
             continue
         condition = _parse_condition(name, value)
         if condition is None:
             properties.append((name, value))
         else:
             conditions.append(condition)
+    if last.get("visibility") == "":
+        conditions.append(Condition("visibility", "eq", ""))  # no image has that one
     if "os_hidden" not in last:
         conditions.append(Condition("os_hidden", "eq", value=False))
     return ListQuery(
@@ -114,9 +124,7 @@ def _parse_condition(name: str, value: str) -> Condition | None:
     if name in _NUMBER_FIELDS:
         return Condition(name, "eq", _parse_number(name, value))
     if name in _TRUTH_FIELDS:
-        if value.lower() not in {"true", "false"}:
-            raise InvalidRequestError(f"The filter '{name}' must be 'true' or 'false'.")
-        return Condition(name, "eq", value.lower() == "true")
+        return Condition(name, "eq", _parse_truth(name, value))
     if name in _TIME_FIELDS:
         operator, text = _split_operator(value, _COMPARISONS)
         return Condition(name, operator, _parse_time(name, text))
@@ -142,20 +150,37 @@ def _split_operator(value: str, known: tuple[Operator, ...]) -> tuple[Operator, 
 
 
 def _split_list(text: str) -> tuple[str, ...]:
-    """Split at commas; double quotes protect them."""
-    try:
-        items = next(csv.reader([text], skipinitialspace=True, strict=True), [])
-    except csv.Error:
-        raise InvalidRequestError(
-            f"Invalid filter value {text}: the quotes do not match."
-        ) from None
-    return tuple(item.strip() for item in items)
+    """Split at commas; double quotes protect them, and a backslash a quote (and stays)."""
+    opening = True
+    for position, character in enumerate(text):
+        if character != '"' or text[:position].endswith("\\"):
+            continue
+        beside = text[:position][-1:] if opening else text[position + 1 :][:1]
+        if beside not in {"", ","}:
+            where = "before opening" if opening else "after closing"
+            raise InvalidRequestError(
+                f"Invalid filter value {text}. There is no comma {where} quotation mark."
+            )
+        opening = not opening
+    if not opening:
+        raise InvalidRequestError(f"Invalid filter value {text}. The quote is not closed.")
+    return tuple(found[1] or found[2] or "" for found in _LIST_ITEM.finditer(text))
 
 
 def _parse_number(name: str, value: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,19}", value) or abs(int(value)) > _NUMBER_MAX:
+    if not _NUMBER.fullmatch(value) or abs(int(value)) > _NUMBER_MAX:
         raise InvalidRequestError(f"The filter '{name}' must be an integer.")
     return int(value)
+
+
+def _parse_truth(name: str, value: str) -> bool:
+    """Read a truth; that of os_hidden may have capitals."""
+    text = value.lower() if name == "os_hidden" else value
+    if text not in {"true", "false"}:
+        raise InvalidRequestError(
+            f"Invalid value '{value}' for '{name}' filter. Valid values are 'true' or 'false'."
+        )
+    return text == "true"
 
 
 def _parse_time(name: str, text: str) -> datetime:
@@ -193,14 +218,20 @@ def _parse_member_status(value: str) -> MemberStatus | Literal["all"]:
 def _parse_limit(value: str | None, limits: Limits) -> int:
     if value is None:
         return min(limits.limit_param_default, limits.api_limit_max)
-    if not re.fullmatch(r"[0-9]+", value):
-        raise InvalidRequestError("limit param must be a positive integer")
-    # Whatever is longer is above any api_limit_max.
-    return limits.api_limit_max if len(value) > 18 else min(int(value), limits.api_limit_max)
+    try:
+        limit = int(value)
+    except ValueError:
+        raise InvalidRequestError("limit param must be an integer") from None
+    if limit < 0:
+        raise InvalidRequestError("limit param must be positive")
+    return min(limit, limits.api_limit_max)
 
 
 def _parse_sort(parameters: Sequence[tuple[str, str]]) -> tuple[SortKey, ...]:
-    """Read either syntax of sorting; created_at and id always decide what is left."""
+    """Read either syntax of sorting; created_at and id always decide what is left.
+
+    They do so in the direction of everything else, if that is one.
+    """
 
     def values(wanted: str) -> list[str]:
         return [value.strip() for name, value in parameters if name == wanted]
@@ -211,9 +242,10 @@ def _parse_sort(parameters: Sequence[tuple[str, str]]) -> tuple[SortKey, ...]:
             raise InvalidRequestError("Old and new sorting syntax cannot be combined")
         pairs = [item.partition(":") for item in values("sort")[-1].split(",")]
         fields = [pair[0].strip() for pair in pairs]
-        directions = [pair[2].strip() or "desc" for pair in pairs]
+        directions = [pair[2].strip() if pair[2] else "desc" for pair in pairs]
     fields = fields or ["created_at"]
     directions = directions or ["desc"]
+    tie = directions[0] if len(directions) == 1 else "desc"
     if len(directions) == 1:
         directions *= len(fields)
     if len(directions) != len(fields):
@@ -224,7 +256,7 @@ def _parse_sort(parameters: Sequence[tuple[str, str]]) -> tuple[SortKey, ...]:
         _require_one_of("sort direction", direction, ("asc", "desc"))
         keys.setdefault(field, SortKey(field, direction == "desc"))
     for field in ("created_at", "id"):
-        keys.setdefault(field, SortKey(field, descending=True))
+        keys.setdefault(field, SortKey(field, tie == "desc"))
     return tuple(keys.values())
 
 

@@ -101,15 +101,17 @@ def _decode_pointer(pointer: Any) -> list[str]:
     """Split a JSON pointer (RFC 6901) of the limited kind that images have."""
     if not isinstance(pointer, str) or not pointer.startswith("/"):
         raise InvalidRequestError(f'Pointer `{pointer}` does not start with "/".')
+    if re.search(r"/\s*/", pointer[1:]):
+        raise InvalidRequestError(f'Pointer `{pointer}` contains adjacent "/".')
+    if len(pointer) > 1 and pointer.endswith("/"):
+        raise InvalidRequestError(f'Pointer `{pointer}` end with "/".')
     if re.search(r"~(?![01])", pointer):
         raise InvalidRequestError(
             f'Pointer `{pointer}` contains "~" not part of a recognized escape sequence.'
         )
     check_text(pointer)
-    parts = [part.replace("~1", "/").replace("~0", "~").strip() for part in pointer[1:].split("/")]
-    if not all(parts):
-        raise InvalidRequestError(f"Pointer `{pointer}` has an empty part.")
-    return parts
+    parts = pointer.lstrip("/").split("/")
+    return [part.replace("~1", "/").replace("~0", "~").strip() for part in parts]
 
 
 def apply_patch(

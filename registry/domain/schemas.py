@@ -7,6 +7,7 @@ whatever is not named is a custom property, a string.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeAlias
 
 from registry.domain.image import Visibility
@@ -76,7 +77,7 @@ def member_schema() -> Schema:
             "image_id": _text("The image, a UUID", pattern=UUID_PATTERN),
             "created_at": _text("When the image was shared with the project"),
             "updated_at": _text("When the membership last changed"),
-            "status": _text("What the project answered", enum=list(MemberStatus)),
+            "status": _text("What the project answered", enum=_words(MemberStatus)),
             "schema": {"type": "string", "readOnly": True},
         },
     }
@@ -94,6 +95,11 @@ def members_schema() -> Schema:
     }
 
 
+def _words(kind: type[StrEnum]) -> list[str]:
+    """Return the members as the words that messages show."""
+    return [member.value for member in kind]
+
+
 def _text(description: str, **more: Any) -> Schema:
     return {"type": "string", "description": description, **more}
 
@@ -109,7 +115,7 @@ def _client_properties(formats: Formats) -> Schema:
     return {
         "id": _text("The image's identifier, a UUID", pattern=UUID_PATTERN),
         "name": _optional_text("What people call the image", **length),
-        "visibility": _text("Who may see the image", enum=sorted(Visibility)),
+        "visibility": _text("Who may see the image", enum=_words(Visibility)),
         "protected": {"type": "boolean", "description": "Whether deleting is refused"},
         "os_hidden": {
             "type": "boolean",
@@ -161,7 +167,7 @@ def _location() -> Schema:
 def _server_properties() -> Schema:
     """What only the catalog sets."""
     told: Schema = {
-        "status": _text("Where the image is in its life", enum=list(Status)),
+        "status": _text("Where the image is in its life", enum=_words(Status)),
         "checksum": _optional_text("The md5 of the data, in hex", maxLength=32),
         "os_hash_algo": _optional_text("The algorithm of os_hash_value", maxLength=64),
         "os_hash_value": _optional_text(

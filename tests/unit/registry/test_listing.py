@@ -139,8 +139,13 @@ async def test_hidden_images(ask: Lister) -> None:
     ],
 )
 async def test_what_a_project_sees(ask: Lister, visibility: str, fits: Any) -> None:
-    found = await ask(("limit", "1000"), ("visibility", visibility), identity=MINE)
+    asked = [("visibility", visibility)] if visibility else []
+    found = await ask(("limit", "1000"), *asked, identity=MINE)
     assert {image.id for image in found} == {i.id for i in IMAGES if listed(i) and fits(i)}
+
+
+async def test_an_empty_visibility_is_no_image_s(ask: Lister) -> None:
+    assert await ask(("visibility", "")) == []
 
 
 async def test_an_administrator_sees_the_community_only_when_asking(ask: Lister) -> None:
@@ -156,12 +161,15 @@ async def test_records_come_back_whole(ask: Lister) -> None:
 @pytest.mark.parametrize("field", SORT_FIELDS)
 @pytest.mark.parametrize("direction", ["asc", "desc"])
 async def test_pages_join_to_the_whole_in_order(ask: Lister, field: str, direction: str) -> None:
-    rest = sorted((i for i in IMAGES if listed(i)), key=lambda i: (i.created_at, i.id))[::-1]
+    downwards = direction == "desc"
+    rest = sorted(
+        (i for i in IMAGES if listed(i)), key=lambda i: (i.created_at, i.id), reverse=downwards
+    )
     lowest = "" if field != "size" else -1
     expected = sorted(
         rest,
         key=lambda i: lowest if (value := getattr(i, field)) is None else value,
-        reverse=direction == "desc",
+        reverse=downwards,
     )
     pages: list[Image] = []
     question = [*ALL[1:], ("limit", "7"), ("sort", f"{field}:{direction}")]
