@@ -10,7 +10,7 @@ from hypothesis import settings
 settings.register_profile("patient", deadline=None, print_blob=True, derandomize="CI" in os.environ)
 settings.load_profile("patient")
 
-pytest.register_assert_rewrite("harness", "fuzz")
+pytest.register_assert_rewrite("harness", "fuzz", "differential")
 
 pytest_plugins = (
     "harness.rules",

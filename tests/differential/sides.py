@@ -1,0 +1,112 @@
+"""Two sides that are told the same stories, and the comparison of what they answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from differential.call import Call, Caller, Side
+from differential.differences import explained
+from differential.stories import IMAGES, V21, Story
+from harness.http import Answer
+
+LEFT_OUT = (
+    "os_manifest",  # published digests: the reason why a cloud runs this catalog
+    "virtual_size",  # to come with the inspection of formats
+)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_HEADERS = ("content-type", "accept-patch", "allow", "content-md5", "openstack-image-store-ids")
+
+
+_ABSENT = "00000000-0000-0000-0000-0000000000ff"
+
+
+@dataclass(slots=True)
+class Sides:
+    """Glance and the catalog, both empty between two stories.  The first caller may do anything."""
+
+    glance: str
+    ours: str
+    callers: tuple[Caller, ...]
+    stories: int = 0
+    calls: int = 0
+    explained: Counter[str] = field(default_factory=Counter)
+
+    def tell(self, story: Story) -> None:
+        """Tell both a story; AssertionError says where their answers part."""
+        self.stories += 1
+        # Chosen by the caller, as the API allows: so orders by id are the same on both sides.
+        ids = [str(UUID(int=(self.stories << 64) + number)) for number in range(IMAGES)]
+        names = {f"{{{number}}}": image for number, image in enumerate(ids)} | {"{absent}": _ABSENT}
+        glance = Side(self.glance, self.callers, names)
+        catalog = Side(self.ours, self.callers, names)
+        told = ""
+        try:
+            for call in story:
+                self.calls += 1
+                told += f"\n  {call}"
+                theirs, ours = call.send(glance), call.send(catalog)
+                seen, wanted = comparable(ours), comparable(theirs)
+                if seen == wanted:
+                    continue
+                difference = explained(call, theirs, ours)
+                if difference is None:
+                    message = f"{told}\nGlance: {wanted}\nours:   {seen}"
+                    raise AssertionError(message)
+                self.explained[difference.what] += 1
+                break
+        finally:
+            for side in (glance, catalog):
+                _forget(side)
+
+
+def _forget(side: Side) -> None:
+    """Delete what a story may have left."""
+    free = [{"op": "replace", "path": "/protected", "value": False}]
+    for number in range(IMAGES):
+        deletion = Call("DELETE", f"/images/{{{number}}}")
+        if deletion.send(side).expect(204, 403, 404).status == 403:
+            patch = Call("PATCH", f"/images/{{{number}}}", document=free, content_type=V21)
+            patch.send(side).expect(200)
+            deletion.send(side).expect(204)
+
+
+def comparable(answer: Answer) -> tuple[int, dict[str, str], Any]:
+    """Return what of an answer must be the same on both sides."""
+    headers = {name: answer.headers[name] for name in _HEADERS if name in answer.headers}
+    if answer.status >= 400 or not answer.body:
+        headers.pop("content-type", None)
+        return answer.status, headers, None
+    if headers.get("content-type", "").startswith("application/json"):
+        headers["content-type"] = "application/json"
+        return answer.status, headers, _plain(json.loads(answer.body))
+    return answer.status, headers, answer.body
+
+
+def _plain(document: Any) -> Any:
+    """Return a document without what differs by nature: times, fields of one side, where data is."""
+    if isinstance(document, list):
+        return [_plain(inner) for inner in document]
+    if not isinstance(document, dict):
+        return "TIME" if isinstance(document, str) and _TIME.fullmatch(document) else document
+    plain = {name: _plain(inner) for name, inner in document.items() if name not in LEFT_OUT}
+    for link in ("first", "next"):
+        if isinstance(plain.get(link), str):
+            plain[link] = _link(plain[link])
+    if "tags" in plain and "self" in plain:
+        plain["tags"] = sorted(plain["tags"])
+        plain["owner"] = plain["owner"] or None  # Glance shows an empty one as either
+    for place in plain.get("locations", ()):
+        place["url"] = "URL"
+    return plain
+
+
+def _link(link: str) -> Any:
+    """Return a link to a page; Glance's forgets all but the last of parameters of one name."""
+    path, _, query = link.partition("?")
+    return path, dict(parse_qsl(query, keep_blank_values=True))
