@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
+from importlib import import_module
 
 from aiohttp import web
 
@@ -38,7 +39,7 @@ from registry.service.stores import Stores
 from registry.service.uploads import Uploads
 from registry.web.changes import ChangeHandlers
 from registry.web.discovery import DiscoveryHandlers
-from registry.web.identity import everybody
+from registry.web.identity import Identify, everybody, known_to
 from registry.web.image_data import ImageDataHandlers
 from registry.web.images import ImageHandlers
 from registry.web.manifests import ManifestHandlers
@@ -80,6 +81,7 @@ async def open_application(
 ) -> AsyncIterator[web.Application]:
     """Build the application on a database that is up to date, and close it all behind."""
     async with AsyncExitStack() as stack:
+        identify = await stack.enter_async_context(_identifying(settings))
         database = await stack.enter_async_context(_opened_database(settings))
         await prepare_directories(configured)
         stores = Stores(configured, OpenStores(configured, metrics.observer))
@@ -94,7 +96,7 @@ async def open_application(
         progress.at_closing(feed.close)
         yield build_application(
             progress,
-            everybody,
+            identify,
             Handlers(
                 DiscoveryHandlers(
                     formats, settings.public_endpoint, several_stores=configured.several
@@ -119,6 +121,19 @@ async def _opened_database(settings: Settings) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.aclose()
+
+
+@asynccontextmanager
+async def _identifying(settings: Settings) -> AsyncIterator[Identify]:
+    if settings.authentication is None:
+        yield everybody
+        return
+    # What it brings takes a quarter of a second to import, reads files, and is needed here only.
+    authentication = await asyncio.to_thread(import_module, "registry.authentication")
+    configured = settings.authentication
+    async with authentication.open_callers(configured.keystone, configured.policy) as callers:
+        LOG.info("callers are known by Keystone at %s", configured.keystone.auth_url)
+        yield known_to(callers)
 
 
 @asynccontextmanager

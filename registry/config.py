@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,18 @@ from backends.configuration import Sections, StoresSettings, known_options, read
 from backends.manifest import CHUNK_BYTES
 from backends.swift.options import SwiftOptions
 from registry.errors import ConfigError
+from registry.keystone.options import KEYSTONE_OPTIONS, KeystoneSettings, read_keystone
+from registry.options import Commented, integer, truth
+from registry.policy.options import POLICY_OPTIONS, PolicySettings, read_policy
 
 LOG = logging.getLogger(__name__)
 
 DEFAULT_DATABASE = "sqlite:////var/lib/cacheproxy-registry/registry.sqlite"
-_FLAVORS_WITHOUT_AUTHENTICATION = frozenset({"", "caching", "cachemanagement"})
+# Glance's, and whether they ask for a token; the cache is the proxies'.
+_FLAVORS = {
+    **dict.fromkeys(("", "caching", "cachemanagement"), False),
+    **dict.fromkeys(("keystone", "keystone+caching", "keystone+cachemanagement"), True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,14 @@ class FormatSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Authentication:
+    """How callers are known, and what they may do."""
+
+    keystone: KeystoneSettings
+    policy: PolicySettings
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything, validated."""
 
@@ -68,41 +82,8 @@ class Settings:
     metrics_port: int | None = None  # None: no metrics
     limits: LimitSettings = LimitSettings()
     formats: FormatSettings = FormatSettings()
+    authentication: Authentication | None = None  # None: everybody may do everything
     drain_seconds: float = 30.0  # how long a stop waits for requests in progress
-
-
-class _Commented(types.ConfigType):
-    """A type that lets a comment stand behind the value, as operators write it."""
-
-    def __init__(self, inner: types.ConfigType) -> None:
-        super().__init__(type_name=str(inner))
-        self._inner = inner
-
-    def __call__(self, value: Any) -> Any:
-        return self._inner(re.sub(r"\s+#.*", "", value) if isinstance(value, str) else value)
-
-    def __repr__(self) -> str:
-        return repr(self._inner)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Commented) and self._inner == other._inner
-
-    __hash__ = None  # type: ignore[assignment]  # compared by value, as oslo.config's types are
-
-    def _formatter(self, value: Any) -> str:
-        return str(value)
-
-
-def _integer(
-    name: str, default: int, help_text: str, least: int = -1, most: int = (1 << 63) - 1
-) -> cfg.Opt:
-    return cfg.Opt(
-        name, type=_Commented(types.Integer(least, most)), default=default, help=help_text
-    )
-
-
-def _truth(name: str, help_text: str) -> cfg.Opt:
-    return cfg.Opt(name, type=_Commented(types.Boolean()), default=False, help=help_text)
 
 
 _LIMITS = LimitSettings()
@@ -114,7 +95,7 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             default="127.0.0.1",
             help="Address on which the catalog answers. Glance's default is 0.0.0.0; here others must be let in by hand, as there may be no authentication.",
         ),
-        _integer("bind_port", 9292, "Port on which the catalog answers.", 0, 65535),
+        integer("bind_port", 9292, "Port on which the catalog answers.", 0, 65535),
         cfg.StrOpt(
             "public_endpoint",
             help="The base URL that the list of versions names. Not set: the one that was asked.",
@@ -124,39 +105,39 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             default="sha512",
             help="What os_hash_value of images to come is computed with.",
         ),
-        _integer(
+        integer(
             "image_property_quota",
             _LIMITS.image_property_quota,
             "Properties that an image may have; -1 for any number.",
         ),
-        _integer(
+        integer(
             "image_tag_quota",
             _LIMITS.image_tag_quota,
             "Tags that an image may have; -1 for any number.",
         ),
-        _integer(
+        integer(
             "image_member_quota",
             _LIMITS.image_member_quota,
             "Projects that an image may be shared with; -1 for any number.",
         ),
-        _integer("image_size_cap", _LIMITS.image_size_cap, "Bytes that an image may have.", 1),
-        _integer(
+        integer("image_size_cap", _LIMITS.image_size_cap, "Bytes that an image may have.", 1),
+        integer(
             "limit_param_default",
             _LIMITS.limit_param_default,
             "Images on a page of a list, where the request does not say.",
             1,
         ),
-        _integer(
+        integer(
             "api_limit_max",
             _LIMITS.api_limit_max,
             "Images on a page of a list, whatever the request says.",
             1,
         ),
-        _truth(
+        truth(
             "show_image_direct_url",
             "Show in an image's direct_url where its data is in the store, without credentials.",
         ),
-        _truth(
+        truth(
             "show_multiple_locations",
             "Show in an image's locations every place where its data is, without credentials.",
         ),
@@ -198,12 +179,12 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
         ),
     ),
     "cacheproxy": (
-        _integer(
+        integer(
             "manifest_chunk_bytes",
             1 << 20,
             "Chunk size of the manifests of images to come: 262144, 1048576 or 4194304.",
         ),
-        _truth(
+        truth(
             "verify_downloads",
             "Hold every chunk that is read from a store against the image's manifest, if it has one, before it is sent; where it is wrong, the next location is read. The proxies do so themselves.",
         ),
@@ -214,7 +195,7 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
         ),
         cfg.Opt(
             "metrics_port",
-            type=_Commented(types.Integer(0, 65535)),
+            type=Commented(types.Integer(0, 65535)),
             help="Port of that address. Not set: no figures are told.",
         ),
     ),
@@ -222,9 +203,11 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
         cfg.StrOpt(
             "flavor",
             default="",
-            help="Left out, or caching, or cachemanagement: there is no authentication yet.",
+            help="keystone: callers need a token, see [keystone_authtoken]. Left out: everybody may do everything. With +caching or +cachemanagement it means the same, for the cache is the proxies'.",
         ),
     ),
+    "keystone_authtoken": KEYSTONE_OPTIONS,
+    "oslo_policy": POLICY_OPTIONS,
     "image_format": (
         cfg.ListOpt(
             "container_formats",
@@ -252,7 +235,7 @@ def load_settings(files: Sequence[Path]) -> Settings:
             default_config_dirs=[],
         )
         _name_unknown(_sections(files))
-        return _settings(conf)
+        return _settings(conf, files)
     except (cfg.Error, ValueError) as error:
         raise ConfigError(" ".join(str(error).split())) from None
 
@@ -268,8 +251,7 @@ def load_stores(files: Sequence[Path]) -> StoresSettings:
             section = store.name if stores.several else "glance_store"
             raise ConfigError(
                 f"[{section}] swift_store_multi_tenant: its images are read and written with the "
-                "caller's token, and authentication with Keystone is not available yet; "
-                "use an account, or leave the store out"
+                "caller's token, which is not available yet; use an account, or leave the store out"
             )
     return stores
 
@@ -282,8 +264,7 @@ def _sections(files: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
     return sections
 
 
-def _settings(conf: Any) -> Settings:
-    _require_available(conf)
+def _settings(conf: Any, files: Sequence[Path]) -> Settings:
     algorithm = conf.hashing_algorithm.lower()
     if algorithm not in hashlib.algorithms_available or algorithm.startswith("shake"):
         raise ConfigError(f"[DEFAULT] hashing_algorithm: {algorithm} is not known to Python here")
@@ -311,17 +292,21 @@ def _settings(conf: Any) -> Settings:
             container=tuple(conf.image_format.container_formats),
             disk=tuple(conf.image_format.disk_formats),
         ),
+        authentication=_authentication(conf, files),
     )
 
 
-def _require_available(conf: Any) -> None:
-    """Refuse what Glance can and we cannot, where going on without it would do harm."""
+def _authentication(conf: Any, files: Sequence[Path]) -> Authentication | None:
     flavor = conf.paste_deploy.flavor
-    if flavor not in _FLAVORS_WITHOUT_AUTHENTICATION:
+    if flavor not in _FLAVORS:
         raise ConfigError(
-            f"[paste_deploy] flavor = {flavor}: authentication with Keystone is not available yet; "
-            "leave the option out to serve everybody without authentication"
+            f"[paste_deploy] flavor = {flavor} is not one of {', '.join(filter(None, _FLAVORS))}"
         )
+    if not _FLAVORS[flavor]:
+        return None
+    return Authentication(
+        read_keystone(conf.keystone_authtoken), read_policy(conf.oslo_policy, files)
+    )
 
 
 def _chunk_bytes(size: int) -> int:
@@ -348,7 +333,9 @@ def _name_unknown(sections: Sections) -> None:
     stores = known_options(sections)
     shown = []
     for section, values in sections.items():
-        known = {option.name for option in OPTIONS.get(section, ())}
+        options = OPTIONS.get(section, ())
+        known = {option.name for option in options}
+        known |= {str(old.name) for option in options for old in option.deprecated_opts}
         known |= stores.get(section.lower(), frozenset())
         names = sorted(values.keys() - known)
         if names:

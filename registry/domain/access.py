@@ -1,16 +1,21 @@
-"""Who may do what with an image.  Pure; the policy file of a cloud with Keystone comes on top.
+"""Who may do what with an image.  Pure: the rules are the caller's, `Identity.rules`.
 
 An image that a caller may not see does not exist for them: NotFoundError, never ForbiddenError.
+There are two questions, in Glance's order: whether the image is *visible* (by its owner, visibility
+and members), then what a rule says of the call.  Who is refused by a rule, and by `get_image` too,
+does not learn that there is such an image.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from registry.domain.errors import ForbiddenError, NotFoundError
-from registry.domain.identity import Identity
+from registry.domain.identity import SERVICE_ROLE, Identity
 from registry.domain.image import Image, Visibility
 from registry.domain.status import Status
-
-SERVICE_ROLE = "service"  # Keystone's, of the users that services act as
+from registry.domain.targets import ImageTarget, proposed_target
 
 
 def owns(identity: Identity, image: Image) -> bool:
@@ -18,21 +23,62 @@ def owns(identity: Identity, image: Image) -> bool:
     return identity.project_id is not None and identity.project_id == image.owner
 
 
-def require_visible(identity: Identity, image: Image | None, image_id: str) -> Image:
-    """Return the image if it exists for this caller."""
-    if image is not None and (
+def is_member(identity: Identity, image: Image) -> bool:
+    """Tell whether the image is shared with the caller's project, whether it accepted or not."""
+    return image.visibility is Visibility.SHARED and identity.project_id in image.members
+
+
+def is_visible(identity: Identity, image: Image) -> bool:
+    """Tell whether the image exists for this caller, whatever the rules say."""
+    return (
         identity.is_admin
-        or owns(identity, image)
+        or image.owner is None
         or image.visibility in {Visibility.PUBLIC, Visibility.COMMUNITY}
-    ):
+        or owns(identity, image)
+        or is_member(identity, image)
+    )
+
+
+def may(identity: Identity, image: Image, rule: str) -> bool:
+    """Tell what a rule says of this caller and this image."""
+    return identity.may(rule, _target(identity, image))
+
+
+def is_listed(identity: Identity, image: Image) -> bool:
+    """Tell whether the caller may read the record of an image that a list has found."""
+    return may(identity, image, "get_image")
+
+
+def require_visible(identity: Identity, image: Image | None, image_id: str) -> Image:
+    """Return the image if it exists for this caller; what may be done with it is another question."""
+    if image is not None and is_visible(identity, image):
         return image
-    raise NotFoundError(f"No image found with ID {image_id}")
+    raise _absent(image_id)
 
 
-def require_change(identity: Identity, image: Image) -> None:
-    """Refuse whoever may see the image but not change it."""
-    if not (identity.is_admin or owns(identity, image)):
-        raise ForbiddenError(f"You are not permitted to change image {image.id}.")
+def require_shown(identity: Identity, image: Image | None, image_id: str) -> Image:
+    """Return the image if the caller may read its record (rule get_image)."""
+    image = require_visible(identity, image, image_id)
+    if may(identity, image, "get_image"):
+        return image
+    raise _absent(image_id)
+
+
+def require(identity: Identity, image: Image, rule: str, refusal: str) -> None:
+    """Refuse whoever a rule refuses, in these words; who may not read the record gets no word."""
+    if may(identity, image, rule):
+        return
+    if may(identity, image, "get_image"):
+        raise ForbiddenError(refusal)
+    raise _absent(image.id)
+
+
+def require_change(identity: Identity, image: Image, rule: str = "modify_image") -> None:
+    """Refuse whoever may see the image but not change it, upload to it or delete it."""
+    refusal = f"You are not permitted to change image {image.id}."
+    require(identity, image, rule, refusal)
+    if identity.rules.owners_only and not (identity.is_admin or owns(identity, image)):
+        raise ForbiddenError(refusal)
 
 
 def require_readable(identity: Identity, image: Image | None, image_id: str) -> Image:
@@ -46,7 +92,43 @@ def require_readable(identity: Identity, image: Image | None, image_id: str) -> 
         raise ForbiddenError(
             "The requested image has been deactivated. Image data download is forbidden."
         )
+    require(identity, image, "download_image", f"You may not download image {image_id}.")
     return image
+
+
+def require_members(identity: Identity, image: Image, rule: str) -> None:
+    """Refuse to tell of members (rules get_members and get_member)."""
+    require_shown(identity, image, image.id)
+    require(identity, image, rule, f"Not allowed to list members for image {image.id}.")
+
+
+def require_sharing(identity: Identity, image: Image, rule: str) -> None:
+    """Refuse to share an image, or not to (rules add_member and delete_member)."""
+    require_shown(identity, image, image.id)
+    require_change(identity, image, rule)
+
+
+def require_answer(identity: Identity, image: Image) -> None:
+    """Refuse to accept or reject an image (rule modify_member); its owner may not for another."""
+    refusal = f"Not allowed to update members for image {image.id}."
+    require_shown(identity, image, image.id)
+    require(identity, image, "modify_member", refusal)
+    if identity.rules.owners_only and owns(identity, image) and not identity.is_admin:
+        raise ForbiddenError(refusal)
+
+
+def require_preference(identity: Identity, image: Image) -> None:
+    """Refuse to choose a store to whoever may only download (rule download_from_store)."""
+    require(
+        *(identity, image, "download_from_store"),
+        f"You may not choose a store to download image {image.id} from.",
+    )
+
+
+def require_listing(identity: Identity) -> None:
+    """Refuse the list of images (rule get_images)."""
+    if not identity.may("get_images", {"project_id": identity.project_id}):
+        raise ForbiddenError("You are not permitted to list images.")
 
 
 def require_changes(identity: Identity) -> None:
@@ -57,20 +139,31 @@ def require_changes(identity: Identity) -> None:
 
 def require_store_details(identity: Identity) -> None:
     """Refuse how stores are configured to all but services (rule stores_info_detail)."""
-    if not (identity.is_admin or SERVICE_ROLE in identity.roles):
+    if not identity.may("stores_info_detail", {}):
         raise ForbiddenError("How stores are configured is for services and administrators.")
 
 
-def require_location_removal(identity: Identity) -> None:
-    """Refuse to take data out of a store to all but administrators (rule delete_image_location)."""
-    if not identity.is_admin:
-        raise ForbiddenError("You are not permitted to delete image data from a store.")
+def require_location_removal(identity: Identity, image: Image) -> None:
+    """Refuse to take data out of a store (rules get_image_location and delete_image_location)."""
+    refusal = "You are not permitted to delete image data from a store."
+    require(identity, image, "get_image_location", refusal)
+    require(identity, image, "delete_image_location", refusal)
 
 
-def require_visibility(identity: Identity, visibility: Visibility) -> None:
-    """Refuse to publish for everybody to all but administrators (rule publicize_image)."""
-    if visibility is Visibility.PUBLIC and not identity.is_admin:
-        raise ForbiddenError("You are not authorized to make an image public.")
+def require_creation(identity: Identity, owner: str | None, visibility: Visibility) -> None:
+    """Refuse to make an image for another project, or one that more see than the caller may let."""
+    target = proposed_target(owner, visibility)
+    if identity.rules.owners_only:
+        require_owner(identity, owner)
+    if not identity.may("add_image", target):
+        require_owner(identity, owner)  # says more, if that is why
+        raise ForbiddenError("You are not permitted to create images.")
+    _require_spread(identity, target, visibility)
+
+
+def require_visibility(identity: Identity, image: Image, visibility: Visibility) -> None:
+    """Refuse to let more see an image than the caller may (rules publicize_ and communitize_image)."""
+    _require_spread(identity, _target(identity, image), visibility)
 
 
 def require_owner(identity: Identity, owner: str | None) -> None:
@@ -79,3 +172,28 @@ def require_owner(identity: Identity, owner: str | None) -> None:
         raise ForbiddenError(
             f"You are not permitted to create images owned by '{owner}', or to give one away."
         )
+
+
+def _require_spread(identity: Identity, target: Mapping[str, Any], visibility: Visibility) -> None:
+    rule = _VISIBILITY_RULES.get(visibility)
+    if rule is not None and not identity.may(rule, target):
+        raise ForbiddenError(_SPREAD[visibility])
+
+
+def _target(identity: Identity, image: Image) -> ImageTarget:
+    is_guest = image.visibility is Visibility.SHARED and not owns(identity, image)
+    return ImageTarget(image, identity.project_id if is_guest else None)
+
+
+_VISIBILITY_RULES = {
+    Visibility.PUBLIC: "publicize_image",
+    Visibility.COMMUNITY: "communitize_image",
+}
+_SPREAD = {
+    Visibility.PUBLIC: "You are not authorized to make an image public.",
+    Visibility.COMMUNITY: "You are not authorized to make an image a community image.",
+}
+
+
+def _absent(image_id: str) -> NotFoundError:
+    return NotFoundError(f"No image found with ID {image_id}")

@@ -37,14 +37,14 @@ def image_document(image: Image, places: Document) -> Document:
     }
 
 
-def images_document(documents: Sequence[Document], query: ListQuery) -> Document:
-    """Return a page of images, with the link to the next one if there may be one."""
+def images_document(documents: Sequence[Document], query: ListQuery, *, more: bool) -> Document:
+    """Return a page of images, with the link to the next one if there may be more."""
     document: Document = {
         "images": list(documents),
         "first": _link(query.parameters),
         "schema": IMAGES_PATH,
     }
-    if documents and len(documents) == query.limit:
+    if documents and more:
         document["next"] = _link((*query.parameters, ("marker", documents[-1]["id"])))
     return document
 

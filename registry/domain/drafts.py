@@ -42,8 +42,7 @@ def draft_image(
     fields.setdefault("owner", identity.project_id)
     limits.require_tags(len(fields["tags"]))
     limits.require_properties(len(properties))
-    access.require_visibility(identity, fields["visibility"])
-    access.require_owner(identity, fields["owner"])
+    access.require_creation(identity, fields["owner"], fields["visibility"])
     if "id" in body:
         fields["id"] = body["id"].lower()
     return replace(blank, properties=properties, **fields)

@@ -3,6 +3,7 @@
     RegistryError
     ├── InvalidRequestError    the request makes no sense, or breaks a rule that never changes
     │   └── UploadCutError     the client went away, or its body is broken, in the middle
+    ├── UnauthenticatedError   nobody knows who calls
     ├── ForbiddenError         understood and refused: read-only, protected, reserved, not yours
     ├── NotFoundError          there is no such thing, or not for this caller
     ├── ConflictError          the state of the image does not allow it
@@ -29,6 +30,14 @@ class InvalidRequestError(RegistryError):
 
 class UploadCutError(InvalidRequestError):
     """The body of an upload broke off, or its framing is broken."""
+
+
+class UnauthenticatedError(RegistryError):
+    """Nobody knows who calls; `challenge` says where tokens come from."""
+
+    def __init__(self, message: str, challenge: str) -> None:
+        super().__init__(message)
+        self.challenge = challenge
 
 
 class ForbiddenError(RegistryError):

@@ -122,8 +122,9 @@ def apply_patch(
     for change in changes:
         if change.name == "locations":
             raise ForbiddenError("It's not allowed to add, replace or remove locations.")
+        _require_right(image, change, identity)
         if change.name in CHANGEABLE:
-            changed = _change_field(changed, change, identity)
+            changed = _change_field(changed, change)
         else:
             changed = _change_property(changed, change)
     # An image that was over a lowered quota may still shrink, or change otherwise.
@@ -134,7 +135,16 @@ def apply_patch(
     return changed
 
 
-def _change_field(image: Image, change: Change, identity: Identity) -> Image:
+def _require_right(image: Image, change: Change, identity: Identity) -> None:
+    """Ask for the right to each change in Glance's order, which decides between 403 and 404."""
+    if change.operation != "remove" and change.name == "owner":
+        access.require_owner(identity, change.value)
+    if change.operation != "remove" and change.name == "visibility":
+        access.require_visibility(identity, image, Visibility(change.value))
+    access.require_change(identity, image)
+
+
+def _change_field(image: Image, change: Change) -> Image:
     name, value = change.name, change.value
     if change.operation == "remove":
         raise ForbiddenError(f"Property {name} may not be removed.")
@@ -145,10 +155,6 @@ def _change_field(image: Image, change: Change, identity: Identity) -> Image:
             raise ForbiddenError(f"Attribute {name} can be only replaced for a queued image.")
     elif name == "visibility":
         value = Visibility(value)
-        if value is not image.visibility:
-            access.require_visibility(identity, value)
-    elif name == "owner":
-        access.require_owner(identity, value)
     elif name == "tags":
         value = tuple(sorted(set(value)))
     # The schema has checked the value; the name is one of CHANGEABLE.

@@ -49,7 +49,7 @@ class Copies:
             image = access.require_visible(
                 identity, await get_image(connection, image_id, for_update=True), image_id
             )
-            access.require_location_removal(identity)
+            access.require_location_removal(identity, image)
             place = self._removable(image, store)
             await remove_location(connection, image_id, place)
             await save_image(connection, replace(image, updated_at=self._clock()))

@@ -51,8 +51,7 @@ class Downloads:
 
         It is read from the preferred stores, if they have it, then from the heaviest.
         """
-        image = await self._readable(identity, image_id)
-        self._stores.require_preference(prefer)
+        image = await self._readable(identity, image_id, prefer)
         if image.size is None or not image.locations:
             raise NoDataError(f"Image {image_id} has no data.")
         locations = self._stores.in_order(image.locations, prefer)
@@ -62,13 +61,16 @@ class Downloads:
         self, identity: Identity, image_id: str, prefer: Sequence[str] = ()
     ) -> None:
         """Refuse whom `find` would refuse; whether there is data does not matter."""
-        await self._readable(identity, image_id)
-        self._stores.require_preference(prefer)
+        await self._readable(identity, image_id, prefer)
 
-    async def _readable(self, identity: Identity, image_id: str) -> Image:
+    async def _readable(self, identity: Identity, image_id: str, prefer: Sequence[str]) -> Image:
         async with self._database.read() as connection:
-            image = await get_image(connection, image_id)
-        return access.require_readable(identity, image, image_id)
+            found = await get_image(connection, image_id)
+        image = access.require_readable(identity, found, image_id)
+        if prefer:
+            access.require_preference(identity, image)
+            self._stores.require_preference(prefer)
+        return image
 
     @asynccontextmanager
     async def open(self, data: Data, span: Span) -> AsyncIterator[Download]:

@@ -71,14 +71,16 @@ class Images:
         """Return one image."""
         async with self._database.read() as connection:
             image = await get_image(connection, image_id)
-        return self._document(access.require_visible(identity, image, image_id))
+        return self._document(access.require_shown(identity, image, image_id))
 
     async def list(self, identity: Identity, parameters: Sequence[tuple[str, str]]) -> Document:
         """Return a page of the images that a query string asks for."""
         query = parse_list_query(parameters, self._limits)
+        access.require_listing(identity)
         async with self._database.read() as connection:
-            images = await list_images(connection, query, identity)
-        return images_document([self._document(image) for image in images], query)
+            found = await list_images(connection, query, identity)
+        shown = [self._document(image) for image in found if access.is_listed(identity, image)]
+        return images_document(shown, query, more=len(found) == query.limit)
 
     async def patch(
         self, identity: Identity, image_id: str, media_type: str, body: Any
@@ -89,6 +91,7 @@ class Images:
             identity,
             image_id,
             lambda image: apply_patch(image, changes, identity, self._limits),
+            rule=None,  # it asks for the right to each change
         )
         return self._document(image)
 
@@ -118,11 +121,11 @@ class Images:
 
     async def deactivate(self, identity: Identity, image_id: str) -> None:
         """Keep the data of an active image from everybody but administrators."""
-        await self._switch(identity, image_id, Status.ACTIVE, Status.DEACTIVATED)
+        await self._switch(identity, image_id, "deactivate", Status.ACTIVE, Status.DEACTIVATED)
 
     async def reactivate(self, identity: Identity, image_id: str) -> None:
         """Give the data of a deactivated image to everybody again."""
-        await self._switch(identity, image_id, Status.DEACTIVATED, Status.ACTIVE)
+        await self._switch(identity, image_id, "reactivate", Status.DEACTIVATED, Status.ACTIVE)
 
     async def delete(self, identity: Identity, image_id: str) -> None:
         """Delete an image and its data: the data first, for a store may refuse (in use).
@@ -130,7 +133,7 @@ class Images:
         A record whose data is gone can be deleted again; data whose record is gone could not.
         """
         async with self._database.write() as connection:
-            image = await self._own(connection, identity, image_id)
+            image = await self._own(connection, identity, image_id, "delete_image")
             if image.protected:
                 raise ForbiddenError(f"Image {image_id} is protected and cannot be deleted.")
             require_transition(image.status, Status.DELETED)
@@ -143,7 +146,7 @@ class Images:
                     await remove_location(connection, image_id, place)
         if image.locations:
             async with self._database.write() as connection:
-                image = await self._own(connection, identity, image_id)
+                image = await self._own(connection, identity, image_id, "delete_image")
                 await delete_image(connection, image, self._clock())
         LOG.info("deleted image %s", image_id)
 
@@ -151,11 +154,15 @@ class Images:
         return image_document(image, self._places.document(image))
 
     async def _change(
-        self, identity: Identity, image_id: str, effect: Callable[[Image], Image]
+        self,
+        identity: Identity,
+        image_id: str,
+        effect: Callable[[Image], Image],
+        rule: str | None = "modify_image",
     ) -> Image:
         """Replace an image by what `effect` makes of it, in one transaction."""
         async with self._database.write() as connection:
-            image = await self._own(connection, identity, image_id)
+            image = await self._own(connection, identity, image_id, rule)
             changed = effect(image)
             if changed == image:
                 return image
@@ -163,23 +170,27 @@ class Images:
             await save_image(connection, changed)
         return changed
 
-    async def _switch(self, identity: Identity, image_id: str, now: Status, then: Status) -> None:
+    async def _switch(
+        self, identity: Identity, image_id: str, rule: str, now: Status, then: Status
+    ) -> None:
         """Bring an image from one of two statuses to the other, if it is not there already."""
         async with self._database.write() as connection:
-            image = await self._own(connection, identity, image_id)
+            image = await self._own(connection, identity, image_id, rule)
             if image.status is then:
                 return
             if image.status is not now:
-                verb = "deactivate" if then is Status.DEACTIVATED else "reactivate"
-                raise ForbiddenError(f"Not allowed to {verb} image in status '{image.status}'")
+                raise ForbiddenError(f"Not allowed to {rule} image in status '{image.status}'")
             await move_image(connection, image_id, now, then, self._clock())
         LOG.info("image %s is %s", image_id, then)
 
     @staticmethod
-    async def _own(connection: Connection, identity: Identity, image_id: str) -> Image:
-        """Return an image that the caller may change, locked."""
+    async def _own(
+        connection: Connection, identity: Identity, image_id: str, rule: str | None
+    ) -> Image:
+        """Return an image that the caller may change by this rule (None: may see), locked."""
         image = access.require_visible(
             identity, await get_image(connection, image_id, for_update=True), image_id
         )
-        access.require_change(identity, image)
+        if rule is not None:
+            access.require_change(identity, image, rule)
         return image

@@ -42,7 +42,7 @@ class Members:
         member = Member(image_id, project_id, MemberStatus.PENDING, now, now)
         async with self._database.write() as connection:
             image = await _shared(connection, identity, image_id, for_update=True)
-            access.require_change(identity, image)
+            access.require_sharing(identity, image, "add_member")
             members = await list_members(connection, image_id)
             self._limits.require_members(image_id, len(members) + 1)
             if any(other.project_id == project_id for other in members):
@@ -54,7 +54,10 @@ class Members:
         """Return the members of an image that the caller may know of."""
         async with self._database.read() as connection:
             image = await _shared(connection, identity, image_id)
+            access.require_members(identity, image, "get_members")
             members = await list_members(connection, image_id)
+        if not access.may(identity, image, "get_member"):
+            members = []
         return members_document([member for member in members if _knows(identity, image, member)])
 
     async def show(self, identity: Identity, image_id: str, project_id: str) -> Document:
@@ -62,9 +65,10 @@ class Members:
         async with self._database.read() as connection:
             try:
                 image = await _shared(connection, identity, image_id)
+                member = await _member(connection, identity, image, project_id)
             except ForbiddenError as error:
                 raise NotFoundError(str(error)) from None
-            return member_document(await _member(connection, identity, image, project_id))
+        return member_document(member)
 
     async def answer(
         self, identity: Identity, image_id: str, project_id: str, body: Any
@@ -74,8 +78,7 @@ class Members:
         async with self._database.write() as connection:
             image = await _shared(connection, identity, image_id, for_update=True)
             member = await _member(connection, identity, image, project_id)
-            if not identity.is_admin and identity.project_id != project_id:
-                raise ForbiddenError(f"Not allowed to update members for image {image_id}.")
+            access.require_answer(identity, image)
             member = replace(member, status=read_status(answer), updated_at=self._clock())
             await save_member(connection, member)
         return member_document(member)
@@ -85,7 +88,7 @@ class Members:
         async with self._database.write() as connection:
             image = await _shared(connection, identity, image_id, for_update=True)
             member = await _member(connection, identity, image, project_id)
-            access.require_change(identity, image)
+            access.require_sharing(identity, image, "delete_member")
             await remove_member(connection, member)
 
 
@@ -103,6 +106,7 @@ async def _member(
     connection: Connection, identity: Identity, image: Image, project_id: str
 ) -> Member:
     """Return one member that the caller may know of."""
+    access.require_members(identity, image, "get_member")
     member = await get_member(connection, image.id, project_id)
     if member is None or not _knows(identity, image, member):
         raise NotFoundError(f"{project_id} not found in the member list of the image {image.id}.")

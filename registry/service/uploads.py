@@ -94,7 +94,7 @@ class Uploads:
             image = access.require_visible(
                 identity, await get_image(connection, image_id, for_update=True), image_id
             )
-            access.require_change(identity, image)
+            access.require_change(identity, image, "upload_image")
             require_transition(image.status, Status.SAVING)
             if image.container_format is None or image.disk_format is None:
                 raise InvalidRequestError(

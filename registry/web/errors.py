@@ -28,6 +28,7 @@ from registry.domain.errors import (
     NoDataError,
     NotFoundError,
     RegistryError,
+    UnauthenticatedError,
     UnavailableError,
 )
 from registry.web.request_id import REQUEST_ID, RequestIdTooLongError, assign_request_id
@@ -39,6 +40,7 @@ REFUSED_BODY_SECONDS = 30.0  # how long a client that was refused may go on send
 # Complete; a test holds it to that.
 STATUSES: tuple[tuple[type[RegistryError], HTTPStatus], ...] = (
     (InvalidRequestError, HTTPStatus.BAD_REQUEST),
+    (UnauthenticatedError, HTTPStatus.UNAUTHORIZED),
     (ForbiddenError, HTTPStatus.FORBIDDEN),
     (NotFoundError, HTTPStatus.NOT_FOUND),
     (ConflictError, HTTPStatus.CONFLICT),
@@ -101,6 +103,8 @@ def _registry_error_response(request: web.Request, error: RegistryError) -> web.
     headers: dict[str, str] = {}
     if isinstance(error, MediaTypeError) and request.method == hdrs.METH_PATCH:
         headers["Accept-Patch"] = ", ".join(error.accepted)
+    if isinstance(error, UnauthenticatedError):
+        headers[hdrs.WWW_AUTHENTICATE] = error.challenge
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         LOG.error("%s %s %s: %s", request[REQUEST_ID], request.method, request.path, error)
     return error_response(request, status, str(error), headers)

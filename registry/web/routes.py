@@ -11,7 +11,7 @@ from registry.web.bodies import JSON_BODY_BYTES_MAX
 from registry.web.changes import ChangeHandlers
 from registry.web.discovery import DiscoveryHandlers
 from registry.web.errors import answer_errors
-from registry.web.identity import Identify, identifying
+from registry.web.identity import VERSIONED, Identify, identifying
 from registry.web.image_data import ImageDataHandlers, promise_nothing
 from registry.web.images import ImageHandlers
 from registry.web.manifests import ManifestHandlers
@@ -81,7 +81,7 @@ def build_application(
             web.get(image + "/download-right", data.right),
             web.get(image + "/manifest", handlers.manifests.manifest),
             web.get(v2 + "/cacheproxy/changes", handlers.changes.changes, allow_head=False),
-            web.route("*", r"/{unversioned:(?!v2(\.\d+)?(/|$)).*}", discovery.choices),
+            web.route("*", "/{unversioned:(?!" + VERSIONED + ").*}", discovery.choices),
         ]
     )
     return application

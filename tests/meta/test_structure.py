@@ -46,9 +46,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cacheproxy.processes": ("cacheproxy", "backends"),
     "cacheproxy.app": ("cacheproxy", "backends"),
     "registry.errors": (),
+    "registry.options": (),
+    "registry.keystone.options": ("registry.errors", "registry.options"),
+    "registry.policy.options": ("registry.errors", "registry.options"),
     "registry.config": (
-        *("registry.errors", "backends.configuration", "backends.swift.options", *VOCABULARY),
+        *("registry.errors", "registry.options", "backends.configuration"),
+        *("registry.keystone.options", "registry.policy.options", "backends.swift.options"),
+        *VOCABULARY,
     ),
+    "registry.keystone": ("registry.domain", "registry.errors"),
+    "registry.policy": ("registry.domain", "registry.errors"),
     "registry.metrics": ("backends.errors", "backends.watching"),
     "registry.domain": (),
     "registry.db": ("registry.domain", "registry.errors"),
@@ -66,7 +73,7 @@ MUST_NOT_IMPORT: dict[str, tuple[str, ...]] = {
     "cacheproxy.processes": (),
     "cacheproxy.app": (),
     "registry": (),
-    "registry.web": ("registry.app", "registry.db"),
+    "registry.web": ("registry.app", "registry.db", "registry.policy"),
 }
 PROGRAMS = ("cacheproxy.cli.serve", "cacheproxy.demo")  # they start what app builds
 
@@ -172,6 +179,8 @@ def test_layers() -> None:
         ("registry.service.images", "from registry.web import routes"),
         ("registry.web.images", "from registry.db.images import find"),
         ("registry.app", "import cacheproxy.errors"),
+        ("registry.keystone.callers", "from registry.policy.policy import Policy"),
+        ("registry.web.identity", "from registry.policy.policy import Policy"),
     ],
 )
 def test_a_wrong_import_is_seen(module: str, source: str, tmp_path: Path) -> None:
@@ -185,6 +194,7 @@ import importlib, os, sys, traceback
 # What others have made is brought in once: only ours may need one another in some order.
 import aiohttp.web, alembic.command, jsonschema, oslo_config.cfg, prometheus_client
 import sqlalchemy.ext.asyncio
+import keystoneauth1.loading, keystoneauth1.session, oslo_policy.policy
 failed = False
 for name in sys.argv[1:]:
     if not (child := os.fork()):

@@ -112,10 +112,17 @@ def test_a_database_in_no_directory(configuration: Path) -> None:
     assert "[database] connection" in complaint(configuration, "db", "sync")
 
 
-def test_keystone_is_told_to_be_missing(configuration: Path) -> None:
+def test_a_mistake_about_keystone_is_told(configuration: Path) -> None:
     with configuration.open("a") as file:
         file.write("[paste_deploy]\nflavor = keystone\n")
-    assert "Keystone is not available yet" in complaint(configuration, "serve")
+    assert "[keystone_authtoken] auth_url" in complaint(configuration, "serve")
+    with configuration.open("a") as file:
+        file.write("[keystone_authtoken]\nauth_url = http://127.0.0.1:1\n")
+        file.write("auth_type = v3password\nusername = glance\npassword = sesame\n")
+    told = complaint(configuration, "serve")
+    assert "[keystone_authtoken]" in told
+    assert "domain" in told
+    assert "sesame" not in told
 
 
 @contextmanager

@@ -100,11 +100,11 @@ def test_later_files_count_more(tmp_path: Path) -> None:
 
 
 def test_unknown_options_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    text = "[DEFAULT]\ndebug = true\nbind_port = 1\n[keystone_authtoken]\npassword = secret\n"
+    text = "[DEFAULT]\ndebug = true\nbind_port = 1\n[database]\npasword = secret\n"
     with caplog.at_level(logging.INFO, "registry"):
         load(tmp_path, text)
     assert len(caplog.messages) == 1
-    assert "[DEFAULT] debug; [keystone_authtoken] password" in caplog.text
+    assert "[DEFAULT] debug; [database] pasword" in caplog.text
     assert "bind_port" not in caplog.text
     assert "secret" not in caplog.text
 
@@ -118,8 +118,9 @@ def test_unknown_options_are_named_once(tmp_path: Path, caplog: pytest.LogCaptur
         ("[DEFAULT]\nhashing_algorithm = crc32", "crc32"),
         ("[cacheproxy]\nmanifest_chunk_bytes = 65536", "262144, 1048576, 4194304"),
         ("[DEFAULT]\nhashing_algorithm = shake_128", "shake_128"),
-        ("[paste_deploy]\nflavor = keystone", "Keystone is not available yet"),
-        ("[paste_deploy]\nflavor = keystone+caching", "Keystone is not available yet"),
+        ("[paste_deploy]\nflavor = keystone", "auth_url"),
+        ("[paste_deploy]\nflavor = keystone+caching", "auth_url"),
+        ("[paste_deploy]\nflavor = trusted-auth", "trusted-auth"),
         ("[database]\nconnection = mysql+pymysql://u:secret@h/d", "mysql"),
         ("[database]\nconnection = nonsense", "not a database URL"),
         ("[database]\nconnection = sqlite://", "needs a file"),

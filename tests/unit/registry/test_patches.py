@@ -182,10 +182,11 @@ def test_what_only_administrators_may(patch: Patcher, name: str, value: str | No
         patch(body, identity=MEMBER)
 
 
-def test_a_published_image_stays_so_for_its_owner(patch: Patcher) -> None:
+def test_its_owner_may_not_say_again_that_an_image_is_public(patch: Patcher) -> None:
     published = patch([op("replace", "/visibility", "public")])
-    same = [op("replace", "/visibility", "public"), op("replace", "/name", "n")]
-    assert patch(same, published, identity=MEMBER).name == "n"
+    with pytest.raises(ForbiddenError, match="public"):
+        patch([op("replace", "/visibility", "public")], published, identity=MEMBER)
+    assert patch([op("replace", "/name", "n")], published, identity=MEMBER).name == "n"
 
 
 def test_an_image_over_its_quota_may_shrink(patch: Patcher) -> None:
