@@ -29,6 +29,34 @@ filesystem_store_datadir = {directory}/images/
 """
 CONFIGURATION = PLACE + STORES
 
+# The stores of `harness.glance`.
+STORES_OF_GLANCE = """
+[DEFAULT]
+enabled_backends = fast:file,web:http
+show_multiple_locations = true
+[glance_store]
+default_backend = fast
+[fast]
+filesystem_store_datadir = {directory}/fast
+"""
+
+WITH_KEYSTONE = """
+[paste_deploy]
+flavor = keystone
+[keystone_authtoken]
+www_authenticate_uri = {keystone}
+auth_url = {keystone}
+auth_type = password
+username = glance
+password = glance
+project_name = service
+user_domain_id = default
+project_domain_id = default
+service_token_roles = service
+service_token_roles_required = true
+service_type = image
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Catalog:

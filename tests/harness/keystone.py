@@ -146,6 +146,23 @@ class Keystone:
             }
             self.call("POST", "/endpoints", {"endpoint": document}).expect(201)
 
+    def add_user(self, user: User) -> None:
+        """Make a user, and the project if there is none of its name; it may be there already."""
+        projects = self.call("GET", f"/projects?name={user.project}").json()["projects"]
+        if not projects:
+            document: Any = {"project": {"name": user.project, "domain_id": "default"}}
+            projects = [self.call("POST", "/projects", document).expect(201).json()["project"]]
+        if self.call("GET", f"/users?name={user.name}").json()["users"]:
+            return
+        document = {"name": user.name, "password": user.password, "domain_id": "default"}
+        identity = self.call("POST", "/users", {"user": document}).expect(201).json()["user"]
+        roles = {role["name"]: role["id"] for role in self.call("GET", "/roles").json()["roles"]}
+        for role in user.roles:
+            path = f"/projects/{projects[0]['id']}/users/{identity['id']}/roles/{roles[role]}"
+            self.call("PUT", path).expect(204)
+        # Keystone writes down a user's first login of a day: two at once lock its database.
+        _log_in(self.url, user)
+
     @contextmanager
     def naming(self, kind: str, url: str) -> Iterator[None]:
         """Let the catalog name this URL for a service, and then again what it named before."""
@@ -196,23 +213,6 @@ def _make(directory: Path) -> None:
     )
 
 
-def _add_users(keystone: Keystone) -> None:
-    roles = {role["name"]: role["id"] for role in keystone.call("GET", "/roles").json()["roles"]}
-    projects: dict[str, str] = {}
-    for user in SEEDED:
-        if user.project not in projects:
-            document: Any = {"project": {"name": user.project, "domain_id": "default"}}
-            answer = keystone.call("POST", "/projects", document).expect(201)
-            projects[user.project] = answer.json()["project"]["id"]
-        document = {"name": user.name, "password": user.password, "domain_id": "default"}
-        identity = keystone.call("POST", "/users", {"user": document}).expect(201)
-        path = f"/projects/{projects[user.project]}/users/{identity.json()['user']['id']}"
-        for role in user.roles:
-            keystone.call("PUT", f"{path}/roles/{roles[role]}").expect(204)
-        # Keystone writes down a user's first login of a day: two at once lock its database.
-        _log_in(keystone.url, user)
-
-
 @pytest.fixture(scope="session")
 def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
     """Run Keystone for the whole test run."""
@@ -233,6 +233,7 @@ def running_keystone(directory: Path) -> Iterator[Keystone]:
     }
     with served("keystone", "keystone.wsgi.api:application", directory, port, environment):
         running = Keystone(f"{url}/v3", directory)
-        _add_users(running)
+        for user in SEEDED:
+            running.add_user(user)
         running.add_endpoint("identity", running.url)
         yield running

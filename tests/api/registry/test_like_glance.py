@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.catalog import running_catalog
+from harness.catalog import STORES_OF_GLANCE, running_catalog
 from harness.glance import Glance
 from harness.http import Answer, ask
 from harness.images_api import ImagesApi
@@ -19,18 +19,6 @@ V20 = "application/openstack-images-v2.0-json-patch"
 OCTETS = "application/octet-stream"
 DATA = bytes(range(100))
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
-
-
-# The stores of that Glance.
-STORES = """
-[DEFAULT]
-enabled_backends = fast:file,web:http
-show_multiple_locations = true
-[glance_store]
-default_backend = fast
-[fast]
-filesystem_store_datadir = {directory}/fast
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +32,7 @@ class Both:
 @pytest.fixture(scope="module")
 def both(glance_open: Glance, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     directory = tmp_path_factory.mktemp("catalog")
-    with running_catalog(directory, STORES.format(directory=directory)) as catalog:
+    with running_catalog(directory, STORES_OF_GLANCE.format(directory=directory)) as catalog:
         yield Both(ImagesApi(glance_open.url), ImagesApi(catalog.url))
 
 
