@@ -71,8 +71,8 @@ async def test_any_buffer_is_enough(swift: Swift, pieces: int, at_once: int, kno
 async def test_more_segments_than_a_listing_has(
     swift: Swift, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("swift_client", "swift_large"):
-        monkeypatch.setattr(f"backends.{module}.LISTING_PAGE", 4)
+    for module in ("client", "large"):
+        monkeypatch.setattr(f"backends.swift.{module}.LISTING_PAGE", 4)
     content = pattern(25_000)
     async with swift_subject(swift, large_object_bytes=2, segment_bytes=1000) as subject:
         location = await subject.place(content)

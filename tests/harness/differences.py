@@ -16,7 +16,7 @@ from harness.side_by_side import Contrast
 
 PAGE = Path(__file__).parents[2] / "docs/differences.md"
 
-_FILE = re.compile(r"/v2/images/[^/?]+/file\??")
+_FILE = re.compile(r"/v2/images/[^/?]+/file(\?(prefer=[a-z,]+)?)?")
 
 HEAD = """# Differences from Glance
 
@@ -24,7 +24,7 @@ The proxy's answers are Glance's, to the letter: status, reason, header fields a
 The tests ask both, request by request, what Nova, Cinder, python-glanceclient, openstacksdk and `openstack image` ask (`tests/recordings/`), and much that nobody should, and compare what comes over the wire.
 What is different on purpose is in this table, and nothing else; it is generated from the list that the tests use (`tests/harness/differences.py`).
 
-*Cached data* is the answer to `GET` or `HEAD` of `/v2/images/{id}/file` for somebody who may download an image whose size Glance knows.
+*Cached data* is the answer to `GET` or `HEAD` of `/v2/images/{id}/file`, with `?prefer=` or without, for somebody who may download an image whose size Glance knows.
 
 | what | Glance | the proxy | why |
 |---|---|---|---|

@@ -148,7 +148,7 @@ def _s3_options(url: str, access: str, secret: str) -> dict[str, str]:
         "s3_store_host": url,
         "s3_store_access_key": access,
         "s3_store_secret_key": secret,
-        "s3_store_bucket": "images",
+        "s3_store_bucket": "glance-images",
         "s3_store_create_bucket_on_put": "true",
         "s3_store_bucket_url_format": "path",
     }
