@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
@@ -346,7 +347,7 @@ async def test_who_comes_while_it_is_deleted(
         held.append(library.Image(pool, name))
         undone(pool, name, beat)
 
-    undone = __import__("backends.rbd.removal").rbd_removal._remove_image
+    undone = importlib.import_module("backends.rbd.removal")._remove_image
     with monkeypatch.context() as patched:
         patched.setattr(removal, busy)
         with pytest.raises(InUseError):
