@@ -11,7 +11,7 @@ from differential.call import Caller
 from differential.sides import Sides
 from differential.stories import Story, stories
 from harness.catalog import running_catalog
-from harness.glance import Glance
+from harness.glance import running_open_glance
 from harness.results import note
 
 SOME = 40  # stories of the usual run
@@ -39,10 +39,14 @@ thorough = settings(
 
 
 @pytest.fixture
-def sides(glance_open: Glance, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
+def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sides]:
+    """Run both afresh: lists would show what other tests have left."""
     directory = tmp_path_factory.mktemp("catalog")
-    with running_catalog(directory, STORES.format(directory=directory)) as catalog:
-        yield Sides(glance_open.url, catalog.url, EVERYBODY)
+    with (
+        running_open_glance(tmp_path_factory.mktemp("glance")) as glance,
+        running_catalog(directory, STORES.format(directory=directory)) as catalog,
+    ):
+        yield Sides(glance.url, catalog.url, EVERYBODY)
 
 
 @settings(thorough, max_examples=SOME)
