@@ -220,19 +220,21 @@ class Flights:
         key, started = fill.content.key, time.monotonic()
         try:
             await fill.run()
+            # Before the gauge falls: who sees that no fill is left, sees how all of them ended.
+            self._meter.observe(FILL_DURATION, time.monotonic() - started, self._outcome(fill))
         finally:
             if (entry := self._fills.get(key)) is not None and entry[0] is fill:
                 del self._fills[key]
                 self._meter.set(FLIGHTS, len(self._fills))
-        result = "ok"
-        if fill.mismatched:
-            result = "mismatch"
-            if not fill.content.proven:
-                self._strikes.count(fill.facts.image_id)
-                self._in_use.pop(key, None)
-        elif fill.failure is not None:
-            result = "failed"
-        self._meter.observe(FILL_DURATION, time.monotonic() - started, result)
+
+    def _outcome(self, fill: Fill) -> str:
+        """How a fill ended, by the name that figures have for it; a mismatch is held against it."""
+        if not fill.mismatched:
+            return "ok" if fill.failure is None else "failed"
+        if not fill.content.proven:
+            self._strikes.count(fill.facts.image_id)
+            self._in_use.pop(fill.content.key, None)
+        return "mismatch"
 
     def _proven(self, facts: ImageFacts, content: Content) -> None:
         """The whole matched: name the content by its hash and bind the image to it."""
