@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
+from backends.keptfile import KeptFile
 from backends.location import Location
 from backends.spans import Span
 
@@ -69,15 +70,36 @@ class FileStream(ReadStream, Protocol):
     def sent(self, count: int) -> None:
         """Note that the next `count` bytes were taken from the file."""
 
+    def keep(self) -> KeptFile | None:
+        """Return the file, to be kept open when the read has ended; None if it cannot be."""
+
+
+def is_file(stream: ReadStream | None) -> TypeGuard[FileStream]:
+    """Tell whether a stream is a `FileStream`: to ask a protocol takes as long as to open a file."""
+    return hasattr(stream, "file")
+
 
 class Writer(Protocol):
-    """An object in the making: nothing is readable before `commit`, nothing is left otherwise."""
+    """An object in the making: nothing is readable before it is published, nothing left unless kept."""
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes."""
 
+    async def publish(self) -> WriteResult:
+        """Give the object its name, whole; only once, and nothing may be written after it.
+
+        It is taken away again with the context unless it is kept: this very one, never another that
+        has its name by then.
+        """
+
+    def keep(self) -> None:
+        """Let what was published stay; for when it is noted that it is there."""
+
     async def commit(self) -> WriteResult:
-        """Publish the object, whole; only once, and nothing may be written after it."""
+        """Publish the object, and keep it."""
+        result = await self.publish()
+        self.keep()
+        return result
 
 
 @runtime_checkable
@@ -108,10 +130,11 @@ class WriteStore(ReadStore, Protocol):
     def create(self, name: str, size: int | None = None) -> AbstractAsyncContextManager[Writer]:
         """Begin the object `name` (Glance: the image id), of `size` bytes where known.
 
-        Leaving the context without `commit`, with or without an error, leaves nothing behind;
-        so does a `commit` that fails or is cancelled.  Names are what `checked_name` accepts,
-        others are an `InvalidError`, and so is a commit of more or fewer bytes than `size`; a
-        name that exists is a `DuplicateError`, at the latest at commit.
+        Leaving the context without `keep`, with or without an error, leaves nothing behind;
+        so does a `publish` that fails or is cancelled.  Where the store does not let it, leaving is
+        a `StoreError`, and `clear` does it later.  Names are what `checked_name` accepts,
+        others are an `InvalidError`, and so is an object of more or fewer bytes than `size`; a
+        name that exists is a `DuplicateError`, at the latest when it is published.
         """
 
 
@@ -119,5 +142,15 @@ class WriteStore(ReadStore, Protocol):
 class PruneStore(WriteStore, Protocol):
     """A store whose objects can also be deleted."""
 
+    async def require_unused(self, location: Location) -> None:
+        """Raise `InUseError` where `delete` would, as far as the store can tell; change nothing."""
+
     async def delete(self, location: Location) -> None:
         """Delete an object; `MissingError` if it is not there."""
+
+    async def clear(self, name: str) -> int:
+        """Remove the object `name` and all that unfinished writers of it left; say how many things.
+
+        For what a process left that died: whoever still writes that name fails, or has its work
+        taken away.  It may be called again, also where nothing is there.
+        """

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 
 
 def authorities(ca_file: Path | None) -> ssl.SSLContext | None:
@@ -46,12 +47,20 @@ class ConnectionOptions(Protocol):
 class Connections:
     """A pool, opened at its first use.  ValueError for a CA file that cannot be used.
 
-    Bytes come as they are sent: no cookies, nothing is decompressed.
+    Bytes come as they are sent: no cookies, nothing is decompressed.  A `resolver` is asked for each
+    connection, instead of the system's.
     """
 
-    def __init__(self, options: ConnectionOptions, *, buffer_bytes: int) -> None:
+    def __init__(
+        self,
+        options: ConnectionOptions,
+        *,
+        buffer_bytes: int,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
         self._options = options
         self._buffer_bytes = buffer_bytes  # received and not yet read, per answer
+        self._resolver = resolver
         self._trusted: ssl.SSLContext | bool = False
         if options.verify_certificates:
             self._trusted = authorities(options.ca_file) or True
@@ -62,7 +71,12 @@ class Connections:
         if self._session is None:
             options = self._options
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=options.connections, ssl=self._trusted),
+                connector=aiohttp.TCPConnector(
+                    limit=options.connections,
+                    ssl=self._trusted,
+                    resolver=self._resolver,
+                    use_dns_cache=self._resolver is None,
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 headers={"Accept-Encoding": "identity"},

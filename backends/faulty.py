@@ -85,16 +85,17 @@ class Faulty(Behaviour):
     the operations by name.  With `hide_size` the store never tells how long anything is.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # a script for each operation
         self,
         *,
         stat: Script = (),
         read: Script = (),
         create: Script = (),
         delete: Script = (),
+        clear: Script = (),
         hide_size: bool = False,
     ) -> None:
-        scripts = {"stat": stat, "read": read, "create": create, "delete": delete}
+        scripts = {"stat": stat, "read": read, "create": create, "delete": delete, "clear": clear}
         self._scripts = {name: deque(map(list, script)) for name, script in scripts.items()}
         self._hide_size = hide_size
         self.begun: Counter[str] = Counter()
@@ -143,6 +144,11 @@ class Faulty(Behaviour):
         """Delete an object."""
         async with self._operation("delete"):
             await inner.delete(location)
+
+    async def clear(self, inner: PruneStore, name: str) -> int:
+        """Remove what was left."""
+        async with self._operation("clear"):
+            return await inner.clear(name)
 
 
 class _Course:
@@ -236,7 +242,7 @@ class _FaultyStream:
         raise StopAsyncIteration
 
 
-class _FaultyWriter:
+class _FaultyWriter(Writer):
     def __init__(self, inner: Writer, course: _Course) -> None:
         self._inner = inner
         self._course = course
@@ -247,7 +253,10 @@ class _FaultyWriter:
             passed, left = await self._course.advance(left)
             await self._inner.write(passed)
 
-    async def commit(self) -> WriteResult:
+    async def publish(self) -> WriteResult:
         if not self._course.ended:
             await self._inner.write(await self._course.finish())
-        return await self._inner.commit()
+        return await self._inner.publish()
+
+    def keep(self) -> None:
+        self._inner.keep()

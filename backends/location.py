@@ -38,13 +38,16 @@ class Location:
         if match is None:
             return "***"
         secret, rest = self._split(match)
-        shown = re.split(r"[?#]", rest, maxsplit=1)
         hidden = "***@" if secret else ""
-        return f"{match['scheme']}://{hidden}{shown[0]}{'?***' if shown[1:] else ''}"
+        return f"{match['scheme']}://{hidden}{_unsigned(rest)}"
 
     @property
     def bare(self) -> Location:
-        """The same place, without the user and the secret that the URI may carry."""
+        """The same place, without the secrets that the URI may carry.
+
+        A web address may be signed in its query: where it has one, `?***` stands for it and all
+        behind it.  A fragment alone is no secret: no server is ever told of it.
+        """
         match = _GENERIC.match(self.uri)
         if match is None:
             return self
@@ -53,7 +56,8 @@ class Location:
             head, *place = self.uri[match.start("authority") :].rsplit("/", 2)
             return Location("/".join([f"{match['scheme']}://{head.rpartition('@')[2]}", *place]))
         if kind in {"http", "https"}:
-            return Location(f"{match['scheme']}://{self._split(match)[1]}")
+            rest = self._split(match)[1]
+            return Location(f"{match['scheme']}://{_unsigned(rest) if '?' in rest else rest}")
         return self
 
     def _split(self, match: re.Match[str]) -> tuple[str, str]:
@@ -71,6 +75,12 @@ class Location:
 
     def __str__(self) -> str:
         return self.redacted
+
+
+def _unsigned(rest: str) -> str:
+    """Return what comes behind `scheme://`, with `?***` for its query and fragment."""
+    path, *more = re.split(r"[?#]", rest, maxsplit=1)
+    return f"{path}?***" if more else path
 
 
 def checked_name(name: str) -> str:

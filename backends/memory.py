@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
 
-from backends.base import Stat, WriteResult
+from backends.base import Stat, Writer, WriteResult
 from backends.errors import DuplicateError, InvalidError, MissingError, NoSpaceError
 from backends.location import Location, checked_name
 from backends.options import MemoryOptions
@@ -26,6 +26,7 @@ class MemoryStore:
     def __init__(self, options: MemoryOptions | None = None) -> None:
         self._options = options or MemoryOptions()
         self._objects: dict[str, bytes] = {}
+        self._unkept: dict[str, _MemoryWriter] = {}  # of some of them: who may take them away
         self._unfinished_bytes = 0
 
     def __repr__(self) -> str:
@@ -68,12 +69,22 @@ class MemoryStore:
             yield writer
         finally:
             self._unfinished_bytes -= len(writer.content)
+            if self._unkept.get(name) is writer:
+                self._forget(name)
+
+    async def require_unused(self, location: Location) -> None:
+        """Let it go: nothing is told of who uses an object."""
 
     async def delete(self, location: Location) -> None:
         """Delete an object."""
         await asyncio.sleep(0)
         self._look_up(location)
-        del self._objects[self._name(location)]
+        self._forget(self._name(location))
+
+    async def clear(self, name: str) -> int:
+        """Delete an object, if it is there; what its writers hold goes with them."""
+        await asyncio.sleep(0)
+        return int(self._forget(checked_name(name)))
 
     async def aclose(self) -> None:
         """Forget everything."""
@@ -85,12 +96,22 @@ class MemoryStore:
             raise NoSpaceError(f"{self!r}: {self._options.capacity_bytes} bytes are its capacity")
         self._unfinished_bytes += count
 
-    def publish(self, name: str, content: bytes) -> WriteResult:
+    def publish(self, name: str, content: bytes, writer: _MemoryWriter) -> WriteResult:
         """Make a finished object readable; DuplicateError if the name was taken meanwhile."""
         if name in self._objects:
             raise DuplicateError(f"{_PREFIX}{name}: is there already")
         self._objects[name] = content
+        self._unkept[name] = writer
         return WriteResult(Location(_PREFIX + name), len(content))
+
+    def keep(self, name: str, writer: _MemoryWriter) -> None:
+        """Let an object stay, if it is this writer's still."""
+        if self._unkept.get(name) is writer:
+            del self._unkept[name]
+
+    def _forget(self, name: str) -> bool:
+        self._unkept.pop(name, None)
+        return self._objects.pop(name, None) is not None
 
     def _look_up(self, location: Location) -> bytes:
         try:
@@ -130,7 +151,7 @@ class _MemoryStream:
         return piece
 
 
-class _MemoryWriter:
+class _MemoryWriter(Writer):
     def __init__(self, store: MemoryStore, name: str, size: int | None) -> None:
         self._store = store
         self._name = name
@@ -144,9 +165,12 @@ class _MemoryWriter:
         self._store.take(len(view))
         self.content += view
 
-    async def commit(self) -> WriteResult:
+    async def publish(self) -> WriteResult:
         await asyncio.sleep(0)
         self._tally.finish()
         if len(self.content) != self._tally.written:
             raise InvalidError(f"{self._name}: some of it could not be written")
-        return self._store.publish(self._name, bytes(self.content))
+        return self._store.publish(self._name, bytes(self.content), self)
+
+    def keep(self) -> None:
+        self._store.keep(self._name, self)

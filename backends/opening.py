@@ -7,6 +7,7 @@ from typing import assert_never, overload
 
 from backends.base import PruneStore, ReadStore
 from backends.errors import UnsupportedError
+from backends.guard import Guard
 from backends.location import Location
 from backends.options import (
     FilesystemOptions,
@@ -54,30 +55,36 @@ def open_store(
     options: FilesystemOptions | MemoryOptions | RbdOptions | S3Options | SwiftOptions,
     handling: Handling = ...,
     observer: Observer | None = ...,
+    guard: Guard | None = ...,
 ) -> PruneStore: ...
 @overload
 def open_store(
-    options: HttpOptions, handling: Handling = ..., observer: Observer | None = ...
+    options: HttpOptions,
+    handling: Handling = ...,
+    observer: Observer | None = ...,
+    guard: Guard | None = ...,
 ) -> ReadStore: ...
 def open_store(
     options: StoreOptions,
     handling: Handling = Handling(),  # noqa: B008  # frozen
     observer: Observer | None = None,
+    guard: Guard | None = None,
 ) -> ReadStore:
     """Return the driver with these options, limited and retried as `handling` says.
 
     Touches neither disk (but for a CA file) nor network.  ValueError for options that make no
     sense.  A pausing retry holds no place of the limit.  `observer` hears of every attempt.
+    `guard` is asked before anything is read from the web.
     """
     return wrap(
-        _driver(options),
+        _driver(options, guard),
         *(() if observer is None else (Watched(observer),)),
         Limited(handling.at_once, handling.wait_seconds),
         Retrying(handling.attempts, handling.first_pause_seconds, handling.pause_seconds_max),
     )
 
 
-def _driver(options: StoreOptions) -> ReadStore:
+def _driver(options: StoreOptions, guard: Guard | None = None) -> ReadStore:
     # Imported here: a driver may need an SDK that only those who use it have installed.
     match options:
         case MemoryOptions():
@@ -91,7 +98,7 @@ def _driver(options: StoreOptions) -> ReadStore:
         case HttpOptions():
             from backends.http.store import HttpStore  # noqa: PLC0415
 
-            return HttpStore(options)
+            return HttpStore(options, guard)
         case RbdOptions():
             try:
                 from backends.rbd.store import RbdStore  # noqa: PLC0415

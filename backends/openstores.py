@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from backends.base import PruneStore, ReadStore, ReadStream, Stat, Writer
 from backends.configuration import StoreSettings, StoresSettings
 from backends.errors import UnavailableError, UnsupportedError
+from backends.guard import Guard
 from backends.holding import closeness, is_of_kind
 from backends.location import Location
 from backends.opening import open_store
@@ -21,18 +22,22 @@ _log = logging.getLogger(__name__)
 
 
 class OpenStores:
-    """Stores by name and by location; `observer` makes who hears of the operations of one."""
+    """Stores by name and by location; `observer` makes who hears of the operations of one.
+
+    Without a `guard`, whatever a location names, or leads to, is read from the web.
+    """
 
     def __init__(
         self,
         settings: StoresSettings,
         observer: Callable[[str], Observer] | None = None,
         handling: Handling = Handling(),  # noqa: B008  # frozen
+        guard: Guard | None = None,
     ) -> None:
         self._settings = settings
         self._stores = {
             store.name: (_LazyRead if isinstance(store.options, HttpOptions) else _LazyPrune)(
-                store, observer(store.name) if observer else None, handling
+                store, observer(store.name) if observer else None, handling, guard
             )
             for store in settings.stores
         }
@@ -80,11 +85,16 @@ class _LazyRead:
     """
 
     def __init__(
-        self, settings: StoreSettings, observer: Observer | None, handling: Handling
+        self,
+        settings: StoreSettings,
+        observer: Observer | None,
+        handling: Handling,
+        guard: Guard | None,
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._handling = handling
+        self._guard = guard
         self._opening = asyncio.Lock()
         self._store: ReadStore | None = None
         self._is_told = False
@@ -119,7 +129,7 @@ class _LazyRead:
         # before the first operation, so whoever is cancelled here leaves nothing behind.
         try:
             return await asyncio.to_thread(
-                open_store, self._settings.options, self._handling, self._observer
+                open_store, self._settings.options, self._handling, self._observer, self._guard
             )
         except (UnsupportedError, ValueError, ImportError, OSError) as error:
             reason = f"the store {self._settings.name} cannot be opened: {error}"
@@ -135,8 +145,14 @@ class _LazyPrune(_LazyRead):
         async with (await self._opened_for_writing()).create(name, size) as writer:
             yield writer
 
+    async def require_unused(self, location: Location) -> None:
+        await (await self._opened_for_writing()).require_unused(location)
+
     async def delete(self, location: Location) -> None:
         await (await self._opened_for_writing()).delete(location)
+
+    async def clear(self, name: str) -> int:
+        return await (await self._opened_for_writing()).clear(name)
 
     async def _opened_for_writing(self) -> PruneStore:
         store = await self.opened()

@@ -123,6 +123,10 @@ class Lane:
         self._finished = False
         self._heard = 0.0  # time.monotonic() at the call's last sign of life
 
+    def beside(self) -> Lane:
+        """Return the lane of another resource, in the same threads."""
+        return self._threads.lane()
+
     def beat(self) -> None:
         """Note, in the call's thread, that a long call goes on: it does not hang."""
         self._heard = time.monotonic()

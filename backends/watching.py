@@ -23,8 +23,10 @@ from backends.base import (
     Writer,
     WriteResult,
     WriteStore,
+    is_file,
 )
 from backends.errors import StoreError
+from backends.keptfile import KeptFile
 from backends.location import Location
 from backends.spans import Span
 from backends.wrapping import Behaviour
@@ -95,6 +97,15 @@ class Watched(Behaviour):
         finally:
             watch.end()
 
+    async def clear(self, inner: PruneStore, name: str) -> int:
+        """Watch a removal of what was left."""
+        watch = self._begin("clear")
+        try:
+            with watch:
+                return await inner.clear(name)
+        finally:
+            watch.end()
+
 
 class _Watch:
     """One operation.  `with watch:` stands around whatever the store does for it."""
@@ -121,6 +132,11 @@ class _Watch:
     def move(self, count: int) -> None:
         self._moved += count
         self._observer.moved(self._operation, count)
+
+    def once_more(self, count: int) -> None:
+        """Tell of one more such operation, which took the store no time."""
+        self._observer.moved(self._operation, count)
+        self._observer.ended(self._operation, 0.0, count, None)
 
     def end(self) -> None:
         self._observer.ended(self._operation, self._seconds, self._moved, self._error)
@@ -199,13 +215,19 @@ class _WatchedFile(_WatchedStream):
         self._inner.sent(count)
         self._watch.move(count)
 
+    def keep(self) -> KeptFile | None:
+        kept = self._inner.keep()
+        if kept is not None:
+            kept.on_read = self._watch.once_more
+        return kept
+
 
 def _watched_stream(inner: ReadStream, watch: _Watch) -> ReadStream:
-    offers_file = isinstance(inner, FileStream)
+    offers_file = is_file(inner)
     return _WatchedFile(inner, watch) if offers_file else _WatchedStream(inner, watch)
 
 
-class _WatchedWriter:
+class _WatchedWriter(Writer):
     def __init__(self, inner: Writer, watch: _Watch) -> None:
         self._inner = inner
         self._watch = watch
@@ -215,6 +237,9 @@ class _WatchedWriter:
             await self._inner.write(data)
         self._watch.move(memoryview(data).nbytes)
 
-    async def commit(self) -> WriteResult:
+    async def publish(self) -> WriteResult:
         with self._watch:
-            return await self._inner.commit()
+            return await self._inner.publish()
+
+    def keep(self) -> None:
+        self._inner.keep()

@@ -20,7 +20,15 @@ from contextlib import (
 from dataclasses import dataclass
 from typing import Self, TypeVar, overload
 
-from backends.base import FileStream, PruneStore, ReadStore, ReadStream, Stat, Writer, WriteStore
+from backends.base import (
+    PruneStore,
+    ReadStore,
+    ReadStream,
+    Stat,
+    Writer,
+    WriteStore,
+    is_file,
+)
 from backends.errors import (
     InvalidError,
     MissingError,
@@ -28,6 +36,7 @@ from backends.errors import (
     ThrottledError,
     UnavailableError,
 )
+from backends.keptfile import KeptFile
 from backends.location import Location
 from backends.spans import END, Span
 
@@ -56,9 +65,17 @@ class Behaviour:
         """Around `inner.create`."""
         return inner.create(name, size)
 
+    async def require_unused(self, inner: PruneStore, location: Location) -> None:
+        """Around `inner.require_unused`."""
+        await inner.require_unused(location)
+
     async def delete(self, inner: PruneStore, location: Location) -> None:
         """Around `inner.delete`."""
         await inner.delete(location)
+
+    async def clear(self, inner: PruneStore, name: str) -> int:
+        """Around `inner.clear`."""
+        return await inner.clear(name)
 
 
 class _Wrapped:
@@ -91,8 +108,14 @@ class _WrappedWrite(_Wrapped):
 class _WrappedPrune(_WrappedWrite):
     _inner: PruneStore
 
+    async def require_unused(self, location: Location) -> None:
+        await self._behaviour.require_unused(self._inner, location)
+
     async def delete(self, location: Location) -> None:
         await self._behaviour.delete(self._inner, location)
+
+    async def clear(self, name: str) -> int:
+        return await self._behaviour.clear(self._inner, name)
 
 
 @overload
@@ -166,10 +189,20 @@ class Limited(Behaviour):
         async with self._place(), inner.create(name, size) as writer:
             yield writer
 
+    async def require_unused(self, inner: PruneStore, location: Location) -> None:
+        """Ask in a place of its own."""
+        async with self._place():
+            await inner.require_unused(location)
+
     async def delete(self, inner: PruneStore, location: Location) -> None:
         """Delete in a place of its own."""
         async with self._place():
             await inner.delete(location)
+
+    async def clear(self, inner: PruneStore, name: str) -> int:
+        """Clear in a place of its own."""
+        async with self._place():
+            return await inner.clear(name)
 
 
 class Retrying(Behaviour):
@@ -228,7 +261,7 @@ class Retrying(Behaviour):
         """Read, and read on after a failure."""
         async with AsyncExitStack() as stack:
             stream = await self.tried(lambda: stack.enter_async_context(inner.read(location, span)))
-            resumed = _ResumedFile if isinstance(stream, FileStream) else _ResumedStream
+            resumed = _ResumedFile if is_file(stream) else _ResumedStream
             yield resumed(self, _Object(inner, location), span, stack, stream)
 
     @asynccontextmanager
@@ -251,6 +284,10 @@ class Retrying(Behaviour):
                     raise
 
         await self.tried(attempt)
+
+    async def clear(self, inner: PruneStore, name: str) -> int:
+        """Clear until all is gone."""
+        return await self.tried(lambda: inner.clear(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,11 +388,14 @@ class _ResumedFile(_ResumedStream):
     """Its file is that of the open read; where there is none, iterating opens one."""
 
     def file(self) -> tuple[int, Span]:
-        if isinstance(self._stream, FileStream):
+        if is_file(self._stream):
             return self._stream.file()
         return -1, Span(self._left.start, self._left.start)
 
     def sent(self, count: int) -> None:
-        assert isinstance(self._stream, FileStream)
+        assert is_file(self._stream)
         self._stream.sent(count)
         self._passed(count)
+
+    def keep(self) -> KeptFile | None:
+        return self._stream.keep() if is_file(self._stream) else None

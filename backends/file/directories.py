@@ -71,6 +71,11 @@ class DataDirectories:
     def __str__(self) -> str:
         return ", ".join(str(directory.path) for directory in self._directories)
 
+    @property
+    def all(self) -> tuple[OpenDirectory, ...]:
+        """Every one of them."""
+        return self._directories
+
     def close(self) -> None:
         """End the threads; calls that hang are left alone."""
         for threads in (self._elsewhere, *(each.threads for each in self._directories)):

@@ -3,10 +3,11 @@
 All calls block, and run one at a time, in this order:
 
     open → write* → publish → keep → close      the file is there
-    open → write* → publish →        close      it is withdrawn: nobody was told of it
+    open → write* → publish →        close      it is withdrawn, unless its name is another's now
     open → write* →                  close      nothing was ever there
 
-Durability: the bytes are synced before the name exists, and the directory after it.
+Durability: the bytes are synced before the name exists, and the directory after it.  They are on
+their way to the disk as they come, so that this waits for the last of them only.
 """
 
 from __future__ import annotations
@@ -14,16 +15,21 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from backends.errors import InvalidError
+from backends.writeback import begin_writeback
 
 _log = logging.getLogger(__name__)
 
 _CLOSED = -1
+_RANDOM_BYTES = 8  # in a temporary name, as hex
+WRITEBACK_BYTES = 8 << 20  # between two times that the disk is given what came
 THIN_BYTES = 64 << 10  # zeros from one multiple of that to the next become a hole
 _ZEROS = bytes(THIN_BYTES)
 _SHOWN_OF_NAME = 40  # characters; so that the temporary name stays below 255 bytes
@@ -54,6 +60,7 @@ class NewFile:
         self._thin = thin
         self._written = 0
         self._unsynced = 0
+        self._begun = 0  # up to where it is on its way to the disk
         self._directory = _CLOSED
         self._file = _CLOSED
         self._temporary: str | None = None
@@ -74,7 +81,8 @@ class NewFile:
             self._open_named()
 
     def _open_named(self) -> None:
-        name = f".{self._name[:_SHOWN_OF_NAME]}.{secrets.token_hex(8)}.part"
+        random = secrets.token_hex(_RANDOM_BYTES)
+        name = f".{self._name[:_SHOWN_OF_NAME]}.{random}.part"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = os.open(name, flags, 0o666, dir_fd=self._directory)
         self._temporary = name
@@ -103,6 +111,9 @@ class NewFile:
                 part, position = part[count:], position + count
             self._unsynced += stop - start
         self._written += data.nbytes
+        if self._written - self._begun >= WRITEBACK_BYTES:
+            begin_writeback(self._file, self._begun, self._written - self._begun)
+            self._begun = self._written
         if self._unsynced >= self._sync_bytes:
             os.fdatasync(self._file)
             self._unsynced = 0
@@ -131,17 +142,19 @@ class NewFile:
         os.fsync(self._directory)
 
     def keep(self) -> None:
-        """Note that whoever asked for the file knows that it is there.  Does not block."""
+        """Let the file stay: it is noted that it is there.  Does not block."""
         self._kept = True
 
     def close(self) -> None:
         """Give everything back; idempotent."""
         try:
             if self._temporary is not None:
-                os.unlink(self._temporary, dir_fd=self._directory)
+                with suppress(FileNotFoundError):  # it was taken for a dead one's
+                    os.unlink(self._temporary, dir_fd=self._directory)
                 self._temporary = None
             if self._published and not self._kept and self._is_ours():
                 os.unlink(self._name, dir_fd=self._directory)
+                os.fsync(self._directory)
                 self._published = False
         finally:
             for descriptor in (self._file, self._directory):
@@ -155,6 +168,12 @@ class NewFile:
         except FileNotFoundError:
             return False
         return os.path.samestat(there, os.fstat(self._file))
+
+
+def temporary_names(name: str) -> re.Pattern[str]:
+    """Return what the temporary names of a file in the making match, all of them."""
+    shown = re.escape(name[:_SHOWN_OF_NAME])
+    return re.compile(rf"\.{shown}\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\.part")
 
 
 def _not_zero(data: memoryview, position: int) -> Iterator[tuple[int, int]]:

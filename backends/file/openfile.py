@@ -11,13 +11,13 @@ from typing import Self
 
 from backends.errors import DeniedError, InvalidError
 from backends.file.errors import translated
+from backends.keptfile import SENDABLE_BYTES, KeptFile
 from backends.location import Location
 from backends.residency import by_mincore, is_local
 from backends.spans import Span
 from backends.threads import Lane
 
 _CLOSED = -1
-SENDABLE_BYTES = 2 << 20  # looked for in memory at once
 
 
 class OpenFile:
@@ -63,6 +63,12 @@ class OpenFile:
             self._is_ours and self._is_local and by_mincore(self.descriptor, span.start, len(span))
         )
 
+    def keep(self) -> KeptFile | None:
+        """Return it with a descriptor of its own; None where memory does not tell what it has."""
+        if not (self._is_ours and self._is_local):
+            return None
+        return KeptFile(os.dup(self.descriptor), self.size, self.lane.beside())
+
     def close(self) -> None:
         """Close it; idempotent."""
         if self.descriptor != _CLOSED:
@@ -106,6 +112,10 @@ class OpenFileStream:
         if not len(near) or not self._file.in_memory(near):
             near = Span(start, start)
         return self._file.descriptor, near
+
+    def keep(self) -> KeptFile | None:
+        """Return the file, to be kept open."""
+        return self._file.keep()
 
     def sent(self, count: int) -> None:
         """Go on behind the next `count` bytes."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from backends.base import Stat, WriteResult
+from backends.base import Stat, Writer, WriteResult
 from backends.file.directories import DataDirectories, OpenDirectory
 from backends.file.errors import translated
-from backends.file.newfile import NewFile
+from backends.file.newfile import NewFile, temporary_names
 from backends.file.openfile import OpenFile, OpenFileStream, plain_size
 from backends.location import Location, checked_name
 from backends.options import FilesystemOptions
@@ -71,11 +71,23 @@ class FilesystemStore:
             with translated(path):
                 await lane.finish(file.close)
 
+    async def require_unused(self, location: Location) -> None:
+        """Let it go: nothing is told of who uses an object."""
+
     async def delete(self, location: Location) -> None:
         """Delete a file; it is gone for good, also after a power cut."""
         directory, name = await self._directories.find(location)
         with translated(location):
             await directory.lane().run(partial(_unlink, location, directory, name))
+
+    async def clear(self, name: str) -> int:
+        """Delete a file and the unfinished ones of that name, in whichever directory they are."""
+        checked_name(name)
+        removed = 0
+        for directory in self._directories.all:
+            with translated(directory.path):
+                removed += await directory.lane().run(partial(_clear, directory.path, name))
+        return removed
 
     async def aclose(self) -> None:
         """End the threads; calls that hang are left alone."""
@@ -112,7 +124,32 @@ def _unlink(location: Location, directory: OpenDirectory, name: str) -> None:
         os.close(opened)
 
 
-class _FileWriter:
+def _clear(path: Path, name: str) -> int:
+    """Delete plain files of a name, finished or not, durably; say how many.  Blocks."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0
+    unfinished = temporary_names(name)
+    try:
+        with os.scandir(opened) as entries:
+            found = [
+                entry.name
+                for entry in entries
+                if (entry.name == name or unfinished.fullmatch(entry.name))
+                and entry.is_file(follow_symlinks=False)
+            ]
+        for each in found:
+            with suppress(FileNotFoundError):
+                os.unlink(each, dir_fd=opened)
+        if found:
+            os.fsync(opened)
+    finally:
+        os.close(opened)
+    return len(found)
+
+
+class _FileWriter(Writer):
     def __init__(
         self, lane: Lane, file: NewFile, path: Path, tally: Tally, metadata: dict[str, str]
     ) -> None:
@@ -128,9 +165,11 @@ class _FileWriter:
         with translated(self._path):
             await self._lane.run(partial(self._file.write, view))
 
-    async def commit(self) -> WriteResult:
+    async def publish(self) -> WriteResult:
         self._tally.finish()
         with translated(self._path):
             await self._lane.run(partial(self._file.publish, self._tally.written))
-        self._file.keep()
         return WriteResult(Location(f"file://{self._path}"), self._tally.written, self._metadata)
+
+    def keep(self) -> None:
+        self._file.keep()

@@ -6,6 +6,10 @@ of its answer (`Content-Length`, `Content-Range`, RFC 9110 sections 8.6 and 14.4
 what was asked and what comes.  Redirects are followed as Glance does: 301 and 302, five at most; but
 never from https to http, where anybody on the way could read and change what comes.
 
+Where others than operators name locations, a `Guard` is asked about each address, redirects' too, and
+connections go only to what it tells.  Of a proxy, the operator's, only the URI is looked at: it alone
+knows what the names behind it mean.
+
 No error shows a URI's credentials or query, nor quotes aiohttp, whose messages may.
 """
 
@@ -25,8 +29,10 @@ from backends.answers import AnswerStream, NoBytes, kind_of, stream_of, translat
 from backends.base import Stat
 from backends.connections import Connections
 from backends.errors import InvalidError, StoreError
+from backends.guard import Guard
 from backends.location import Location
 from backends.options import HttpOptions
+from backends.pinning import Pinned, pinned
 from backends.spans import Span, parse_unsatisfied_range
 
 _log = logging.getLogger(__name__)
@@ -46,9 +52,11 @@ class HttpStore:
     compresses on its way is refused.  ValueError for a CA file that cannot be used.
     """
 
-    def __init__(self, options: HttpOptions | None = None) -> None:
+    def __init__(self, options: HttpOptions | None = None, guard: Guard | None = None) -> None:
         options = options or HttpOptions()
+        self._guard = guard
         self._connections = Connections(options, buffer_bytes=options.buffer_bytes)
+        self._guarded = Connections(options, buffer_bytes=options.buffer_bytes, resolver=Pinned())
         self._proxies = options.proxies
         if not options.verify_certificates:
             _log.warning(
@@ -82,6 +90,7 @@ class HttpStore:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._connections.aclose()
+        await self._guarded.aclose()
 
     @asynccontextmanager
     async def _answered(
@@ -91,14 +100,7 @@ class HttpStore:
         url = _url(location, location.uri)
         authorization = _authorization(url)
         for _ in range(REDIRECTS_MAX + 1):
-            with translated(location):
-                response = await self._connections.session().request(
-                    method,
-                    url.with_user(None),
-                    headers=headers | authorization,
-                    allow_redirects=False,
-                    proxy=self._proxies.get(url.scheme),
-                )
+            response = await self._asked(method, location, url, headers | authorization)
             try:
                 if response.status not in _REDIRECTS:
                     yield response
@@ -113,6 +115,19 @@ class HttpStore:
             authorization |= _authorization(target)
             url = target
         raise InvalidError(f"{location}: more than {REDIRECTS_MAX} redirects")
+
+    async def _asked(
+        self, method: str, location: Location, url: URL, headers: dict[str, str]
+    ) -> aiohttp.ClientResponse:
+        """Ask one server, if that may be."""
+        url = url.with_user(None)
+        proxy = self._proxies.get(url.scheme)
+        addresses = () if self._guard is None else await self._guard(str(url))
+        connections = self._connections if self._guard is None or proxy else self._guarded
+        with translated(location), pinned(addresses):
+            return await connections.session().request(
+                method, url, headers=headers, allow_redirects=False, proxy=proxy
+            )
 
     async def _head(self, location: Location) -> Stat | None:
         """Return what HEAD tells, None where the server does not answer it."""

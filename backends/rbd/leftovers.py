@@ -16,7 +16,7 @@ from functools import partial
 import rados
 import rbd
 
-from backends.errors import StoreError
+from backends.errors import InUseError, StoreError
 from backends.rbd.cluster import Cluster, Visit
 from backends.rbd.errors import CEPH_ERRORS
 from backends.rbd.removal import remove_whole
@@ -77,6 +77,21 @@ def remove_leftovers(visit: Visit, pool_name: str, age_seconds: float) -> None:
                 continue
             except CEPH_ERRORS as error:
                 _log.warning("%s: is left of an upload, and stays: %s", name, error)
+
+
+def remove_all(visit: Visit, pool_name: str, name: str) -> int:
+    """Remove the image `name` and all that were to become it; say how many.  Blocks."""
+    pool = visit.pool(pool_name)
+    shown = re.escape(name[:_SHOWN_OF_NAME])
+    unfinished = re.compile(rf"\.{shown}\.[0-9a-f]{{16}}\.part", re.DOTALL)
+    found = [each for each in rbd.RBD().list(pool) if each == name or unfinished.fullmatch(each)]
+    for each in found:
+        visit.lane.beat()
+        try:
+            remove_whole(pool, each, None, visit.lane.beat)
+        except rbd.ImageBusy:
+            raise InUseError(f"{each}: somebody uses the image") from None
+    return len(found)
 
 
 def _remove_if_left(

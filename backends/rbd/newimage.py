@@ -4,7 +4,7 @@ It has a name of its own until then, so that an upload that was cut off is in no
 is open all the time, so that nobody takes it for one (`backends.rbd.leftovers`).  All calls but `write` block, and run one at a time:
 
     open → grow* → publish → keep → close      the image is there, with its protected snapshot
-    open → grow* → publish →        close      it is withdrawn: nobody was told of it
+    open → grow* → publish →        close      it is withdrawn, unless its name is another's now
     open → grow* →                  close      nothing was ever there
 """
 
@@ -22,9 +22,9 @@ from typing import Any
 import rados
 import rbd
 
-from backends.errors import DuplicateError, UnavailableError
+from backends.errors import DuplicateError, InUseError, UnavailableError
 from backends.rbd.cluster import Visit
-from backends.rbd.errors import CEPH_ERRORS
+from backends.rbd.errors import CEPH_ERRORS, failure, number_of
 from backends.rbd.flights import Flights
 from backends.rbd.leftovers import temporary_name
 from backends.rbd.location import SNAPSHOT
@@ -102,20 +102,23 @@ class NewImage:
         self._close_image()
 
     def keep(self) -> None:
-        """Note that whoever asked for the image knows that it is there.  Does not block."""
+        """Let the image stay: it is noted that it is there.  Does not block."""
         self._is_kept = True
 
     def close(self) -> None:
-        """Give everything back; what was not kept is removed."""
+        """Give everything back; what was not kept is removed, or a `StoreError` if it has its name."""
         self._close_image()
         if self._is_kept or not self._is_made:
             return
         try:
             remove_whole(self._pool, self._temporary, self._id, self._visit.lane.beat)
-            if self._is_renamed and self._id is not None:  # else what has the name is another's
-                remove_whole(self._pool, self._name, self._id, self._visit.lane.beat)
-        except CEPH_ERRORS as error:
+        except (*CEPH_ERRORS, InUseError) as error:
             _log.warning("%s: left of an unfinished upload: %s", self._temporary, error)
+        if self._is_renamed and self._id is not None:  # else what has the name is another's
+            try:
+                remove_whole(self._pool, self._name, self._id, self._visit.lane.beat)
+            except CEPH_ERRORS as error:
+                raise failure(self._name, number_of(error)) from error
 
     def _close_image(self) -> None:
         image, self._image = self._image, None

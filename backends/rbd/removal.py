@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -45,14 +46,28 @@ def remove(pool: rados.Ioctx, address: Address, beat: Callable[[], None]) -> Non
         raise InUseError(f"{address.image}: somebody uses the image") from None
 
 
+def require_unused(pool: rados.Ioctx, address: Address) -> None:
+    """Raise InUseError where `remove` would now."""
+    with rbd.Image(pool, address.image, read_only=True) as image:
+        if list(image.watchers_list()):  # of whom a reader is none
+            raise InUseError(f"{address.image}: somebody has the image open")
+        if address.snapshot is not None and _has_clones(pool, image, address.snapshot):
+            raise InUseError(f"{address.image}: its snapshot has clones")
+
+
 def remove_whole(
     pool: rados.Ioctx, name: str, identity: str | None, beat: Callable[[], None]
 ) -> None:
-    """Remove an image with all of its snapshots, if it is the one with this id (None: any)."""
+    """Remove an image with all of its snapshots, if it is the one with this id (None: any).
+
+    InUseError, and its snapshots stay, where somebody has it open for writing.
+    """
     try:
         with rbd.Image(pool, name) as image:
             if identity not in (None, image.id()):
                 return
+            if _others_have_it_open(image):
+                raise InUseError(f"{name}: somebody has the image open")
             for snapshot in list(image.list_snaps()):
                 if image.is_protected_snap(snapshot["name"]):
                     image.unprotect_snap(snapshot["name"])
@@ -96,3 +111,25 @@ def _restore_snapshot(pool: rados.Ioctx, name: str, snapshot: str) -> None:
 def _others_have_it_open(image: Any) -> bool:
     """Tell whether anyone but us has an image open for writing."""
     return len(list(image.watchers_list())) > 1
+
+
+def _has_clones(pool: rados.Ioctx, image: Any, snapshot: str) -> bool:
+    """Tell whether a snapshot has clones that cannot be without it: those of the first format."""
+    if image.old_format():
+        return False
+    try:
+        number = int(image.snap_get_id(snapshot))
+    except rbd.ImageNotFound:
+        return False
+    image.set_snap(snapshot)
+    return len(list(image.list_children2())) > _independent(pool, image.id(), number)
+
+
+def _independent(pool: rados.Ioctx, identity: str, snapshot: int) -> int:
+    """Count a snapshot's clones of the second format, which keep what they need by themselves."""
+    packed = struct.pack("<Q", snapshot)
+    try:
+        _, told = pool.execute(f"rbd_header.{identity}", "rbd", "children_list", packed)
+    except rados.ObjectNotFound:
+        return 0
+    return int(struct.unpack_from("<I", told)[0])

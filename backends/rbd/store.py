@@ -16,11 +16,11 @@ from backends.location import Location, checked_name
 from backends.rbd.cluster import Cluster, Visit
 from backends.rbd.image import OpenImage
 from backends.rbd.images import OpenImages
-from backends.rbd.leftovers import Leftovers
+from backends.rbd.leftovers import Leftovers, remove_all
 from backends.rbd.location import Address, new_location
 from backends.rbd.newimage import NewImage
 from backends.rbd.options import RbdOptions
-from backends.rbd.removal import remove
+from backends.rbd.removal import remove, require_unused
 from backends.rbd.stream import Allowance, RbdStream
 from backends.rbd.writer import RbdWriter
 from backends.spans import Span
@@ -75,12 +75,23 @@ class RbdStore:
             location = new_location(visit.connection.fsid, pool, name)
             yield RbdWriter(visit, image, location, Tally(name, size), self._options)
 
+    async def require_unused(self, location: Location) -> None:
+        """Look for clones, and for somebody who writes."""
+        async with self._visit(location) as (visit, address):
+            pool = address.pool or self._options.pool
+            await visit.run(lambda: require_unused(visit.pool(pool), address))
+
     async def delete(self, location: Location) -> None:
         """Delete an image; InUseError while it has clones, or somebody writes to it."""
         async with self._visit(location) as (visit, address):
             self._images.forget(visit, address)
             pool = address.pool or self._options.pool
             await visit.run(lambda: remove(visit.pool(pool), address, visit.lane.beat))
+
+    async def clear(self, name: str) -> int:
+        """Remove an image and the unfinished ones of that name; InUseError if one has a writer."""
+        async with self._cluster.visit(checked_name(name)) as visit:
+            return await visit.run(partial(remove_all, visit, self._options.pool, name))
 
     async def aclose(self) -> None:
         """Close what is open, and the connection."""

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from backends.base import WriteResult
+from backends.base import Writer, WriteResult
 from backends.errors import InvalidError, UnavailableError
 from backends.location import Location
 from backends.rbd.cluster import Visit
@@ -18,8 +18,8 @@ from backends.tally import Tally
 _CHUNK_BYTES_MAX = 4 << 20  # written at once: more gain nothing, and are in memory for longer
 
 
-class RbdWriter:
-    """A `Writer`; the image is given back with its visit."""
+class RbdWriter(Writer):
+    """The image is given back with its visit."""
 
     def __init__(
         self, visit: Visit, image: NewImage, location: Location, tally: Tally, options: RbdOptions
@@ -54,8 +54,8 @@ class RbdWriter:
                 await self._flush()
         self._is_broken = is_broken
 
-    async def commit(self) -> WriteResult:
-        """Publish the image under its name."""
+    async def publish(self) -> WriteResult:
+        """Give the image its name."""
         self._tally.finish()
         if self._is_broken:
             raise InvalidError(f"{self._location}: some of it could not be written")
@@ -63,8 +63,11 @@ class RbdWriter:
         await self._visit.ended(*self._writes)
         await self._raise_failure()
         await self._visit.run(partial(self._image.publish, self._tally.written))
-        self._image.keep()
         return WriteResult(self._location, self._tally.written)
+
+    def keep(self) -> None:
+        """Let the image stay."""
+        self._image.keep()
 
     async def _flush(self) -> None:
         """Begin to write what was gathered."""

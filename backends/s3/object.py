@@ -6,11 +6,13 @@ somebody else's.  That request says `If-None-Match: *`, which newer servers hold
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from backends.errors import (
+    DeniedError,
     DuplicateError,
     InvalidError,
     MissingError,
@@ -22,6 +24,8 @@ from backends.s3.body import S3Body
 from backends.s3.errors import translated
 from backends.s3.location import Address
 from backends.wrapping import Retrying
+
+_log = logging.getLogger(__name__)
 
 MARK = "write"  # the name of our mark in an object's metadata
 ATTEMPTS = 4
@@ -138,6 +142,49 @@ class S3Object:
                 await self._retrying.tried(attempt)
             except MissingError:
                 return
+
+    async def clear(self) -> int:
+        """Leave nothing of that name, whoever began it; say how many things were there."""
+        removed = 0
+        for upload_id in await self._begun():
+            self._upload_id = upload_id
+            await self.abort_parts()
+            removed += 1
+        if await self.exists():
+            await self.delete()
+            removed += 1
+        return removed
+
+    async def _begun(self) -> list[str]:
+        """Return the uploads of parts that nobody has ended."""
+        found: list[str] = []
+        after: dict[str, str] = {}
+
+        async def page() -> dict[str, Any]:
+            with translated(self.location):
+                told: dict[str, Any] = await self._client.list_multipart_uploads(
+                    Bucket=self._names["Bucket"], Prefix=self._names["Key"], **after
+                )
+                return told
+
+        while True:
+            try:
+                told = await self._retrying.tried(page)
+            except MissingError:  # the bucket
+                return found
+            except DeniedError as error:
+                _log.error(
+                    "parts of uploads that died are left where the bucket has no rule: %s", error
+                )
+                return found
+            listed = told.get("Uploads", [])
+            found += [each["UploadId"] for each in listed if each["Key"] == self._names["Key"]]
+            if not told.get("IsTruncated") or not listed:
+                return found
+            after = {
+                "KeyMarker": told["NextKeyMarker"],
+                "UploadIdMarker": told["NextUploadIdMarker"],
+            }
 
     def _told(self, answer: Mapping[str, Any], name: str) -> str:
         if name not in answer:

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from backends.answers import AnswerStream, NoBytes, stream_of
 from backends.base import Stat
 from backends.connections import authorities
-from backends.errors import DuplicateError, InvalidError, MissingError
+from backends.errors import DuplicateError, InvalidError, MissingError, UnavailableError
 from backends.location import Location, checked_name
 from backends.outlasting import finished
 from backends.s3.client import S3Client
@@ -100,6 +100,9 @@ class S3Store:
         finally:
             await writer.close()
 
+    async def require_unused(self, location: Location) -> None:
+        """Let it go: nothing is told of who uses an object."""
+
     async def delete(self, location: Location) -> None:
         """Delete an object; S3 itself does not say whether there was one."""
         await self.stat(location)
@@ -108,6 +111,16 @@ class S3Store:
         gone = client.delete_object(Bucket=address.bucket, Key=address.key)
         with translated(location):
             await finished(gone, OUTLAST_SECONDS)  # a cancelled caller need not guess
+
+    async def clear(self, name: str) -> int:
+        """Abort all uploads of parts that have this name, and delete the object."""
+        address = Address(self._options.bucket, checked_name(name))
+        location = self._endpoint.location(address)
+        target = S3Object(await self._client.get(), address, location)
+        try:
+            return await finished(target.clear(), OUTLAST_SECONDS)
+        except TimeoutError:
+            raise UnavailableError(f"{location}: was not cleared in time") from None
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -7,10 +7,9 @@ outlasted by a cancelled caller: what they made is known then, and taken back.
 from __future__ import annotations
 
 import asyncio
-import logging
 
-from backends.base import WriteResult
-from backends.errors import DuplicateError, InvalidError, StoreError
+from backends.base import Writer, WriteResult
+from backends.errors import DuplicateError, InvalidError
 from backends.outlasting import finished
 from backends.s3.body import Pieces, S3Body
 from backends.s3.errors import translated
@@ -18,11 +17,9 @@ from backends.s3.object import OUTLAST_SECONDS, S3Object
 from backends.s3.parts import PartPlan
 from backends.tally import Tally
 
-_log = logging.getLogger(__name__)
 
-
-class S3Writer:
-    """An object in the making.  `close` takes back what was not committed.
+class S3Writer(Writer):
+    """An object in the making.  `close` takes back what was not kept.
 
     `turn` is held while an object of that name is published: not every server refuses a second
     one by itself.
@@ -54,8 +51,8 @@ class S3Writer:
             else:
                 await self._send_part()
 
-    async def commit(self) -> WriteResult:
-        """Publish the object."""
+    async def publish(self) -> WriteResult:
+        """Give the object its name."""
         self._tally.finish()
         if self._taken != self._tally.written:
             raise InvalidError(f"{self._target.location}: some of it could not be written")
@@ -65,11 +62,14 @@ class S3Writer:
                 await self._arrival()
         with translated(self._target.location):
             await finished(self._publish(), OUTLAST_SECONDS)
-        self._kept = True
         return WriteResult(self._target.location, self._tally.written)
 
+    def keep(self) -> None:
+        """Let the object stay."""
+        self._kept = True
+
     async def close(self) -> None:
-        """Leave nothing on the server, unless it was committed."""
+        """Leave nothing on the server, unless it was kept."""
         if not self._kept:
             with translated(self._target.location):
                 await finished(self._take_back(), OUTLAST_SECONDS)
@@ -116,10 +116,7 @@ class S3Writer:
             if not body.is_sent:  # else the part may be made after all: better to know
                 task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
-        try:
-            if target.has_parts and not self._published:
-                await target.abort_parts()
-            if self._published or (self._tried and await target.is_there()):
-                await target.delete()
-        except StoreError as error:
-            _log.warning("an upload that failed may have left something: %s", error)
+        if target.has_parts and not self._published:
+            await target.abort_parts()
+        if self._tried and await target.is_there():  # else what has the name is another's
+            await target.delete()

@@ -16,18 +16,24 @@ from weakref import WeakValueDictionary
 
 from backends.answers import NoBytes
 from backends.base import Stat
-from backends.errors import DeniedError, DuplicateError, StoreError, UnavailableError
+from backends.errors import (
+    DeniedError,
+    DuplicateError,
+    MissingError,
+    StoreError,
+    UnavailableError,
+)
 from backends.location import Location, checked_name
 from backends.outlasting import finished
 from backends.spans import Span
 from backends.swift.accounts import Accounts, CallersAccount, Nobody, SwiftAccounts
 from backends.swift.client import Request, SwiftClient, Target, refusal
 from backends.swift.identity import Caller
-from backends.swift.large import delete_object
+from backends.swift.large import delete_each, delete_object
 from backends.swift.options import SwiftOptions
 from backends.swift.stream import SwiftStream
 from backends.swift.trust import trusted
-from backends.swift.upload import Destination, SwiftWriter
+from backends.swift.upload import Destination, SwiftWriter, is_segment
 
 _log = logging.getLogger(__name__)
 
@@ -120,6 +126,9 @@ class SwiftStore:
                 if self._options.multi_tenant and not writer.is_kept:
                     await self._remove_container(target)
 
+    async def require_unused(self, location: Location) -> None:
+        """Let it go: nothing is told of who uses an object."""
+
     async def delete(self, location: Location) -> None:
         """Delete an object with all of its segments, to the end also if cancelled meanwhile.
 
@@ -130,6 +139,14 @@ class SwiftStore:
             await finished(self._delete(target), _DELETE_SECONDS)
         except TimeoutError:
             raise UnavailableError(f"{location}: was not deleted in time") from None
+
+    async def clear(self, name: str) -> int:
+        """Delete an object and the segments of its unfinished uploads, as far as Swift lists them."""
+        target = self._accounts.target(self._accounts.new_location(checked_name(name)))
+        try:
+            return await finished(self._clear(target), _DELETE_SECONDS)
+        except TimeoutError:
+            raise UnavailableError(f"{target.shown}: was not cleared in time") from None
 
     async def set_acls(
         self,
@@ -174,6 +191,23 @@ class SwiftStore:
         await delete_object(self._client, target, self._options.segments_at_once)
         if self._options.multi_tenant:
             await self._delete_container(target)
+
+    async def _clear(self, target: Target) -> int:
+        removed = 0
+        try:
+            await self._delete(target)
+            removed += 1
+        except MissingError:
+            pass
+        segments = [
+            target.sibling(found)
+            async for found in self._client.names(target, f"{target.name}-")
+            if is_segment(found, target.name)
+        ]
+        await delete_each(self._client, segments, self._options.segments_at_once)
+        if self._options.multi_tenant:
+            await self._delete_container(target)
+        return removed + len(segments)
 
     async def _delete_container(self, target: Target) -> None:
         answer = await self._client.call(Request("DELETE", target.sibling("")))

@@ -14,14 +14,14 @@ the object is its own.  Of two that end within the same moment in two processes,
 from __future__ import annotations
 
 import asyncio
-import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from backends.base import WriteResult
-from backends.errors import DuplicateError, InvalidError, StoreError, UnavailableError
+from backends.base import Writer, WriteResult
+from backends.errors import DuplicateError, InvalidError, UnavailableError
 from backends.location import Location
 from backends.outlasting import finished
 from backends.swift.client import Answer, Request, SwiftClient, Target, refusal
@@ -30,12 +30,11 @@ from backends.swift.options import SwiftOptions
 from backends.swift.part import Part
 from backends.tally import Tally
 
-_log = logging.getLogger(__name__)
-
 _UPLOAD = "X-Object-Meta-Upload"  # whose an object is
 _LOOKS = 5  # at a manifest, until the container lists all of its segments
 _LOOK_PAUSE_SECONDS = 0.5
-_CLEANUP_SECONDS = 120.0  # after that what is left is left, and logged
+_CLEANUP_SECONDS = 120.0  # after that what is left is left for `clear`
+_SEGMENT = re.compile(r"[0-9a-f]{8}-\d{5,}", re.ASCII)  # behind NAME-
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +47,13 @@ class Destination:
     make_container: Callable[[Target], Awaitable[None]]
 
 
-class SwiftWriter:
-    """A `Writer`; `close` belongs in a finally."""
+def is_segment(found: str, name: str) -> bool:
+    """Tell whether an object is a segment of an upload of `name`, whichever."""
+    return found.startswith(f"{name}-") and bool(_SEGMENT.fullmatch(found[len(name) + 1 :]))
+
+
+class SwiftWriter(Writer):
+    """An object in the making; `close` belongs in a finally."""
 
     def __init__(
         self,
@@ -76,7 +80,7 @@ class SwiftWriter:
         self._segments: dict[Part, asyncio.Task[None]] = {}
         self._object: tuple[Part, asyncio.Task[None]] | None = None
         self._is_broken = False
-        self.is_kept = False  # it was committed
+        self.is_kept = False
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append bytes; waits while too many are not sent yet."""
@@ -95,8 +99,8 @@ class SwiftWriter:
                 self._tail += view[:room]
                 view = view[room:]
 
-    async def commit(self) -> WriteResult:
-        """Publish the object under its name."""
+    async def publish(self) -> WriteResult:
+        """Give the object its name."""
         self._tally.finish()
         if self._is_broken:
             raise InvalidError(f"{self._location}: some of it could not be written")
@@ -118,17 +122,22 @@ class SwiftWriter:
                     self._begin_object(0)
             await self._sent()
             await self._look_for_own()
-            self.is_kept = True
         return WriteResult(self._location, self._tally.written)
 
+    def keep(self) -> None:
+        """Let the object stay."""
+        self.is_kept = True
+
     async def close(self) -> None:
-        """Leave nothing behind of what was not committed, also if cancelled meanwhile."""
+        """Leave nothing behind of what was not kept, also if cancelled meanwhile."""
         if self.is_kept or not self._tasks:
             return
         try:
             await finished(self._clean_up(), _CLEANUP_SECONDS)
         except TimeoutError:
-            _log.error("%s: an unfinished upload could not be removed in time", self._location)
+            raise UnavailableError(
+                f"{self._location}: an unfinished upload could not be removed in time"
+            ) from None
 
     @property
     def _prefix(self) -> str:
@@ -234,6 +243,13 @@ class SwiftWriter:
             await asyncio.sleep(_LOOK_PAUSE_SECONDS)
         raise UnavailableError(f"{self._location}: Swift does not show all that was written")
 
+    async def _has_the_name(self) -> bool:
+        """Tell whether what was written is there; else what has the name is another's."""
+        found = await self._look()
+        if found.status not in (HTTPStatus.OK, HTTPStatus.NOT_FOUND):
+            raise refusal(self._location, found.status)
+        return found.headers.get(_UPLOAD) == self._upload
+
     async def _clean_up(self) -> None:
         for part, task in self._tasks:
             if not part.is_sent:
@@ -243,13 +259,7 @@ class SwiftWriter:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        try:
-            if (
-                self._object is not None
-                and (await self._look()).headers.get(_UPLOAD) == self._upload
-            ):
-                await delete_each(self._client, [self._target], 1)
-            segments = [part.target for part in self._segments]
-            await delete_each(self._client, segments, self._options.segments_at_once)
-        except StoreError as error:
-            _log.warning("what is left of an unfinished upload: %s", error)
+        if self._object is not None and await self._has_the_name():
+            await delete_each(self._client, [self._target], 1)
+        segments = [part.target for part in self._segments]
+        await delete_each(self._client, segments, self._options.segments_at_once)

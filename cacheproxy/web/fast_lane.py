@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 
+from backends.ordinary import Repeat, ordinary, read_fields
 from cacheproxy.core.beliefs import Belief
 from cacheproxy.core.facts import ImageFacts
 from cacheproxy.headers import Headers
@@ -39,7 +40,6 @@ from cacheproxy.web.image_file import (
     request_id_of,
 )
 from cacheproxy.web.lane import Lane
-from cacheproxy.web.ordinary import Repeat, ordinary, read_fields
 from cacheproxy.web.witness import Witness
 
 IMAGES_MAX = 256  # remembered of one connection, if the caller may have them

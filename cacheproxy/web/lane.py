@@ -17,8 +17,8 @@ import struct
 import time
 from typing import Protocol, cast
 
+from backends.ordinary import whole_head
 from cacheproxy.web.inner import Behind, Inner
-from cacheproxy.web.ordinary import whole_head
 from cacheproxy.web.outlet import Outlet
 
 HELD_MAX = 4  # pieces that come while the fast lane sends; then no more is read

@@ -230,6 +230,30 @@ class PruneContract(ReadContract):
             await failing()
         assert await subject.leftovers() == set()
 
+    @pytest.mark.parametrize("known", [True, False])
+    async def test_what_is_published_and_not_kept_is_taken_away(
+        self, subject: Subject, store: PruneStore, known: bool
+    ) -> None:
+        size = 2 * PIECE
+        async with store.create("image", size if known else None) as writer:
+            await writer.write(pattern(size))
+            result = await writer.publish()
+            assert await read(store, result.location) == pattern(size)
+        assert await subject.leftovers() == set()
+
+    @pytest.mark.parametrize("kept", [True, False])
+    async def test_what_has_the_name_by_then_stays(
+        self, subject: Subject, store: PruneStore, kept: bool
+    ) -> None:
+        async with store.create("image") as writer:
+            await writer.write(b"late")
+            location = (await writer.publish()).location
+            await store.clear("image")
+            subject.put_locations.append(await write(store, "image", b"the next one's"))
+            if kept:
+                writer.keep()
+        assert await read(store, location) == b"the next one's"
+
     async def test_nothing_after_the_commit(self, subject: Subject, store: PruneStore) -> None:
         async with store.create("image") as writer:
             await writer.write(b"x")
@@ -282,6 +306,9 @@ class PruneContract(ReadContract):
 
     async def test_delete(self, subject: Subject, store: PruneStore) -> None:
         location = await write(store, "image", b"x")
+        async with store.read(location):
+            await store.require_unused(location)
+        assert await read(store, location) == b"x"
         await store.delete(location)
         assert await subject.leftovers() == set()
         with pytest.raises(MissingError):
@@ -350,6 +377,20 @@ class PruneContract(ReadContract):
 
     async def _delete(self, store: PruneStore, location: Location) -> None:
         await store.delete(location)
+
+    async def test_clear(self, subject: Subject, store: PruneStore) -> None:
+        assert await store.clear("image") == 0
+        await write(store, "image", b"x")
+        others = ["image-00001", "image.1", "images", "imag", "Image"]
+        for name in others:
+            await subject.place(b"x", name)
+        assert await store.clear("image") == 1
+        assert await store.clear("image") == 0
+        for location in subject.put_locations:
+            assert await read(store, location) == b"x"
+        assert await read(store, await subject.place(b"again")) == b"again"
+        with pytest.raises(InvalidError):
+            await store.clear("../image")
 
     async def test_every_error_is_a_store_error(self, store: PruneStore) -> None:
         with pytest.raises(StoreError):

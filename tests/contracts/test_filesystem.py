@@ -316,3 +316,19 @@ async def test_a_file_that_becomes_shorter(store: FilesystemStore, tmp_path: Pat
         assert await anext(pieces) == pattern(3 * PIECE)[PIECE : PIECE + 1]
         with pytest.raises(InvalidError):
             await anext(pieces)
+
+
+async def test_clearing_takes_unfinished_files(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    second.mkdir()
+    (second / "image").write_bytes(b"x")
+    unfinished = ".image.0123456789abcdef.part"
+    others = {".images.0123456789abcdef.part", ".image.0123.part", "image.part", "folder"}
+    for name in {unfinished, *others} - {"folder"}:
+        (second / name).write_bytes(b"x")
+    (second / "folder").mkdir()
+    async with opened(first, second) as store:
+        assert await store.clear("image") == 2
+        assert await store.clear("folder") == 0
+    assert set(listing(second)) == others
+    assert not first.exists()

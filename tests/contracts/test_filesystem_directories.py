@@ -167,7 +167,7 @@ def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hang]:
 @asynccontextmanager
 async def two_directories(tmp_path: Path, **more: Any) -> AsyncIterator[FilesystemStore]:
     places = (DataDirectory(tmp_path / "sick", 2), DataDirectory(tmp_path / "sound", 1))
-    options = FilesystemOptions(places, piece_bytes=PIECE, threads=2, hang_seconds=0.1, **more)
+    options = FilesystemOptions(places, piece_bytes=PIECE, threads=2, hang_seconds=1.0, **more)
     async with aclosing(FilesystemStore(options)) as store:
         yield store
 
@@ -264,7 +264,7 @@ async def test_writes_that_hang(tmp_path: Path, hang: Hang, call: str) -> None:
 
 async def test_all_directories_hang(tmp_path: Path, hang: Hang) -> None:
     places = (DataDirectory(tmp_path / "sick-1"), DataDirectory(tmp_path / "sick-2"))
-    options = FilesystemOptions(places, hang_seconds=0.1)
+    options = FilesystemOptions(places, hang_seconds=1.0)
     async with aclosing(FilesystemStore(options)) as store:
         hang.begin("statvfs")
         with pytest.raises(UnavailableError, match="has not answered"):

@@ -11,7 +11,7 @@ import pytest
 
 from backends.base import FileStream
 from backends.errors import InvalidError
-from backends.file.openfile import SENDABLE_BYTES
+from backends.keptfile import SENDABLE_BYTES
 from backends.residency import is_local
 from backends.spans import Span
 from contracts.subject import PIECE, pattern, write

@@ -57,12 +57,29 @@ async def test_an_image_that_has_a_clone(ceph: Ceph, store: RbdStore) -> None:
     location = await write(store, "image", content)
     pool = ceph.pool
     await rbd(ceph, "clone", f"{pool}/image@snap", f"{pool}/disk", "--rbd-default-clone-format=1")
-    with pytest.raises(InUseError):
-        await store.delete(location)
-    assert await snapshots(ceph, "image") == [("snap", "true")]
+    for attempt in (store.require_unused, store.delete):
+        with pytest.raises(InUseError):
+            await attempt(location)
+        assert await snapshots(ceph, "image") == [("snap", "true")]
     assert await read(store, location) == content
     assert await read(store, Location("rbd://disk"), Span(1, PIECE)) == content[1:PIECE]
     await rbd(ceph, "rm", f"{pool}/disk")
+    await store.require_unused(location)
+    await store.delete(location)
+
+
+async def test_an_image_that_has_clones_of_both_formats(ceph: Ceph, store: RbdStore) -> None:
+    location = await write(store, "image", pattern(PIECE))
+    pool = ceph.pool
+    for name in ("2", "1"):
+        which = f"--rbd-default-clone-format={name}"
+        await rbd(ceph, "clone", f"{pool}/image@snap", f"{pool}/{name}", which)
+    for attempt in (store.require_unused, store.delete):
+        with pytest.raises(InUseError):
+            await attempt(location)
+    await rbd(ceph, "rm", f"{pool}/1")
+    await store.require_unused(location)
+    await rbd(ceph, "rm", f"{pool}/2")
     await store.delete(location)
 
 
@@ -72,6 +89,7 @@ async def test_an_image_with_a_clone_of_the_second_format(ceph: Ceph, store: Rbd
     location = await write(store, "image", content)
     pool = ceph.pool
     await rbd(ceph, "clone", f"{pool}/image@snap", f"{pool}/disk", "--rbd-default-clone-format=2")
+    await store.require_unused(location)
     await store.delete(location)
     with pytest.raises(MissingError):
         await store.stat(location)
@@ -103,8 +121,11 @@ async def test_an_image_that_somebody_writes_to(ceph: Ceph, store: RbdStore) -> 
         rbd_library = __import__("rbd")
         image = await asyncio.to_thread(rbd_library.Image, pool, "image")
         theirs.opened.callback(image.close)
+        for attempt in (store.require_unused, store.delete):
+            with pytest.raises(InUseError):
+                await attempt(location)
         with pytest.raises(InUseError):
-            await store.delete(location)
+            await store.clear("image")
         assert await snapshots(ceph, "image") == [("snap", "true")]
     await store.delete(location)
 
@@ -116,13 +137,17 @@ async def test_a_half_made_image_of_glance_is_deleted(ceph: Ceph, store: RbdStor
         await store.stat(location)
     with pytest.raises(DuplicateError):
         await write(store, "image", b"x")
+    await store.require_unused(location)
     await store.delete(location)
 
 
 async def test_another_cluster(ceph: Ceph, store: RbdStore) -> None:
     location = await write(store, "image", b"x")
     foreign = Location(location.uri.replace(ceph.fsid, "0" * 36))
-    for attempt in (store.stat(foreign), store.delete(foreign), read(store, foreign)):
+    for attempt in (
+        *(store.stat(foreign), store.delete(foreign), read(store, foreign)),
+        store.require_unused(foreign),
+    ):
         with pytest.raises(DeniedError, match="another cluster"):
             await attempt
     await store.delete(location)

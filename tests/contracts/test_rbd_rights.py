@@ -34,6 +34,7 @@ async def test_glances_rights_are_enough(strict: Ceph) -> None:
         assert await read(store, location) == content
         for _ in range(2):  # the second time it is open already
             assert await read(store, location, Span(1, PIECE)) == content[1:PIECE]
+        await store.require_unused(location)
         await store.delete(location)
         async with store.create("left"):
             pass

@@ -11,7 +11,7 @@ import pytest
 from backends.errors import UnavailableError
 from backends.location import Location
 from contracts.nginx import make_certificates
-from contracts.s3 import IN_PARTS, SECRET, opened, s3_subject
+from contracts.s3 import IN_PARTS, SECRET, left_in, opened, s3_subject
 from contracts.store import PruneContract, ReadContract
 from contracts.subject import Subject, read, write
 from harness.moto import running_moto
@@ -79,3 +79,22 @@ async def test_an_authority_that_is_not_trusted(secure: Secure) -> None:
         for operation in (read(store, location), store.stat(location), store.delete(location)):
             with pytest.raises(UnavailableError, match="no trusted TLS connection"):
                 await operation
+
+
+async def test_parts_that_nobody_goes_on_with(moto: str) -> None:
+    async with opened(moto, bucket="left") as store:
+        client = await store._client.get()
+        await store._check_bucket(client)
+        for key in ("image", "image", "images"):
+            begun = await client.create_multipart_upload(Bucket="left", Key=key)
+            upload = {"Bucket": "left", "Key": key, "UploadId": begun["UploadId"]}
+            await client.upload_part(**upload, PartNumber=1, Body=b"x")
+        assert await store.clear("image") == 2
+        assert await left_in(store) == {"upload of images"}
+        assert await store.clear("images") == 1
+        assert await left_in(store) == set()
+
+
+async def test_clearing_a_bucket_that_is_not_there(moto: str) -> None:
+    async with opened(moto, bucket="nowhere") as store:
+        assert await store.clear("image") == 0

@@ -26,7 +26,11 @@ class TestBare:
             ("rbd://fsid/pool/image/snap", "rbd://fsid/pool/image/snap"),
             ("file:///a@b/c", "file:///a@b/c"),
             ("cinder://volume", "cinder://volume"),
-            ("http://user:pass@host:80/p@th?q=1", "http://host:80/p@th?q=1"),
+            ("http://user:pass@host:80/p@th?q=1", "http://host:80/p@th?***"),
+            ("https://host/image?X-Amz-Signature=1#part", "https://host/image?***"),
+            ("https://host/image?***", "https://host/image?***"),
+            ("https://host/image#part", "https://host/image#part"),
+            ("https://host/image#part?q=1", "https://host/image?***"),
             ("http://user:p?ss@host/path", "http://host/path"),
             ("http://host/a@b", "http://host/a@b"),
             (

@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 from cacheproxy.account import RETRY_SECONDS, STALE_SECONDS, Account, Token
 from cacheproxy.config import ServiceUserSettings
 from cacheproxy.errors import AccountError
+from harness.tokens import NumberedTokens
 
 SETTINGS = ServiceUserSettings(
     auth_url="http://keystone.example/v3", username="cacheproxy", password="open sesame"
 )
 
 
-class FakeKeystone:
-    """Hands out numbered tokens, once `open` is set."""
-
-    def __init__(self, seconds: float = 3600.0) -> None:
-        self.asked = 0
-        self.seconds = seconds
-        self.open = threading.Event()
-        self.open.set()
-        self.failing = False
-
-    def __call__(self, _: ServiceUserSettings) -> Token:
-        self.asked += 1
-        assert self.open.wait(30)
-        if self.failing:
-            raise AccountError("no token")
-        return Token(f"token-{self.asked}", datetime.now(UTC) + timedelta(seconds=self.seconds))
+def numbered(seconds: float = 3600.0) -> NumberedTokens[Token]:
+    return NumberedTokens(Token, AccountError("no token"), seconds)
 
 
 async def test_a_token_is_asked_for_once_and_kept() -> None:
-    keystone = FakeKeystone()
+    keystone = numbered()
     keystone.open.clear()
     account = Account(SETTINGS, keystone)
     waiting = [asyncio.create_task(account.headers()) for _ in range(5)]
@@ -49,14 +35,14 @@ async def test_a_token_is_asked_for_once_and_kept() -> None:
 
 
 async def test_a_token_that_is_about_to_expire_is_replaced() -> None:
-    keystone = FakeKeystone(STALE_SECONDS - 1)
+    keystone = numbered(STALE_SECONDS - 1)
     account = Account(SETTINGS, keystone)
     assert await account.headers() == [("X-Auth-Token", "token-1")]
     assert await account.headers() == [("X-Auth-Token", "token-2")]
 
 
 async def test_a_refused_token_is_replaced_but_not_its_successor() -> None:
-    account = Account(SETTINGS, FakeKeystone())
+    account = Account(SETTINGS, numbered())
     first = await account.headers()
     account.refused(first)
     second = await account.headers()
@@ -68,7 +54,7 @@ async def test_a_refused_token_is_replaced_but_not_its_successor() -> None:
 async def test_after_a_failure_keystone_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("cacheproxy.account.time.monotonic", lambda: now)
-    keystone = FakeKeystone()
+    keystone = numbered()
     keystone.failing = True
     account = Account(SETTINGS, keystone)
     for _ in range(3):
@@ -81,7 +67,7 @@ async def test_after_a_failure_keystone_is_left_alone(monkeypatch: pytest.Monkey
 
 
 async def test_who_gives_up_waiting_does_not_take_the_question_along() -> None:
-    keystone = FakeKeystone()
+    keystone = numbered()
     keystone.open.clear()
     account = Account(SETTINGS, keystone)
     impatient = asyncio.create_task(account.headers())
@@ -94,7 +80,7 @@ async def test_who_gives_up_waiting_does_not_take_the_question_along() -> None:
 
 
 async def test_a_keystone_that_hangs_is_waited_for_within_bounds() -> None:
-    keystone = FakeKeystone()
+    keystone = numbered()
     keystone.open.clear()
     settings = ServiceUserSettings(auth_url="http://keystone.example/v3", timeout_seconds=0.01)
     account = Account(settings, keystone)
@@ -111,7 +97,7 @@ async def test_without_an_account_nobody_is_asked() -> None:
 
 
 async def test_nothing_printed_holds_a_credential() -> None:
-    account = Account(SETTINGS, FakeKeystone())
+    account = Account(SETTINGS, numbered())
     headers = await account.headers()
     printed = f"{account!r} {SETTINGS!r} {Token('token-1', datetime.now(UTC))!r}"
     assert "sesame" not in printed

@@ -1,4 +1,4 @@
-"""Which requests the fast lane may answer, to the letter.  Pure.
+"""Which requests for image data a fast lane may answer, to the letter.  Pure.
 
 Only what everybody reads alike: one whole `GET /v2/images/{id}/file HTTP/1.1` with nothing behind it,
 plain lines, at most one simple `Range`, no field twice, and no field that changes what is meant.
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-
-from cacheproxy.headers import Headers
 
 HEAD_BYTES_MAX = 16 << 10  # Fernet tokens take 300 bytes; whole catalogs in a token are rare now
 FIELDS_MAX = 64
@@ -52,7 +50,7 @@ class Ordinary(NamedTuple):
 class Fields(NamedTuple):
     """The header fields of an ordinary request, but for its `Range`."""
 
-    headers: Headers
+    headers: list[tuple[str, str]]
     request_id: str  # that the client gave; empty: none
 
 

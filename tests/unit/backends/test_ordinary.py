@@ -12,8 +12,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cacheproxy.web.front import HEADER_BYTES_MAX, HEADERS_MAX
-from cacheproxy.web.ordinary import (
+from backends.ordinary import (
     FIELDS_MAX,
     HEAD_BYTES_MAX,
     Fields,
@@ -23,6 +22,7 @@ from cacheproxy.web.ordinary import (
     read_fields,
     whole_head,
 )
+from cacheproxy.web.front import HEADER_BYTES_MAX, HEADERS_MAX
 
 LINE = b"GET /v2/images/an-id/file HTTP/1.1"
 
