@@ -7,6 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV := .venv
 PY := $(VENV)/bin/python
 SERVICES := .venv-services
+INSTALLED := $(foreach name,keystone glance nova cinder swift moto tempest,$(SERVICES)/$(name)/installed)
 # Processes of a test run: many tests wait for programs that they start.
 JOBS ?= $(shell cores=$$(nproc); echo $$((cores < 8 ? cores + 1 : 8)))
 export IMAGE
@@ -17,7 +18,7 @@ INSTALL = install() { $(PY) -m uv pip install --quiet --compile-bytecode --pytho
 	|| $(PY) -m pip --python "$$1" install --quiet "$${@:2}"; }; install
 
 .PHONY: help run test test-long bench bench-deps lint format clean python packages packages-long \
-	services services-long bindings
+	services bindings
 
 help:
 	@echo 'make run               an image through catalog and proxy, end to end (IMAGE=path: your own)'
@@ -35,7 +36,7 @@ test: packages $(VENV)/installed-test services bindings
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile \
 		--no-loadscope-reorder $(ARGS)
 
-test-long: packages packages-long $(VENV)/installed-test services services-long bindings
+test-long: packages packages-long $(VENV)/installed-test services bindings
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest -m long $(ARGS)
 
 bench: packages packages-long bench-deps services bindings
@@ -56,7 +57,7 @@ clean:
 # Debian's programs that the tests use; python3-venv comes with them.
 packages:
 	@tests/services/packages.sh python3-venv ceph-common ceph-mon ceph-osd curl e2fsprogs \
-		nginx-light python3-rados python3-rbd qemu-block-extra qemu-utils openssl radosgw systemd \
+		mariadb-server nginx-light postgresql python3-rados python3-rbd qemu-block-extra qemu-utils openssl rabbitmq-server radosgw systemd \
 		wrk xfsprogs
 
 # What makes and starts a small Debian in a virtual machine.
@@ -92,10 +93,10 @@ $(VENV)/installed-bench: $(VENV)/created pyproject.toml constraints.txt
 bindings: packages $(VENV)/created $(SERVICES)/glance/installed
 	@tests/services/bindings.sh $(PY) $(SERVICES)/glance/bin/python
 
-# The real services, each in an environment of its own: their pins contradict one another.
-services: $(foreach name,keystone glance nova cinder swift moto,$(SERVICES)/$(name)/installed)
-
-services-long: $(SERVICES)/tempest/installed
+# The real services, each in an environment of its own: their pins contradict one another.  Several
+# at a time, for they mostly wait for the network; what each prints stays together.
+services: $(VENV)/created
+	@$(MAKE) --silent --no-print-directory --jobs 4 --output-sync $(INSTALLED)
 
 $(SERVICES)/%/installed: tests/services/%.txt | $(VENV)/created
 	$(PYTHON) -m venv --clear --without-pip $(SERVICES)/$*

@@ -6,48 +6,82 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
+from typing import Any
 
 from aiohttp import web
 
 from backends.configuration import StoresSettings
 from backends.notify import Notify
 from backends.openstores import OpenStores
+from registry.background import build_background
 from registry.config import Settings
-from registry.db.changes import renew_feed
-from registry.db.database import Database
-from registry.db.schema import SchemaState, schema_state, upgrade_schema
-from registry.directories import prepare_directories, require_directory
+from registry.directories import prepare_directories
 from registry.domain.limits import Limits
 from registry.domain.schemas import Formats, image_schema
 from registry.domain.validation import ImageValidator
 from registry.errors import ConfigError
+from registry.fetching.filtering import UriFilter
+from registry.fetching.guarding import guard_of
+from registry.imports.building import FORGET_SECONDS, FORGET_TASKS, Parts, open_importing
 from registry.metrics import StoreMetrics
+from registry.notifications.opening import open_notifier
+from registry.plugins.plugins import Plugins
+from registry.protections.protections import load_protections
+from registry.quotas.opening import open_quotas
+from registry.service.athand import AtHand
 from registry.service.changes import ChangeFeed
+from registry.service.checks import Checks
+from registry.service.content import ContentSearch
 from registry.service.copies import Copies
 from registry.service.digests import Hashing
+from registry.service.discards import Discards
 from registry.service.downloads import Downloads
 from registry.service.images import Images
+from registry.service.janitor import JANITOR, Janitor
+from registry.service.jobs import Jobs, pace_of
+from registry.service.leases import Leases
+from registry.service.leftovers import CLEAR, Leftovers
+from registry.service.locating import Locating
+from registry.service.locations import Locations
 from registry.service.manifests import Manifests
 from registry.service.members import Members
+from registry.service.metadef_items import MetadefItems
+from registry.service.metadefs import Metadefs
 from registry.service.places import Places
+from registry.service.records import Records
+from registry.service.resumable import ResumableUploads
 from registry.service.storeinfo import StoreInfo
 from registry.service.stores import Stores
+from registry.service.tasks import Tasks
 from registry.service.uploads import Uploads
+from registry.signatures.keys import Keys
+from registry.upkeep import opened_database
+from registry.web.access_log import AccessLog
 from registry.web.changes import ChangeHandlers
+from registry.web.content import ContentHandlers
 from registry.web.discovery import DiscoveryHandlers
-from registry.web.identity import Identify, everybody, known_to
-from registry.web.image_data import ImageDataHandlers
+from registry.web.fast_lane import FastLane
+from registry.web.identity import Identify, Recognise, anybody, everybody, held_to, known_to
+from registry.web.image_data import ImageDataHandlers, received
 from registry.web.images import ImageHandlers
+from registry.web.imports import ImportHandlers
+from registry.web.lane import Fast, Lane
+from registry.web.locations import LocationHandlers
 from registry.web.manifests import ManifestHandlers
 from registry.web.members import MemberHandlers
+from registry.web.metadefs import MetadefItemHandlers, NamespaceHandlers
 from registry.web.metrics import metrics_application
 from registry.web.progress import Progress
+from registry.web.resumable import ResumableHandlers
 from registry.web.routes import Handlers, build_application
 from registry.web.stores import StoreHandlers
+from registry.web.tasks import TaskHandlers
+from registry.web.usage import UsageHandlers
 
 LOG = logging.getLogger(__name__)
 
@@ -55,130 +89,240 @@ RECEIVE_BYTES = 1 << 20  # received and not yet read, per connection (aiohttp le
 HEADER_BYTES_MAX = 64 << 10  # one header line: Keystone's tokens and long filters fit
 FLUSH_SECONDS = 2.0  # for what has been answered to leave, and requests that were cut to notice
 UNWIND_SECONDS = 30.0  # for a request that was cut to undo what it began
-ACCESS_LOG_FORMAT = '%a "%r" %s %b %Tf "%{User-Agent}i" %{X-OpenStack-Request-ID}o'
-
-
-async def sync_database(settings: Settings) -> SchemaState:
-    """Bring the database to the newest revision, creating it where it is missing."""
-    database = await asyncio.to_thread(Database, settings.database)
-    directory = database.file.parent
-    await asyncio.to_thread(require_directory, directory, "[database] connection", create=False)
-    try:
-        return await upgrade_schema(database)
-    finally:
-        await database.aclose()
-
-
-async def renew_changes(settings: Settings) -> None:
-    """Begin the feed of changes anew: what was told before may be untrue of a restored database."""
-    async with _opened_database(settings) as database, database.write() as connection:
-        await renew_feed(connection)
 
 
 @asynccontextmanager
 async def open_application(
-    settings: Settings, configured: StoresSettings, metrics: StoreMetrics, progress: Progress
-) -> AsyncIterator[web.Application]:
-    """Build the application on a database that is up to date, and close it all behind."""
+    settings: Settings,
+    configured: StoresSettings,
+    metrics: StoreMetrics,
+    progress: Progress,
+    stop: Callable[[], None],
+) -> AsyncIterator[tuple[web.Application, Fast]]:
+    """Build the application on a database that is up to date, and close it all behind.
+
+    Its connections are to ask the fast lane first.  `stop` is called when it cannot go on.
+    """
     async with AsyncExitStack() as stack:
-        identify = await stack.enter_async_context(_identifying(settings))
-        database = await stack.enter_async_context(_opened_database(settings))
+        identify, recognise = await stack.enter_async_context(_identifying(settings))
+        if settings.protections is not None:
+            protections = await asyncio.to_thread(load_protections, settings.protections)
+            identify = held_to(protections, identify)
+        database = await stack.enter_async_context(opened_database(settings))
+        await database.tell_moments()
+        records = Records(database)
         await prepare_directories(configured)
-        stores = Stores(configured, OpenStores(configured, metrics.observer))
+        uri_filter = UriFilter(settings.web)
+        opened = OpenStores(configured, metrics.observer, guard=guard_of(uri_filter))
+        stores = Stores(configured, opened)
         stack.push_async_callback(stores.aclose)
         places = Places(stores, settings.show_direct_url, settings.show_locations)
         limits = Limits(**asdict(settings.limits))
+        quotas = await stack.enter_async_context(open_quotas(settings.quotas, database))
+        notifier = await stack.enter_async_context(
+            open_notifier(settings.notifications, metrics.notification)
+        )
         formats = Formats(**asdict(settings.formats))
-        images = Images(database, places, ImageValidator(image_schema(formats)), limits)
+        background = build_background(database, stores, settings)
+        locations = Locations(
+            stores,
+            uri_filter,
+            limits,
+            shown=settings.show_locations,
+            algorithm=settings.hash_algorithm,
+        )
+        validator = ImageValidator(image_schema(formats))
+        images = Images(
+            database,
+            places,
+            validator,
+            limits,
+            locations=locations,
+            discards=background.discards,
+            hashing=background.hashing,
+            quotas=quotas,
+            notifier=notifier,
+            records=records,
+        )
+        locating = Locating(
+            database,
+            locations,
+            background.hashing,
+            algorithm=settings.hash_algorithm,
+            secure=settings.background.do_secure_hash,
+        )
+        keys = Keys(settings.keys)
+        stack.callback(keys.close)
+        checks = Checks(settings.inspection, keys)
         hashing = Hashing(settings.hash_algorithm, settings.manifest_chunk_bytes)
-        uploads = Uploads(database, stores, limits, hashing)
-        feed = await stack.enter_async_context(_watched(ChangeFeed(database)))
+        leases = Leases(database, settings.uploads.lease_seconds)
+        uploads = Uploads(
+            *(database, stores, limits, hashing, checks),
+            leases=leases,
+            quotas=quotas,
+            notifier=notifier,
+        )
+        feed = ChangeFeed(database)
         progress.at_closing(feed.close)
-        yield build_application(
+        resumable = ResumableUploads(
+            database,
+            stores,
+            uploads=uploads,
+            leases=leases,
+            quotas=quotas,
+            limits=limits,
+            discards=Discards(database, stores),  # what was continued is never delayed
+            kept_seconds=settings.uploads.kept_seconds,
+        )
+        continued = ResumableHandlers(resumable, received)
+        janitor = Janitor(database, stores, leases, resumable.settle, metrics.dead_upload)
+        verify = settings.verify_downloads
+        downloads = Downloads(database, stores, verify=verify, notifier=notifier, records=records)
+        at_hand = AtHand(records, downloads)
+        stack.push_async_callback(at_hand.aclose)
+        copies = Copies(stores, background.discards, notifier=notifier)
+        known = settings.authentication
+        parts = Parts(
+            database=database,
+            stores=stores,
+            discards=Discards(database, stores),  # what came to nothing is never delayed
+            downloads=downloads,
+            limits=limits,
+            hashing=hashing,
+            leftovers=Leftovers(database, stores, leases),
+            checks=checks,
+            uri_filter=uri_filter,
+            validator=validator,
+            plugins=Plugins(settings.plugins, settings.inspection, limits.image_size_cap),
+            keystone=None if known is None else known.keystone.auth_url,
+            quotas=quotas,
+            notifier=notifier,
+        )
+        importing = await stack.enter_async_context(open_importing(settings.imports, parts))
+        jobs = Jobs(
+            database,
+            {
+                JANITOR: janitor.work,
+                CLEAR: Leftovers(database, stores, leases).clear,
+                **background.handlers,
+                **importing.handlers,
+            },
+            settings.imports.host,
+            settlers={**background.settlers, **importing.settlers},
+            recurring={
+                JANITOR: settings.uploads.janitor_seconds,
+                FORGET_TASKS: FORGET_SECONDS,
+                **background.recurring,
+            },
+            limits={**background.limits, **importing.limits},
+            pace=pace_of(settings.uploads.lease_seconds),
+        )
+        metrics.watch(jobs)
+        importing.told_to(jobs)
+        background.hashing.told_to(jobs)
+        for work in (feed.watch(), leases.run(), jobs.run()):
+            await stack.enter_async_context(_going_on(work, stop))
+        application = build_application(
             progress,
             identify,
             Handlers(
                 DiscoveryHandlers(
                     formats, settings.public_endpoint, several_stores=configured.several
                 ),
-                ImageHandlers(images),
-                MemberHandlers(Members(database, limits)),
-                ImageDataHandlers(
-                    uploads, Downloads(database, stores, verify=settings.verify_downloads)
-                ),
+                ImageHandlers(images, settings.imports.methods),
+                MemberHandlers(Members(database, limits, notifier=notifier)),
+                ImageDataHandlers(uploads, downloads, at_hand, continued),
+                continued,
                 ManifestHandlers(Manifests(database)),
                 ChangeHandlers(feed),
-                StoreHandlers(StoreInfo(configured), Copies(database, stores)),
+                UsageHandlers(quotas),
+                ContentHandlers(ContentSearch(database, places, limits)),
+                StoreHandlers(StoreInfo(configured), copies),
+                LocationHandlers(locating),
+                ImportHandlers(importing.staging, importing.requests),
+                TaskHandlers(Tasks(database, limits), importing.tasks),
+                NamespaceHandlers(Metadefs(database, limits, notifier=notifier)),
+                MetadefItemHandlers(MetadefItems(database, notifier=notifier)),
             ),
+            settings.front,
         )
+        yield application, FastLane(recognise, at_hand, downloads, progress)
 
 
 @asynccontextmanager
-async def _opened_database(settings: Settings) -> AsyncIterator[Database]:
-    database = await asyncio.to_thread(Database, settings.database)
-    try:
-        await _require_schema(database)
-        yield database
-    finally:
-        await database.aclose()
-
-
-@asynccontextmanager
-async def _identifying(settings: Settings) -> AsyncIterator[Identify]:
+async def _identifying(settings: Settings) -> AsyncIterator[tuple[Identify, Recognise]]:
     if settings.authentication is None:
-        yield everybody
+        yield everybody, anybody
         return
     # What it brings takes a quarter of a second to import, reads files, and is needed here only.
     authentication = await asyncio.to_thread(import_module, "registry.authentication")
     configured = settings.authentication
     async with authentication.open_callers(configured.keystone, configured.policy) as callers:
         LOG.info("callers are known by Keystone at %s", configured.keystone.auth_url)
-        yield known_to(callers)
+        yield known_to(callers), callers.recognise
 
 
 @asynccontextmanager
-async def _watched(feed: ChangeFeed) -> AsyncIterator[ChangeFeed]:
-    watching = asyncio.create_task(feed.watch())
+async def _going_on(
+    work: Coroutine[Any, Any, None], stop: Callable[[], None]
+) -> AsyncIterator[None]:
+    """Do something that never ends by itself, for as long as the context lasts.
+
+    If it does end, by a fault, the service has to stop: others take over what it leaves.
+    """
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            LOG.critical("%s has ended: the service stops", work, exc_info=task.exception())
+            stop()
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(ended)
     try:
-        yield feed
+        yield
     finally:
-        watching.cancel()
-        await asyncio.wait({watching})
-        if not watching.cancelled():
-            watching.result()  # it ends by itself only by a fault
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()  # it ended by a fault
 
 
 @asynccontextmanager
-async def listening(settings: Settings, stores: StoresSettings) -> AsyncIterator[tuple[str, int]]:
-    """Serve as long as the context lasts, and tell at which address.
+async def listening(
+    settings: Settings, stores: StoresSettings, stop: Callable[[], None] = lambda: None
+) -> AsyncIterator[tuple[str, int]]:
+    """Serve as long as the context lasts, and tell at which address; `stop` asks to leave it.
 
     Leaving it stops the listening at once, and gives requests in progress `drain_seconds`.
     """
     progress, metrics = Progress(), StoreMetrics()
     async with (
         _told_metrics(settings, metrics),
-        open_application(settings, stores, metrics, progress) as application,
+        open_application(settings, stores, metrics, progress, stop) as (application, fast),
     ):
-        runner = web.AppRunner(
-            application,
-            shutdown_timeout=FLUSH_SECONDS,
-            access_log_format=ACCESS_LOG_FORMAT,
+        runner = web.AppRunner(application, shutdown_timeout=FLUSH_SECONDS)
+        await runner.setup()
+        assert runner.server is not None
+        connection = partial(
+            Lane,
+            runner.server,
+            fast,
+            access_log_class=AccessLog,
             auto_decompress=False,  # an image is stored as it was sent
             read_bufsize=RECEIVE_BYTES,
             max_line_size=HEADER_BYTES_MAX,
             max_field_size=HEADER_BYTES_MAX,
             lingering_time=0,  # `registry.web.errors` does it,
         )
-        await runner.setup()
         try:
-            site = await _start_site(
-                runner, settings.host, settings.port, "[DEFAULT] bind_host or bind_port"
-            )
+            with _listening_at(settings.host, settings.port, "[DEFAULT] bind_host or bind_port"):
+                loop = asyncio.get_running_loop()
+                server = await loop.create_server(connection, settings.host, settings.port)
             try:
-                host, port = runner.addresses[0][:2]
+                host, port = server.sockets[0].getsockname()[:2]
                 yield host, port
             finally:
-                await site.stop()
+                server.close()
                 cut = await progress.settle(settings.drain_seconds)
                 if cut:
                     LOG.warning("%d requests are cut off", cut)
@@ -198,23 +342,24 @@ async def _told_metrics(settings: Settings, metrics: StoreMetrics) -> AsyncItera
     try:
         host, port = settings.metrics_host, settings.metrics_port
         options = "[cacheproxy] metrics_host or metrics_port"
-        await _start_site(runner, host, port, options)
+        with _listening_at(host, port, options):
+            await web.TCPSite(runner, host, port).start()
         LOG.info("telling figures on port %d of %s", runner.addresses[0][1], host)
         yield
     finally:
         await runner.cleanup()
 
 
-async def _start_site(runner: web.AppRunner, host: str, port: int, options: str) -> web.TCPSite:
-    site = web.TCPSite(runner, host, port)
+@contextmanager
+def _listening_at(host: str, port: int, options: str) -> Iterator[None]:
+    """Say what to change where an address cannot be had."""
     try:
-        await site.start()
+        yield
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {host}:{port} ({error.strerror}): "
             f"change {options}, or stop what is there"
         ) from None
-    return site
 
 
 async def serve(settings: Settings, stores: StoresSettings) -> None:
@@ -224,7 +369,7 @@ async def serve(settings: Settings, stores: StoresSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with listening(settings, stores) as (host, port):
+    async with listening(settings, stores, stop.set) as (host, port):
         shown = f"[{host}]" if ":" in host else host
         LOG.info("serving the image catalog on http://%s:%d", shown, port)
         manager.send("READY=1", f"STATUS=serving on http://{shown}:{port}")
@@ -232,15 +377,3 @@ async def serve(settings: Settings, stores: StoresSettings) -> None:
         manager.send("STOPPING=1")
         LOG.info("stopping; requests in progress have %.0f seconds", settings.drain_seconds)
     LOG.info("stopped")
-
-
-async def _require_schema(database: Database) -> None:
-    remedy = "run `cacheproxy-registry --config-file FILE db sync`"
-    if not await asyncio.to_thread(database.file.exists):
-        raise ConfigError(f"there is no database {database.file}: {remedy}")
-    state = await schema_state(database)
-    if not state.is_newest:
-        raise ConfigError(
-            f"the database is at revision {state.current or 'none'} and this program needs "
-            f"{state.newest}: {remedy}"
-        )

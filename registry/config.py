@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,35 @@ from oslo_config import cfg, types
 from backends.configuration import Sections, StoresSettings, known_options, read_stores
 from backends.manifest import CHUNK_BYTES
 from backends.swift.options import SwiftOptions
+from registry.db.options import DATABASE_OPTIONS, DatabaseSettings, read_database
 from registry.errors import ConfigError
+from registry.fetching.options import FILTER_OPTIONS, WEB_DEFAULTS, FilterSettings, read_filter
+from registry.imports.options import IMPORT_SECTIONS, IMPORT_SHARED, ImportSettings, read_imports
+from registry.inspection.options import INSPECTION_OPTIONS, InspectionSettings, read_inspection
 from registry.keystone.options import KEYSTONE_OPTIONS, KeystoneSettings, read_keystone
+from registry.locations import options as locations
+from registry.logs import LOG_OPTIONS
+from registry.metadefs.options import DEFAULT_DIRECTORY, METADEF_OPTIONS
+from registry.notifications import options as notifications
 from registry.options import Commented, integer, truth
+from registry.plugins.options import PLUGIN_SECTIONS, PluginSettings, read_plugins
 from registry.policy.options import POLICY_OPTIONS, PolicySettings, read_policy
+from registry.protections import options as protections
+from registry.quotas import options as quotas
+from registry.service.options import UPLOAD_OPTIONS, UploadSettings, read_uploads
+from registry.signatures.options import CASTELLAN_SECTIONS, KEY_SECTIONS, KeySettings, read_keys
+from registry.web import options as web
 
 LOG = logging.getLogger(__name__)
 
-DEFAULT_DATABASE = "sqlite:////var/lib/cacheproxy-registry/registry.sqlite"
 # Glance's, and whether they ask for a token; the cache is the proxies'.
 _FLAVORS = {
     **dict.fromkeys(("", "caching", "cachemanagement"), False),
     **dict.fromkeys(("keystone", "keystone+caching", "keystone+cachemanagement"), True),
 }
+
+
+_NO_QUOTAS = quotas.QuotaSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +58,7 @@ class LimitSettings:
     image_property_quota: int = 128
     image_tag_quota: int = 128
     image_member_quota: int = 128
+    image_location_quota: int = 10
     image_size_cap: int = 1 << 40  # bytes
     limit_param_default: int = 25  # images on a page
     api_limit_max: int = 1000
@@ -65,11 +82,16 @@ class Authentication:
     policy: PolicySettings
 
 
+_INSPECTION = InspectionSettings()
+_KEYS = KeySettings()
+_PLUGINS = PluginSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything, validated."""
 
-    database: str  # SQLAlchemy's URL, as operators write it
+    database: DatabaseSettings
     host: str = "127.0.0.1"
     port: int = 9292
     public_endpoint: str | None = None
@@ -78,11 +100,23 @@ class Settings:
     verify_downloads: bool = False
     show_direct_url: bool = False
     show_locations: bool = False
+    metadefs_path: Path = Path(DEFAULT_DIRECTORY)
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None  # None: no metrics
     limits: LimitSettings = LimitSettings()
     formats: FormatSettings = FormatSettings()
+    background: locations.BackgroundSettings = locations.BACKGROUND_DEFAULTS
+    front: web.WebSettings = web.WEB_UNTOLD  # what stands before the paths
+    web: FilterSettings = WEB_DEFAULTS  # what may be read from the web for callers
+    inspection: InspectionSettings = _INSPECTION
+    keys: KeySettings = _KEYS
+    plugins: PluginSettings = _PLUGINS
     authentication: Authentication | None = None  # None: everybody may do everything
+    quotas: quotas.QuotaSettings = _NO_QUOTAS
+    notifications: notifications.NotificationSettings | None = None  # None: nobody is told
+    protections: protections.ProtectionSettings | None = None  # None: whoever may change an image
+    uploads: UploadSettings = field(default_factory=UploadSettings)
+    imports: ImportSettings = field(default_factory=ImportSettings)
     drain_seconds: float = 30.0  # how long a stop waits for requests in progress
 
 
@@ -120,6 +154,11 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             _LIMITS.image_member_quota,
             "Projects that an image may be shared with; -1 for any number.",
         ),
+        integer(
+            "image_location_quota",
+            _LIMITS.image_location_quota,
+            "Places that an image's data may be noted to be in; -1 for any number.",
+        ),
         integer("image_size_cap", _LIMITS.image_size_cap, "Bytes that an image may have.", 1),
         integer(
             "limit_param_default",
@@ -141,19 +180,19 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             "show_multiple_locations",
             "Show in an image's locations every place where its data is, without credentials.",
         ),
+        *notifications.NOTIFIER_OPTIONS,
+        *quotas.QUOTA_OPTIONS,
+        *protections.PROTECTION_OPTIONS,
+        *IMPORT_SHARED["DEFAULT"],
+        *METADEF_OPTIONS,
         cfg.StrOpt(
             "enabled_backends",
             help="Several stores, as NAME:KIND with commas: the options of each are in the section of its name, and options for all of them in [backend_defaults]. See docs/stores.md.",
         ),
+        *locations.BACKGROUND_OPTIONS,
+        *LOG_OPTIONS,
     ),
-    "database": (
-        cfg.StrOpt(
-            "connection",
-            default=DEFAULT_DATABASE,
-            secret=True,
-            help="SQLAlchemy's URL of the database: sqlite:// and an absolute path.",
-        ),
-    ),
+    "database": DATABASE_OPTIONS,
     "glance_store": (
         cfg.StrOpt(
             "stores",
@@ -198,6 +237,9 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             type=Commented(types.Integer(0, 65535)),
             help="Port of that address. Not set: no figures are told.",
         ),
+        *UPLOAD_OPTIONS,
+        *locations.MANIFEST_OPTIONS,
+        *IMPORT_SHARED["cacheproxy"],
     ),
     "paste_deploy": (
         cfg.StrOpt(
@@ -208,6 +250,13 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
     ),
     "keystone_authtoken": KEYSTONE_OPTIONS,
     "oslo_policy": POLICY_OPTIONS,
+    "import_filtering_opts": FILTER_OPTIONS,
+    **IMPORT_SECTIONS,
+    "oslo_limit": quotas.OSLO_LIMIT_OPTIONS,
+    **PLUGIN_SECTIONS,
+    **KEY_SECTIONS,
+    **web.WEB_SECTIONS,
+    "oslo_messaging_notifications": notifications.NOTIFICATION_OPTIONS,
     "image_format": (
         cfg.ListOpt(
             "container_formats",
@@ -215,6 +264,7 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             help="What container_format may be.",
         ),
         cfg.ListOpt("disk_formats", default=list(_FORMATS.disk), help="What disk_format may be."),
+        *INSPECTION_OPTIONS,
     ),
 }
 
@@ -268,22 +318,25 @@ def _settings(conf: Any, files: Sequence[Path]) -> Settings:
     algorithm = conf.hashing_algorithm.lower()
     if algorithm not in hashlib.algorithms_available or algorithm.startswith("shake"):
         raise ConfigError(f"[DEFAULT] hashing_algorithm: {algorithm} is not known to Python here")
+    authentication = _authentication(conf, files)
     return Settings(
         host=conf.bind_host,
         port=conf.bind_port,
         public_endpoint=conf.public_endpoint,
-        database=_database(conf.database.connection),
+        database=read_database(conf.database),
         hash_algorithm=algorithm,
         manifest_chunk_bytes=_chunk_bytes(conf.cacheproxy.manifest_chunk_bytes),
         verify_downloads=conf.cacheproxy.verify_downloads,
         show_direct_url=conf.show_image_direct_url,
         show_locations=conf.show_multiple_locations,
+        metadefs_path=Path(conf.metadata_source_path),
         metrics_host=conf.cacheproxy.metrics_host,
         metrics_port=conf.cacheproxy.metrics_port,
         limits=LimitSettings(
             image_property_quota=conf.image_property_quota,
             image_tag_quota=conf.image_tag_quota,
             image_member_quota=conf.image_member_quota,
+            image_location_quota=conf.image_location_quota,
             image_size_cap=conf.image_size_cap,
             limit_param_default=conf.limit_param_default,
             api_limit_max=conf.api_limit_max,
@@ -292,7 +345,18 @@ def _settings(conf: Any, files: Sequence[Path]) -> Settings:
             container=tuple(conf.image_format.container_formats),
             disk=tuple(conf.image_format.disk_formats),
         ),
-        authentication=_authentication(conf, files),
+        background=locations.read_background(conf),
+        front=web.read_web(conf),
+        web=read_filter(conf.import_filtering_opts),
+        authentication=authentication,
+        quotas=quotas.read_quotas(conf),
+        notifications=notifications.read_notifications(conf, files),
+        protections=protections.read_protections(conf, files, rules=authentication is not None),
+        inspection=read_inspection(conf.image_format),
+        keys=read_keys(files),
+        plugins=read_plugins(conf),
+        uploads=read_uploads(conf.cacheproxy),
+        imports=read_imports(conf),
     )
 
 
@@ -311,34 +375,21 @@ def _authentication(conf: Any, files: Sequence[Path]) -> Authentication | None:
 
 def _chunk_bytes(size: int) -> int:
     if size not in CHUNK_BYTES:
-        allowed = ", ".join(map(str, CHUNK_BYTES))
-        raise ConfigError(f"[cacheproxy] manifest_chunk_bytes = {size} is not one of {allowed}")
+        raise ConfigError(f"[cacheproxy] manifest_chunk_bytes = {size} is not one of {CHUNK_BYTES}")
     return size
-
-
-def _database(connection: str) -> str:
-    scheme, separator, rest = connection.partition("://")
-    if not separator:
-        raise ConfigError("[database] connection is not a database URL")
-    if scheme.partition("+")[0] != "sqlite":
-        raise ConfigError(
-            f"[database] connection: {scheme} is not available yet; use sqlite:////absolute/path"
-        )
-    if rest in {"", "/", "/:memory:"} or not rest.startswith("/"):
-        raise ConfigError("[database] connection needs a file: sqlite:////absolute/path")
-    return connection
 
 
 def _name_unknown(sections: Sections) -> None:
     stores = known_options(sections)
     shown = []
     for section, values in sections.items():
+        if section in CASTELLAN_SECTIONS:
+            continue  # castellan has more options than are ours to know
         options = OPTIONS.get(section, ())
-        known = {option.name for option in options}
+        known = {option.name for option in options} | stores.get(section.lower(), frozenset())
         known |= {str(old.name) for option in options for old in option.deprecated_opts}
-        known |= stores.get(section.lower(), frozenset())
         names = sorted(values.keys() - known)
-        if names:
+        if names and not section.startswith(notifications.DRIVERS_SECTIONS):
             shown.append(f"[{section}] {', '.join(names)}")
     if shown:
         LOG.info("options that this program does not know are ignored: %s", "; ".join(shown))

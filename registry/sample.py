@@ -25,13 +25,18 @@ def sample() -> str:
             assert option.help, option.name
             lines.append("")
             lines += [f"# {line}" for line in textwrap.wrap(option.help, WIDTH)]
-            lines.append(f"#{option.name} = {_shown(option.default)}".rstrip())
+            shown = _shown(option.default)
+            if getattr(option.type, "bounds", False):
+                shown = f"[{shown}]"
+            lines.append(f"#{option.name} = {shown}".rstrip())
     return HEAD + "\n".join(lines) + "\n"
 
 
 def _shown(default: Any) -> str:
     if default is None:
         return ""
+    if isinstance(default, dict):
+        return ", ".join(f"{name}:{value}" for name, value in default.items())
     return ", ".join(default) if isinstance(default, list) else str(default)
 
 

@@ -21,5 +21,7 @@ pytest_plugins = (
     "harness.ceph",
     "harness.guest",
     "harness.images",
+    "harness.mariadb",
+    "harness.postgres",
     "harness.swift",
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
+from registry.db.columns import BEGINNING, beginning
 from registry.db.database import Connection
 from registry.db.images import image_columns, load_images
 from registry.db.tables import image_members, image_properties, image_tags, images
@@ -18,6 +21,24 @@ from registry.domain.image import Image, Visibility
 from registry.domain.listing import Condition, ListQuery, Operator
 from registry.domain.status import Status
 
+FEW = 500  # images that are looked at one by one, whatever the order
+_WITH_PROPERTY = (
+    sa.select(image_properties.c.image_id)
+    .where(
+        image_properties.c.name == sa.bindparam("name"),
+        beginning(image_properties.c.value) == sa.bindparam("beginning", type_=sa.String),
+        # Equal; said so, SQLite would put the value into the line above, which no index has then.
+        image_properties.c.value >= sa.bindparam("value"),
+        image_properties.c.value <= sa.bindparam("value"),
+    )
+    .limit(FEW + 1)
+)
+_WITH_TAG = (
+    sa.select(image_tags.c.image_id)
+    .where(image_tags.c.value == sa.bindparam("value"))
+    .limit(FEW + 1)
+)
+STATEMENTS_MAX = 256  # about 50 KiB each
 _SECOND = timedelta(seconds=1)
 _NEVER_LISTED = (Status.KILLED, Status.DELETED)
 _COMPARE: dict[Operator, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
@@ -25,38 +46,91 @@ _COMPARE: dict[Operator, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
     "gte": operator.ge,
     "lte": operator.le,
 }
+_PLACE = "place_{}"
 # Where NULL stands in an order: before everything.
 _LOWEST = {"size": -1}
 
 
 async def list_images(connection: Connection, query: ListQuery, identity: Identity) -> list[Image]:
     """Return one page, in order."""
+    places: dict[str, Any] = {}
+    if query.marker is not None:
+        places = await _place(connection, query, query.marker, identity)
+    if not all(identity.may_use("read", name) for name, _ in query.properties):
+        return []  # else it would tell, value by value, what the caller may not read
+    narrowed, ids = await _narrowed(connection, query)
+    if ids is not None:
+        places["ids"] = ids
+    question = _statement(
+        replace(narrowed, marker=None, parameters=()),
+        identity.project_id,
+        is_admin=identity.is_admin,
+        behind=query.marker is not None,
+        among=ids is not None,
+    )
+    rows = (await connection.execute(question, places)).all()
+    return await load_images(connection, rows)
+
+
+async def _narrowed(
+    connection: Connection, query: ListQuery
+) -> tuple[ListQuery, Sequence[str] | None]:
+    """Find the images with a property or tag that few have; return what else they must be.
+
+    No database can tell beforehand: to look for a rare one along the order of a list is to look at
+    all images, and to sort all that have a common one as well.
+    """
+    for pair in query.properties:
+        name, value = pair
+        wanted = {"name": name, "beginning": value[:BEGINNING], "value": value}
+        ids = (await connection.scalars(_WITH_PROPERTY, wanted)).all()
+        if len(ids) <= FEW:
+            others = tuple(other for other in query.properties if other != pair)
+            return replace(query, properties=others), ids
+    for tag in query.tags:
+        ids = (await connection.scalars(_WITH_TAG, {"value": tag})).all()
+        if len(ids) <= FEW:
+            return replace(query, tags=tuple(other for other in query.tags if other != tag)), ids
+    return query, None
+
+
+@lru_cache(STATEMENTS_MAX)
+def _statement(
+    query: ListQuery, project: str | None, *, is_admin: bool, behind: bool, among: bool
+) -> sa.Select[Any]:
+    """Return the question for a page, from the start or behind a place that is given with it.
+
+    Of all images, or `among` those whose ids are.
+
+    Kept: to make one, and to see that it has been compiled before, takes as long as its answer.
+    """
     question = sa.select(*image_columns()).where(
         ~images.c.deleted,
         images.c.status.not_in(_NEVER_LISTED),
-        _visibility(query, identity),
+        _visibility(query, project, is_admin=is_admin),
         *(_condition(condition) for condition in query.conditions),
         *(_property(name, value) for name, value in query.properties),
         *(_tag(value) for value in query.tags),
     )
-    if query.marker is not None:
-        question = question.where(await _after(connection, query, query.marker))
+    if among:
+        question = question.where(images.c.id.in_(sa.bindparam("ids", expanding=True)))
+    if behind:
+        question = question.where(_behind(query))
     for key in query.sort:
         column = _sort_column(key.field)
         question = question.order_by(column.desc() if key.descending else column.asc())
-    rows = (await connection.execute(question.limit(query.limit))).all()
-    return await load_images(connection, rows)
+    return question.limit(query.limit)
 
 
-def _visibility(query: ListQuery, identity: Identity) -> sa.ColumnElement[bool]:
+def _visibility(query: ListQuery, project: str | None, *, is_admin: bool) -> sa.ColumnElement[bool]:
     mine: sa.ColumnElement[bool] = sa.false()
-    if identity.project_id is not None:
-        mine = images.c.owner == identity.project_id
-    if identity.is_admin:
+    if project is not None:
+        mine = images.c.owner == project
+    if is_admin:
         permitted: sa.ColumnElement[bool] = sa.true()
     else:
         open_to_all = images.c.visibility.in_([Visibility.PUBLIC, Visibility.COMMUNITY])
-        permitted = sa.or_(mine, open_to_all, _shared(query, identity))
+        permitted = sa.or_(mine, open_to_all, _shared(query, project))
     if query.visibility == "all":
         return permitted
     if query.visibility is not None:
@@ -65,12 +139,12 @@ def _visibility(query: ListQuery, identity: Identity) -> sa.ColumnElement[bool]:
     return permitted & sa.or_(mine, images.c.visibility != Visibility.COMMUNITY)
 
 
-def _shared(query: ListQuery, identity: Identity) -> sa.ColumnElement[bool]:
+def _shared(query: ListQuery, project: str | None) -> sa.ColumnElement[bool]:
     """Return the condition "shared with the caller, who has answered as the query asks"."""
-    if identity.project_id is None:
+    if project is None:
         return sa.false()
     member = sa.exists().where(
-        image_members.c.image_id == images.c.id, image_members.c.member == identity.project_id
+        image_members.c.image_id == images.c.id, image_members.c.member == project
     )
     if query.member_status != "all":
         member = member.where(image_members.c.status == query.member_status)
@@ -84,6 +158,9 @@ def _condition(condition: Condition) -> sa.ColumnElement[bool]:
         return column.in_(value)
     if isinstance(value, datetime):
         return _time_condition(column, condition.operator, value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        # As wide as numbers in a query may be, whatever the column's own width.
+        return _COMPARE[condition.operator](column, sa.literal(value, sa.BigInteger))
     return _COMPARE[condition.operator](column, value)
 
 
@@ -104,6 +181,7 @@ def _property(name: str, value: str) -> sa.ColumnElement[bool]:
     return sa.exists().where(
         image_properties.c.image_id == images.c.id,
         image_properties.c.name == name,
+        beginning(image_properties.c.value) == value[:BEGINNING],
         image_properties.c.value == value,
     )
 
@@ -117,18 +195,37 @@ def _sort_column(field: str) -> sa.ColumnElement[Any]:
     return sa.func.coalesce(column, _LOWEST.get(field, "")) if column.nullable else column
 
 
-async def _after(connection: Connection, query: ListQuery, marker: str) -> sa.ColumnElement[bool]:
-    """Return the condition "behind the image `marker`" in the query's order."""
-    columns = [_sort_column(key.field) for key in query.sort]
-    found = await connection.execute(
-        sa.select(*columns).where(images.c.id == marker, ~images.c.deleted)
-    )
-    place = found.one_or_none()
+async def _place(
+    connection: Connection, query: ListQuery, marker: str, identity: Identity
+) -> dict[str, Any]:
+    """Return the place of the image `marker` in the query's order.
+
+    For administrators, as Glance has it, also of one that is deleted: their walk goes on.
+    """
+    there = sa.true() if identity.is_admin else ~images.c.deleted
+    columns = [
+        _sort_column(key.field).label(_PLACE.format(number))
+        for number, key in enumerate(query.sort)
+    ]
+    found = await connection.execute(sa.select(*columns).where(images.c.id == marker, there))
+    place = found.mappings().one_or_none()
     if place is None:
         raise InvalidRequestError(f"Invalid marker: no image with ID {marker}")
+    return dict(place)
+
+
+def _behind(query: ListQuery) -> sa.ColumnElement[bool]:
+    """Return the condition "behind the place", each of whose values is a parameter."""
+    columns = [_sort_column(key.field) for key in query.sort]
+    place = [
+        sa.bindparam(_PLACE.format(number), type_=column.type)
+        for number, column in enumerate(columns)
+    ]
     behind: list[sa.ColumnElement[bool]] = []
     for index, key in enumerate(query.sort):
         equal = [columns[i] == place[i] for i in range(index)]
         beyond = columns[index] < place[index] if key.descending else columns[index] > place[index]
         behind.append(sa.and_(*equal, beyond))
-    return sa.or_(*behind)
+    # Implied by what follows, but a place in an index, which no database finds in that.
+    first = columns[0] <= place[0] if query.sort[0].descending else columns[0] >= place[0]
+    return sa.and_(first, sa.or_(*behind))

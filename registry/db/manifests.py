@@ -11,8 +11,9 @@ from registry.domain.manifest import ManifestPage
 _INSERT_PAGES = 64  # in one statement: 2 MiB, which every database takes as it is set up
 
 
-async def add_pages(connection: Connection, image_id: str, added: tuple[ManifestPage, ...]) -> None:
-    """Insert all pages of an image's manifest."""
+async def set_pages(connection: Connection, image_id: str, made: tuple[ManifestPage, ...]) -> None:
+    """Keep an image's manifest, instead of what hashing that came to nothing may have left."""
+    await remove_pages(connection, image_id)
     rows = [
         {
             "image_id": image_id,
@@ -20,10 +21,15 @@ async def add_pages(connection: Connection, image_id: str, added: tuple[Manifest
             "digest": page.digest,
             "chunk_digests": page.chunk_digests,
         }
-        for number, page in enumerate(added)
+        for number, page in enumerate(made)
     ]
     for start in range(0, len(rows), _INSERT_PAGES):
         await connection.execute(pages.insert(), rows[start : start + _INSERT_PAGES])
+
+
+async def remove_pages(connection: Connection, image_id: str) -> None:
+    """Forget an image's manifest."""
+    await connection.execute(pages.delete().where(pages.c.image_id == image_id))
 
 
 async def get_page_digests(connection: Connection, image_id: str) -> bytes:

@@ -137,10 +137,27 @@ def require_changes(identity: Identity) -> None:
         raise ForbiddenError("The feed of changes is for services and administrators.")
 
 
+def require_content_search(identity: Identity) -> None:
+    """Refuse to find images of every project by their content (rule find_content, of ours)."""
+    if not identity.may("find_content", {}):
+        raise ForbiddenError("Finding images by their content is for administrators.")
+
+
 def require_store_details(identity: Identity) -> None:
     """Refuse how stores are configured to all but services (rule stores_info_detail)."""
     if not identity.may("stores_info_detail", {}):
         raise ForbiddenError("How stores are configured is for services and administrators.")
+
+
+def require_tasks(identity: Identity, rule: str) -> None:
+    """Refuse the API of tasks (rule tasks_api_access, and that of the call)."""
+    if not (identity.may("tasks_api_access", {}) and identity.may(rule, {})):
+        raise ForbiddenError("You are not permitted to use the API of tasks.")
+
+
+def require_copying(identity: Identity, image: Image) -> None:
+    """Refuse to copy data to other stores (rule copy_image)."""
+    require(identity, image, "copy_image", f"You are not permitted to copy image {image.id}.")
 
 
 def require_location_removal(identity: Identity, image: Image) -> None:

@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
+from registry.domain.identity import Identity
 from registry.domain.image import Image
 from registry.domain.listing import ListQuery
 from registry.domain.member import Member
+from registry.domain.protection import shown
 from registry.domain.schemas import IMAGE_PATH, IMAGES_PATH, MEMBER_PATH, MEMBERS_PATH
 
 Document: TypeAlias = dict[str, Any]
@@ -21,11 +23,11 @@ _FIELDS = (
 )
 
 
-def image_document(image: Image, places: Document) -> Document:
-    """Return one image as the API shows it, with what is to be told of where its data is."""
+def image_document(identity: Identity, image: Image, places: Document) -> Document:
+    """Return one image as the API shows it a caller, with what is to be told of where its data is."""
     path = f"/v2/images/{image.id}"
     return {
-        **image.properties,
+        **shown(identity, image.properties),
         **{name: getattr(image, name) for name in _FIELDS},
         "created_at": _time(image.created_at),
         "updated_at": _time(image.updated_at),

@@ -17,6 +17,7 @@ from registry.domain.fields import (
 from registry.domain.identity import Identity
 from registry.domain.image import Image, Visibility
 from registry.domain.limits import Limits
+from registry.domain.protection import require_use
 from registry.domain.validation import ImageValidator
 
 
@@ -40,9 +41,10 @@ def draft_image(
     fields["tags"] = tuple(sorted(set(fields.get("tags", ()))))
     fields["visibility"] = Visibility(fields.get("visibility", Visibility.SHARED))
     fields.setdefault("owner", identity.project_id)
+    access.require_creation(identity, fields["owner"], fields["visibility"])
+    require_use(identity, "create", properties)
     limits.require_tags(len(fields["tags"]))
     limits.require_properties(len(properties))
-    access.require_creation(identity, fields["owner"], fields["visibility"])
     if "id" in body:
         fields["id"] = body["id"].lower()
     return replace(blank, properties=properties, **fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from registry.domain.status import Status
 
@@ -23,7 +24,7 @@ class ImageLocation:
     """Where the data of an image is.  `url` may carry credentials and is never printed."""
 
     url: str = field(repr=False)
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class Image:
     `checksum` (md5) and `os_hash_value` are lower-case hex of the whole data, None until there is
     some; `os_manifest` names the manifest that the catalog made of it, None where it made none.  Times are UTC, without a zone.  Tags are sorted.  `properties` are the custom ones.
     `members` are the projects that a shared image is shared with, whatever they answered.
+    `version` is the state of the record that this is, of the database's own counting.
     """
 
     id: str
@@ -58,3 +60,4 @@ class Image:
     properties: dict[str, str | None] = field(default_factory=dict)
     locations: tuple[ImageLocation, ...] = ()
     members: tuple[str, ...] = ()
+    version: int = 0

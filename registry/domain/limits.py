@@ -18,6 +18,7 @@ class Limits:
     image_property_quota: int
     image_tag_quota: int
     image_member_quota: int
+    image_location_quota: int
     image_size_cap: int  # bytes
     limit_param_default: int  # images on a page
     api_limit_max: int
@@ -29,6 +30,10 @@ class Limits:
     def require_tags(self, count: int) -> None:
         """Refuse more tags than the quota allows."""
         self._require("tags", count, self.image_tag_quota)
+
+    def require_locations(self, count: int) -> None:
+        """Refuse more places of an image's data than the quota allows."""
+        self._require("locations", count, self.image_location_quota)
 
     def require_members(self, image_id: str, count: int) -> None:
         """Refuse to share an image with more projects than the quota allows."""

@@ -39,6 +39,7 @@ _OTHERS = frozenset(
         *("changes-since", "deleted"),
     }
 )
+_FIRST = ("limit", "marker", "member_status")
 # The end of this second must still be a time.
 _LAST_SECOND = datetime(9999, 12, 31, 23, 59, 58)  # noqa: DTZ001  # UTC without a zone, as all are
 # In quotes, or up to a comma, or nothing before one.
@@ -83,15 +84,20 @@ class ListQuery:
 
 
 def parse_list_query(parameters: Sequence[tuple[str, str]], limits: Limits) -> ListQuery:
-    """Read a query string's pairs; the last one counts where only one can (as in Glance)."""
+    """Read a query string's pairs.
+
+    Where only one can count it is the last, but the first limit, marker and member_status: as in
+    Glance, to which a second one of these names a custom property.
+    """
     if len(parameters) > FILTERS_MAX:
         raise InvalidRequestError(f"More than {FILTERS_MAX} parameters.")
     check_text([part for pair in parameters for part in pair])
-    last = dict(parameters)
+    last, first = dict(parameters), dict(reversed(parameters))
     if last.get("changes-since"):
         raise InvalidRequestError('The "changes-since" filter is no longer available on v2.')
     conditions: list[Condition] = []
-    properties: list[tuple[str, str]] = []
+    names = [name for name, _ in parameters]
+    properties = [(name, last[name]) for name in _FIRST if names.count(name) > 1]
     for name, value in last.items():
         if name in _OTHERS:
             continue
@@ -109,10 +115,10 @@ def parse_list_query(parameters: Sequence[tuple[str, str]], limits: Limits) -> L
         properties=tuple(properties),
         tags=tuple(value.strip() for name, value in parameters if name == "tag"),
         visibility=_parse_visibility(last.get("visibility")),
-        member_status=_parse_member_status(last.get("member_status", MemberStatus.ACCEPTED)),
+        member_status=_parse_member_status(first.get("member_status", MemberStatus.ACCEPTED)),
         sort=_parse_sort(parameters),
-        limit=_parse_limit(last.get("limit"), limits),
-        marker=last.get("marker"),
+        limit=parse_limit(first.get("limit"), limits),
+        marker=first.get("marker"),
         parameters=tuple(pair for pair in parameters if pair[0] != "marker"),
     )
 
@@ -215,7 +221,7 @@ def _parse_member_status(value: str) -> MemberStatus | Literal["all"]:
         raise InvalidRequestError(f"Invalid status: {value}") from None
 
 
-def _parse_limit(value: str | None, limits: Limits) -> int:
+def parse_limit(value: str | None, limits: Limits) -> int:
     if value is None:
         return min(limits.limit_param_default, limits.api_limit_max)
     try:

@@ -24,6 +24,8 @@ from registry.domain.fields import CHANGEABLE, IGNORED, require_writable
 from registry.domain.identity import Identity
 from registry.domain.image import Image, Visibility
 from registry.domain.limits import Limits
+from registry.domain.locations import LocationChanges, LocationRules
+from registry.domain.protection import Properties, require_use, shown
 from registry.domain.status import Status
 from registry.domain.validation import ImageValidator, check_text
 
@@ -35,7 +37,9 @@ MEDIA_TYPES = (V20, V21)
 OPERATIONS: tuple[Operation, ...] = ("add", "remove", "replace")
 # How many parts a path has, where it is not one.
 _DEPTHS: dict[str, dict[Operation, int]] = {"locations": {"add": 2, "remove": 2, "replace": 1}}
-_FORMAT_STATUSES = frozenset({Status.QUEUED, Status.IMPORTING})
+# Data is inspected, and verified, against what the record said when it began to come.
+_DATA_IS_COMING = frozenset({Status.SAVING, Status.IMPORTING})
+_SIGNATURE = "img_signature"  # how the names begin of all that says who signed the data
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,20 @@ class Change:
     name: str
     value: Any
     may_exist: bool  # whether an `add` replaces
+    position: str = ""  # in a list, where the path has a second part
 
 
-def parse_patch(media_type: str, body: Any, validator: ImageValidator) -> tuple[Change, ...]:
-    """Read a patch, and refuse it where it could not fit any image."""
+def require_media_type(media_type: str) -> None:
+    """Raise MediaTypeError for what is no patch of an image."""
     if media_type not in MEDIA_TYPES:
         raise MediaTypeError(
             f"Image PATCH expects Content-Type one of: {', '.join(MEDIA_TYPES)}", MEDIA_TYPES
         )
+
+
+def parse_patch(media_type: str, body: Any, validator: ImageValidator) -> tuple[Change, ...]:
+    """Read a patch, and refuse it where it could not fit any image."""
+    require_media_type(media_type)
     if not isinstance(body, list):
         raise InvalidRequestError("Request body must be a JSON array of operation objects.")
     changes = [_parse_change(media_type, raw, validator) for raw in body]
@@ -76,7 +86,7 @@ def _parse_change(media_type: str, raw: Any, validator: ImageValidator) -> Chang
     value = None if operation == "remove" else raw["value"]
     if operation != "remove" and name not in IGNORED:
         validator.check({name: [value] if len(path) > 1 else value})
-    return Change(operation, name, value, may_exist=media_type == V21)
+    return Change(operation, name, value, media_type == V21, *path[1:])
 
 
 def _parse_v21(raw: dict[str, Any]) -> tuple[Operation, Any]:
@@ -115,24 +125,44 @@ def _decode_pointer(pointer: Any) -> list[str]:
 
 
 def apply_patch(
-    image: Image, changes: tuple[Change, ...], identity: Identity, limits: Limits
+    image: Image,
+    changes: tuple[Change, ...],
+    identity: Identity,
+    limits: Limits,
+    rules: LocationRules = LocationRules(),  # noqa: B008  # frozen
 ) -> Image:
-    """Return the image after the patch."""
-    changed = image
+    """Return the image after the patch.
+
+    `UncheckedPlaceError` if `rules` do not know one of the places that it names.  Properties that the caller may not see are as if they were not there, but they stay.
+    """
+    visible = shown(identity, image.properties)
+    hidden = {name: image.properties[name] for name in image.properties.keys() - visible.keys()}
+    changed = replace(image, properties=visible)
+    places = LocationChanges(identity, limits, rules)
     for change in changes:
         if change.name == "locations":
-            raise ForbiddenError("It's not allowed to add, replace or remove locations.")
+            changed = _change_locations(changed, change, places)
+            continue
         _require_right(image, change, identity)
         if change.name in CHANGEABLE:
             changed = _change_field(changed, change)
         else:
-            changed = _change_property(changed, change)
+            changed = _change_property(changed, change, hidden, identity)
+    changed = replace(changed, properties=hidden | changed.properties)
     # An image that was over a lowered quota may still shrink, or change otherwise.
     if len(changed.tags) > len(image.tags):
         limits.require_tags(len(changed.tags))
     if len(changed.properties) > len(image.properties):
         limits.require_properties(len(changed.properties))
     return changed
+
+
+def _change_locations(image: Image, change: Change, places: LocationChanges) -> Image:
+    if change.operation == "add":
+        return places.add(image, change.position, change.value)
+    if change.operation == "replace":
+        return places.replace(image, change.value)
+    return places.remove(image, change.position)
 
 
 def _require_right(image: Image, change: Change, identity: Identity) -> None:
@@ -151,7 +181,7 @@ def _change_field(image: Image, change: Change) -> Image:
     if change.operation == "add" and not change.may_exist:
         raise ConflictError(f"Property {name} already present.")
     if name in {"container_format", "disk_format"}:
-        if image.status not in _FORMAT_STATUSES:
+        if image.status is not Status.QUEUED:
             raise ForbiddenError(f"Attribute {name} can be only replaced for a queued image.")
     elif name == "visibility":
         value = Visibility(value)
@@ -161,7 +191,9 @@ def _change_field(image: Image, change: Change) -> Image:
     return replace(image, **{name: value})
 
 
-def _change_property(image: Image, change: Change) -> Image:
+def _change_property(image: Image, change: Change, hidden: Properties, identity: Identity) -> Image:
+    if change.name.startswith(_SIGNATURE) and image.status in _DATA_IS_COMING:
+        raise ConflictError(f"Property {change.name} cannot be changed while data is coming.")
     present = change.name in image.properties
     properties = dict(image.properties)
     if change.operation == "add":
@@ -170,7 +202,11 @@ def _change_property(image: Image, change: Change) -> Image:
     elif not present:
         raise ConflictError(f"Property {change.name} does not exist.")
     if change.operation == "remove":
+        require_use(identity, "delete", [change.name])
         del properties[change.name]
     else:
+        known = present and identity.may_use("read", change.name)
+        exists = known or change.name in hidden
+        require_use(identity, "update" if exists else "create", [change.name])
         properties[change.name] = change.value
     return replace(image, properties=properties)

@@ -95,6 +95,51 @@ def members_schema() -> Schema:
     }
 
 
+def task_schema() -> Schema:
+    """Return the schema of one task."""
+    return {"name": "task", "properties": {**_task_summary(), **_task_details()}}
+
+
+def tasks_schema() -> Schema:
+    """Return the schema of a page of tasks, which are told without what is long."""
+    return {
+        "name": "tasks",
+        "properties": {
+            "tasks": {
+                "type": "array",
+                "items": {"name": "task", "properties": _task_summary()},
+            },
+            "schema": {"type": "string"},
+        },
+        "links": [{"rel": "describedby", "href": "{schema}"}],
+    }
+
+
+def _task_summary() -> Schema:
+    return {
+        "id": _text("The task's identifier, a UUID", pattern=UUID_PATTERN),
+        "type": _text("What it does", enum=["import", "api_image_import", "location_import"]),
+        "status": _text("How far it is", enum=["pending", "processing", "success", "failure"]),
+        "owner": _text("The project that began it"),
+        "image_id": _text("The image that it is about"),
+        "request_id": _text("The request that began it"),
+        "user_id": _text("The user who began it"),
+        "expires_at": _optional_text("When it is forgotten"),
+        "created_at": _text("When it was asked for"),
+        "updated_at": _text("When it last changed"),
+        "self": {"type": "string", "readOnly": True},
+        "schema": {"type": "string", "readOnly": True},
+    }
+
+
+def _task_details() -> Schema:
+    return {
+        "input": {"type": ["null", "object"], "description": "What it was asked"},
+        "result": {"type": ["null", "object"], "description": "What came of it"},
+        "message": _text("Why it failed, for people"),
+    }
+
+
 def _words(kind: type[StrEnum]) -> list[str]:
     """Return the members as the words that messages show."""
     return [member.value for member in kind]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from registry.domain.errors import TransitionError
+from registry.domain.errors import InvalidRequestError, TransitionError
 
 
 class Status(StrEnum):
@@ -47,8 +47,22 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     _S.DELETED: frozenset(),
 }
 
+ON_ITS_WAY = frozenset({Status.SAVING, Status.UPLOADING, Status.IMPORTING})  # an image's data is
+GONE = frozenset({Status.KILLED, Status.PENDING_DELETE, Status.DELETED})  # nobody uses the data
+
 
 def require_transition(now: Status, then: Status) -> None:
     """Raise `TransitionError` unless an image may go from `now` to `then`."""
     if then not in TRANSITIONS[now]:
         raise TransitionError(f"Image status transition from {now} to {then} is not allowed")
+
+
+def require_delay(now: Status) -> None:
+    """Refuse to keep the data of an image that is to be deleted and could not be active again.
+
+    As Glance: what is deactivated has to be active, or its deletion not delayed.
+    """
+    if Status.PENDING_DELETE not in TRANSITIONS[now]:
+        raise InvalidRequestError(
+            f"Image status transition from {now} to {Status.PENDING_DELETE} is not allowed"
+        )

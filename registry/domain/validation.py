@@ -22,13 +22,20 @@ class ImageValidator:
         """Raise `InvalidRequestError` unless `document` is an object that fits the schema."""
         if not isinstance(document, dict):
             raise InvalidRequestError("An image is described by a JSON object.")
-        for error in self._validator.iter_errors(document):
-            where = f" in '{error.json_path.removeprefix('$.')}'" if error.path else ""
-            message = error.message[:SHOWN_LENGTH_MAX]
-            raise InvalidRequestError(
-                f"Provided object does not match schema 'image': {message}{where}"
-            )
-        check_text(document)
+        require_fit(self._validator, document)
+
+
+def require_fit(validator: Draft202012Validator, document: Any) -> None:
+    """Refuse what does not fit a schema, which has a name, or what a database cannot hold."""
+    schema = validator.schema
+    assert isinstance(schema, dict)
+    for error in validator.iter_errors(document):
+        where = f" in '{error.json_path.removeprefix('$.')}'" if error.path else ""
+        message = error.message[:SHOWN_LENGTH_MAX]
+        raise InvalidRequestError(
+            f"Provided object does not match schema '{schema['name']}': {message}{where}"
+        )
+    check_text(document)
 
 
 def check_text(value: Any) -> None:

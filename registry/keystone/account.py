@@ -110,7 +110,7 @@ def load_plugin(settings: KeystoneSettings) -> BaseIdentityPlugin:
             **{name: value for name, value in options.items() if name in known}
         )
     except ClientException as error:
-        raise ConfigError(f"[keystone_authtoken] {' '.join(str(error).split())}") from None
+        raise ConfigError(f"[{settings.section}] {' '.join(str(error).split())}") from None
     return plugin
 
 

@@ -45,17 +45,33 @@ class Callers:
         token = await self._tokens.find(shown.token, allow_expired=is_service)
         if token is None or not self._within_rules(token, shown, by_service=service is not None):
             raise self._unauthenticated()
-        return self._identity(token, service)
+        return self._identity(token, service, shown.token)
+
+    def recognise(self, shown: Credentials) -> Identity | None:
+        """Return who calls as `identify` would, if nobody need be asked; None decides nothing."""
+        token = self._tokens.remembered(shown.token) if shown.token else None
+        if token is None or shown.token is None or token.access_rules is not None:
+            return None
+        service = None
+        if shown.service_token:
+            service = self._tokens.remembered(shown.service_token)
+            if service is None or not self._may_serve(service):
+                return None
+        return self._identity(token, service, shown.token)
 
     async def _service(self, text: str) -> Token | None:
         token = await self._tokens.find(text)
         if token is None:
             LOG.info("a service's token is not good")
             return None
-        if self._settings.service_roles_required and not token.roles & self._settings.service_roles:
+        if not self._may_serve(token):
             LOG.info("user %s shows a service's token and is none", token.user_id)
             return None
         return token
+
+    def _may_serve(self, token: Token) -> bool:
+        settings = self._settings
+        return not settings.service_roles_required or bool(token.roles & settings.service_roles)
 
     def _within_rules(self, token: Token, shown: Credentials, *, by_service: bool) -> bool:
         """Tell whether an application credential may be used for this; in a service's hands, yes."""
@@ -73,7 +89,7 @@ class Callers:
             for rule in token.access_rules
         )
 
-    def _identity(self, token: Token, service: Token | None) -> Identity:
+    def _identity(self, token: Token, service: Token | None, text: str) -> Identity:
         identity = Identity(
             project_id=token.project_id,
             user_id=token.user_id,
@@ -88,6 +104,7 @@ class Callers:
             service_project_id=service.project_id if service else None,
             service_roles=service.roles if service else frozenset(),
             rules=self._rules,
+            token=text,
         )
         return identity.judged()
 

@@ -7,7 +7,7 @@ a Keystone that hangs hold its callers for ever.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from oslo_config import cfg
 from registry.errors import ConfigError
 from registry.options import integer, truth
 
+_NEEDED_BY = {"keystone_authtoken": "flavor = keystone", "oslo_limit": "use_keystone_limits"}
 AUTH_TYPES = ("password", "v3password", "v3applicationcredential")
 
 
@@ -40,6 +41,7 @@ class KeystoneSettings:
     service_roles: frozenset[str] = frozenset({"service"})  # in lower case
     service_roles_required: bool = True
     service_type: str | None = None
+    section: str = "keystone_authtoken"  # where an operator finds these
 
     @property
     def challenge(self) -> str:
@@ -55,7 +57,7 @@ def _login(
 
 
 _DEFAULTS = KeystoneSettings("")
-_LOGIN_OPTIONS = (
+LOGIN_OPTIONS = (
     _login("username", "The service's own user.", old=("user_name",)),
     _login("user_id", "Instead of its name, its id."),
     _login("password", "Its password.", secret=True),
@@ -95,7 +97,7 @@ KEYSTONE_OPTIONS: tuple[cfg.Opt, ...] = (
         deprecated_opts=[cfg.DeprecatedOpt("auth_plugin")],
         help=f"How it logs in: {', '.join(AUTH_TYPES)}.",
     ),
-    *_LOGIN_OPTIONS,
+    *LOGIN_OPTIONS,
     cfg.StrOpt(
         "interface",
         default=_DEFAULTS.interface,
@@ -157,27 +159,9 @@ KEYSTONE_OPTIONS: tuple[cfg.Opt, ...] = (
 
 def read_keystone(group: Any) -> KeystoneSettings:
     """Take the section as oslo.config has read it; `ConfigError` says what is missing."""
-    if not group.auth_url:
-        raise ConfigError("[keystone_authtoken] auth_url: flavor = keystone needs it")
-    if group.auth_type not in AUTH_TYPES:
-        raise ConfigError(
-            f"[keystone_authtoken] auth_type = {group.auth_type} is not one of {', '.join(AUTH_TYPES)}"
-        )
-    login = {
-        option.dest: value for option in _LOGIN_OPTIONS if (value := getattr(group, option.dest))
-    }
-    _require_login(group.auth_type, login)
-    return KeystoneSettings(
-        auth_url=group.auth_url.rstrip("/"),
-        auth_type=group.auth_type,
-        login=login,
+    return replace(
+        read_account(group, "keystone_authtoken", group.interface),
         www_authenticate_uri=group.www_authenticate_uri or "",
-        interface=group.interface,
-        region=group.region_name,
-        cafile=Path(group.cafile) if group.cafile else None,
-        certfile=Path(group.certfile) if group.certfile else None,
-        keyfile=Path(group.keyfile) if group.keyfile else None,
-        insecure=group.insecure,
         request_seconds=group.http_connect_timeout,
         retries=group.http_request_max_retries,
         cache_seconds=group.token_cache_time,
@@ -188,7 +172,33 @@ def read_keystone(group: Any) -> KeystoneSettings:
     )
 
 
-def _require_login(auth_type: str, login: Mapping[str, str]) -> None:
+def read_account(group: Any, section: str, interface: str) -> KeystoneSettings:
+    """Take from a section who logs in, and where; `ConfigError` says what is missing."""
+    if not group.auth_url:
+        raise ConfigError(f"[{section}] auth_url: {_NEEDED_BY[section]} needs it")
+    if group.auth_type not in AUTH_TYPES:
+        raise ConfigError(
+            f"[{section}] auth_type = {group.auth_type} is not one of {', '.join(AUTH_TYPES)}"
+        )
+    login = {
+        option.dest: value for option in LOGIN_OPTIONS if (value := getattr(group, option.dest))
+    }
+    _require_login(section, group.auth_type, login)
+    return KeystoneSettings(
+        auth_url=group.auth_url.rstrip("/"),
+        auth_type=group.auth_type,
+        login=login,
+        interface=interface,
+        region=group.region_name,
+        cafile=Path(group.cafile) if group.cafile else None,
+        certfile=Path(group.certfile) if group.certfile else None,
+        keyfile=Path(group.keyfile) if group.keyfile else None,
+        insecure=group.insecure,
+        section=section,
+    )
+
+
+def _require_login(section: str, auth_type: str, login: Mapping[str, str]) -> None:
     if auth_type == "v3applicationcredential":
         needed = (
             ("application_credential_id", "application_credential_name"),
@@ -198,6 +208,4 @@ def _require_login(auth_type: str, login: Mapping[str, str]) -> None:
         needed = ("username", "user_id"), ("password",)
     for names in needed:
         if not any(name in login for name in names):
-            raise ConfigError(
-                f"[keystone_authtoken] auth_type = {auth_type} needs {' or '.join(names)}"
-            )
+            raise ConfigError(f"[{section}] auth_type = {auth_type} needs {' or '.join(names)}")

@@ -58,7 +58,7 @@ class Tokens:
         """Return what a token stands for, None if it is none; `UnavailableError` if nobody says."""
         if not token.isascii():
             return None  # Keystone gives out no such, and no header takes it there
-        key = hmac.digest(self._secret, token.encode(), "sha256")
+        key = self._key(token)
         found = self._remembered(key)
         if found is None:
             found = await self._question(key, token, allow_expired=allow_expired)
@@ -66,12 +66,20 @@ class Tokens:
             return None
         return found
 
+    def remembered(self, token: str) -> Token | None:
+        """Return what a token stands for, if that is known and it lives; None tells nothing."""
+        found = self._remembered(self._key(token)) if token.isascii() else None
+        return found if found is not None and found.left() > 0 else None
+
     async def aclose(self) -> None:
         """Give up what is being asked."""
         tasks = list(self._asking.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _key(self, token: str) -> bytes:
+        return hmac.digest(self._secret, token.encode(), "sha256")
 
     def _remembered(self, key: bytes) -> Token | None:
         if key not in self._known:

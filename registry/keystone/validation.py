@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import ssl
 from http import HTTPStatus
+from typing import Any
 
 import aiohttp
 
@@ -50,6 +52,22 @@ class Keystone:
         if isinstance(answer, Access):
             raise UnavailableError("Keystone refuses the catalog's own token.")
         return answer
+
+    async def document(self, path: str) -> Any | None:
+        """Return a document by its path behind /v3, None if there is none; `UnavailableError`."""
+        access = await self._account.access()
+        status, text = await self._get(access.url + path, {"X-Auth-Token": access.token})
+        if status == HTTPStatus.UNAUTHORIZED:  # the catalog's own token was refused
+            access = await self._account.access(refused=access)
+            status, text = await self._get(access.url + path, {"X-Auth-Token": access.token})
+        if status == HTTPStatus.NOT_FOUND:
+            return None
+        if status != HTTPStatus.OK:
+            raise UnavailableError(f"Keystone answers {status} to the catalog.")
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise UnavailableError("Keystone's answer cannot be read.") from None
 
     async def _ask(
         self, access: Access, token: str, *, allow_expired: bool
@@ -110,7 +128,7 @@ def _tls(settings: KeystoneSettings) -> ssl.SSLContext:
             context.load_cert_chain(settings.certfile, settings.keyfile)
     except OSError as error:
         raise ConfigError(
-            f"[keystone_authtoken] cafile, certfile or keyfile cannot be read: {error.strerror}"
+            f"[{settings.section}] cafile, certfile or keyfile cannot be read: {error.strerror}"
         ) from None
     if settings.insecure:
         context.check_hostname = False

@@ -55,10 +55,22 @@ class _Reading:
         answer = self._answers.get(question)
         if answer is None:
             answer = bool(self.enforcer.authorize(rule, target, _shown(identity)))
-            if len(self._answers) >= ANSWERS_MAX:
-                self._answers.clear()
-            self._answers[question] = answer
+            self._remember(question, answer=answer)
         return answer
+
+    def judge(self, rule: str, identity: Identity) -> bool:
+        question = (f"rule:{rule}", identity, ())
+        answer = self._answers.get(question)
+        if answer is None:
+            check = policy.RuleCheck("rule", rule)
+            answer = bool(self.enforcer.enforce(check, {}, _shown(identity)))
+            self._remember(question, answer=answer)
+        return answer
+
+    def _remember(self, question: _Question, *, answer: bool) -> None:
+        if len(self._answers) >= ANSWERS_MAX:
+            self._answers.clear()
+        self._answers[question] = answer
 
 
 class Policy:
@@ -77,6 +89,10 @@ class Policy:
     def allow(self, rule: str, identity: Identity, target: Mapping[str, Any]) -> bool:
         """Tell what a rule says, which must be one of `RULES`."""
         return self._reading.answer(rule, identity, target)
+
+    def judge(self, rule: str, identity: Identity) -> bool:
+        """Tell what a rule says that need not be one of `RULES`; one that is nowhere, the default."""
+        return self._reading.judge(rule, identity)
 
     async def watch(self) -> None:
         """Read the files again as they change; never returns."""

@@ -18,6 +18,9 @@ _MAY_SEE = (
 _ADMIN = "rule:context_is_admin"
 _SERVICE = "rule:service_api"
 _ANYBODY = "rule:default"
+_MAY_SEE_NAMESPACE = "role:reader and (project_id:%(project_id)s or 'public':%(visibility)s)"
+_METADEF_ADMIN = "rule:metadef_admin"
+_METADEF_ANYBODY = "rule:metadef_default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,20 @@ class Rule:
     before: str | None
     meaning: str
     project_only: bool = True  # tokens for a domain or the whole cloud are refused
+
+
+def _metadefs(reading: str, changing: str, what: str) -> tuple[Rule, ...]:
+    """Rules of one kind of metadata definitions: names, each with what it lets do."""
+    return (
+        *(
+            Rule(name, f"{_ADMIN} or ({_MAY_SEE_NAMESPACE})", _METADEF_ANYBODY, f"{does} {what}")
+            for does, name in (pair.split(": ") for pair in reading.split(", "))
+        ),
+        *(
+            Rule(name, _METADEF_ADMIN, None, f"{does} {what}")
+            for does, name in (pair.split(": ") for pair in changing.split(", "))
+        ),
+    )
 
 
 RULES = (
@@ -106,4 +123,39 @@ RULES = (
     Rule("get_tasks", _ANYBODY, None, "list tasks, likewise"),
     Rule("add_task", _ANYBODY, None, "make a task, likewise"),
     Rule("modify_task", _ANYBODY, None, "nothing any more"),
+    Rule("find_content", _ADMIN, None, "find images by their content; not Glance's"),
+    Rule("metadef_default", "", None, "who read metadata definitions, before", False),
+    Rule("metadef_admin", _ADMIN, None, "who changes metadata definitions", False),
+    Rule(
+        "get_metadef_namespaces",
+        f"{_ADMIN} or ({_READER})",
+        _METADEF_ANYBODY,
+        "list namespaces of metadata definitions",
+    ),
+    *_metadefs(
+        "read: get_metadef_namespace",
+        "add: add_metadef_namespace, change: modify_metadef_namespace, delete: delete_metadef_namespace",
+        "a namespace",
+    ),
+    *_metadefs(
+        "list: get_metadef_objects, read: get_metadef_object",
+        "add: add_metadef_object, change: modify_metadef_object, delete: delete_metadef_object",
+        "objects of a namespace",
+    ),
+    *_metadefs(
+        "list: get_metadef_properties, read: get_metadef_property",
+        "add: add_metadef_property, change: modify_metadef_property, delete: remove_metadef_property",
+        "properties of a namespace",
+    ),
+    *_metadefs(
+        "list: get_metadef_tags, read: get_metadef_tag",
+        "add: add_metadef_tag, add several: add_metadef_tags, change: modify_metadef_tag, "
+        "delete: delete_metadef_tag, delete all: delete_metadef_tags",
+        "tags of a namespace",
+    ),
+    *_metadefs(
+        "list: list_metadef_resource_types, read: get_metadef_resource_type",
+        "add: add_metadef_resource_type_association, delete: remove_metadef_resource_type_association",
+        "associations of resource types",
+    ),
 )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from registry.db.changes import get_changes, get_history, get_tail
-from registry.db.database import Database
+from registry.db.database import Connection, Database
 from registry.domain import access
 from registry.domain.changes import ChangePage, ChangeTail
 from registry.domain.errors import GoneError, UnavailableError
@@ -54,13 +54,13 @@ class ChangeFeed:
         """Answer; `GoneError` if the feed does not reach back that far."""
         access.require_changes(identity)
         if question.behind is None or not question.wait:
-            return await self._look(question)
+            return await self._database.query(self._look, question)
         deadline = asyncio.get_running_loop().time() + question.wait
         while True:
             news = self._news  # taken first: it tells of whatever comes after the look
             page = self._tail.page(*question.behind, question.limit) if self._tail else None
             if page is None:
-                page = await self._look(question)
+                page = await self._database.query(self._look, question)
             if page.changes or self._is_closing:
                 return page
             try:
@@ -70,18 +70,18 @@ class ChangeFeed:
             except TimeoutError:
                 return page
 
-    async def _look(self, question: ChangeQuestion) -> ChangePage:
-        async with self._database.read() as connection:
-            history = await get_history(connection)
-            if question.behind is None:
-                return ChangePage((), history.last, history.epoch)
-            epoch, after = question.behind
-            if not history.reaches(epoch, after):
-                raise GoneError(
-                    f"The feed does not reach back to {after} of that epoch: ask without after "
-                    "where it stands, look at every image, and go on from there."
-                )
-            changes = await get_changes(connection, after, question.limit)
+    @staticmethod
+    async def _look(connection: Connection, question: ChangeQuestion) -> ChangePage:
+        history = await get_history(connection)
+        if question.behind is None:
+            return ChangePage((), history.last, history.epoch)
+        epoch, after = question.behind
+        if not history.reaches(epoch, after):
+            raise GoneError(
+                f"The feed does not reach back to {after} of that epoch: ask without after "
+                "where it stands, look at every image, and go on from there."
+            )
+        changes = await get_changes(connection, after, question.limit)
         return ChangePage(changes, history.last, history.epoch)
 
     async def watch(self) -> None:
@@ -89,8 +89,7 @@ class ChangeFeed:
         while True:
             await self._awaited.wait()
             try:
-                async with self._database.read() as connection:
-                    tail = await get_tail(connection, TAIL_CHANGES)
+                tail = await self._database.query(get_tail, TAIL_CHANGES)
                 if tail != self._tail:
                     self._tail = tail
                     self._wake()

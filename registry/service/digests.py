@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -30,7 +31,7 @@ class Digests:
     """The md5, the configured hash and the manifest of a stream; each in a thread, in order."""
 
     def __init__(self, hashing: Hashing) -> None:
-        self.algorithm = hashing.algorithm
+        self._algorithm = hashing.algorithm
         self._hashes = (
             hashlib.md5(usedforsecurity=False),
             hashlib.new(hashing.algorithm, usedforsecurity=False),
@@ -42,15 +43,13 @@ class Digests:
         updates = (*(each.update for each in self._hashes), self._chunks.update)
         await asyncio.gather(*(asyncio.to_thread(update, data) for update in updates))
 
-    @property
-    def checksum(self) -> str:
-        """The md5, in hex."""
-        return self._hashes[0].hexdigest()
-
-    @property
-    def value(self) -> str:
-        """The hash by `algorithm`, in hex."""
-        return self._hashes[1].hexdigest()
+    async def finish(self) -> Mapping[str, object]:
+        """Return the two hashes, by fields of the image."""
+        return {
+            "checksum": self._hashes[0].hexdigest(),
+            "os_hash_algo": self._algorithm,
+            "os_hash_value": self._hashes[1].hexdigest(),
+        }
 
     def manifest(self) -> Manifest | None:
         """The manifest of all bytes, which end here; None of more than a manifest can list."""

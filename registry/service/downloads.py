@@ -8,20 +8,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Self
 
-from backends.base import FileStream, ReadStore, ReadStream
+from backends.base import FileStream, ReadStore, ReadStream, is_file
+from backends.keptfile import KeptFile
 from backends.location import Location
 from backends.manifest import ManifestName, ManifestShape
 from backends.spans import Span
 from backends.verifying import Verified
 from backends.wrapping import wrap
 from registry.db.database import Database
-from registry.db.images import get_image
 from registry.db.manifests import get_pages
 from registry.domain import access
 from registry.domain.errors import NoDataError, RegistryError, UnavailableError
 from registry.domain.identity import Identity
 from registry.domain.image import Image, ImageLocation
+from registry.domain.notices import SILENT, Notifier, sent_notice
 from registry.service.digests import chunk_digest
+from registry.service.records import Records
 from registry.service.stores import Stores, translated
 
 LOG = logging.getLogger(__name__)
@@ -36,15 +38,26 @@ class Data:
     checksum: str | None
     locations: tuple[ImageLocation, ...]
     manifest: str | None = None  # its name, where it has one
+    owner: str | None = None
 
 
 class Downloads:
     """Downloads of image data; where `verify` is set, by their manifests if they have one."""
 
-    def __init__(self, database: Database, stores: Stores, *, verify: bool = False) -> None:
+    def __init__(
+        self,
+        database: Database,
+        stores: Stores,
+        *,
+        verify: bool = False,
+        notifier: Notifier = SILENT,
+        records: Records | None = None,
+    ) -> None:
         self._database = database
+        self._records = records or Records(database)
         self._stores = stores
         self._verify = verify
+        self._notifier = notifier
 
     async def find(self, identity: Identity, image_id: str, prefer: Sequence[str] = ()) -> Data:
         """Decide whether the caller may read the data, and say what there is of it.
@@ -52,10 +65,20 @@ class Downloads:
         It is read from the preferred stores, if they have it, then from the heaviest.
         """
         image = await self._readable(identity, image_id, prefer)
+        return self.data_of(image, prefer)
+
+    def data_of(self, image: Image, prefer: Sequence[str] = ()) -> Data:
+        """Say what data there is of an image; `NoDataError` if there is none."""
         if image.size is None or not image.locations:
-            raise NoDataError(f"Image {image_id} has no data.")
+            raise NoDataError(f"Image {image.id} has no data.")
         locations = self._stores.in_order(image.locations, prefer)
-        return Data(image.id, image.size, image.checksum, locations, image.os_manifest)
+        return Data(image.id, image.size, image.checksum, locations, image.os_manifest, image.owner)
+
+    def sent(self, identity: Identity, data: Data, span: Span) -> None:
+        """Tell others that the caller has got a span of the data."""
+        receiver = (identity.project_id, identity.user_id)
+        notice = sent_notice(data.image_id, data.owner, len(span), receiver)
+        self._notifier.emit("image.send", notice)
 
     async def require_right(
         self, identity: Identity, image_id: str, prefer: Sequence[str] = ()
@@ -64,8 +87,7 @@ class Downloads:
         await self._readable(identity, image_id, prefer)
 
     async def _readable(self, identity: Identity, image_id: str, prefer: Sequence[str]) -> Image:
-        async with self._database.read() as connection:
-            found = await get_image(connection, image_id)
+        found = await self._records.get(image_id)
         image = access.require_readable(identity, found, image_id)
         if prefer:
             access.require_preference(identity, image)
@@ -88,8 +110,8 @@ class Downloads:
             return None
 
         async def page(number: int) -> bytes:
-            async with self._database.read() as connection:
-                return await get_pages(connection, data.image_id, range(number, number + 1))
+            wanted = range(number, number + 1)
+            return await self._database.query(get_pages, data.image_id, wanted)
 
         name = ManifestName.parse(data.manifest)
         return Verified(ManifestShape(data.size, name.chunk_bytes), page, chunk_digest)
@@ -152,6 +174,10 @@ class Download:
         """Return what can be sent now, as `backends.base.FileStream` says; None if it is no file."""
         return None if self._file is None else self._file.file()
 
+    def keep(self) -> KeptFile | None:
+        """Return the open file, to be kept for other downloads of the data; None if it cannot be."""
+        return None if self._file is None else self._file.keep()
+
     def sent(self, count: int) -> None:
         """Note that the next `count` bytes were taken from the file."""
         assert self._file is not None
@@ -198,4 +224,4 @@ class Download:
                 f"{self._data.image_id}."
             )
         self._pieces = aiter(stream)
-        self._file = stream if isinstance(stream, FileStream) else None
+        self._file = stream if is_file(stream) else None

@@ -30,8 +30,7 @@ class Manifests:
 
     async def find(self, identity: Identity, image_id: str) -> Published:
         """Decide whether the caller may read the manifest, and say what there is of it."""
-        async with self._database.read() as connection:
-            image = await get_image(connection, image_id)
+        image = await self._database.ask(get_image, image_id)
         image = access.require_readable(identity, image, image_id)
         if image.os_manifest is None or image.size is None:
             raise NotFoundError(f"Image {image_id} has no manifest.")
@@ -40,16 +39,14 @@ class Manifests:
 
     async def root(self, published: Published) -> bytes:
         """Return the root document."""
-        async with self._database.read() as connection:
-            digests = await get_page_digests(connection, published.image_id)
+        digests = await self._database.query(get_page_digests, published.image_id)
         if published.shape.page_count and not digests:
             raise _deleted(published)
         return ManifestRoot(published.shape, digests).pack()
 
     async def pages(self, published: Published, wanted: range) -> bytes:
         """Return some pages, concatenated; they must be pages of this shape."""
-        async with self._database.read() as connection:
-            pages = await get_pages(connection, published.image_id, wanted)
+        pages = await self._database.query(get_pages, published.image_id, wanted)
         if not pages:
             raise _deleted(published)
         return pages

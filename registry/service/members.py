@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from registry.db.database import Connection, Database
-from registry.db.images import get_image
+from registry.db.images import get_image, hold_image
 from registry.db.members import (
     add_member,
     get_member,
@@ -21,6 +21,7 @@ from registry.domain.identity import Identity
 from registry.domain.image import Image
 from registry.domain.limits import Limits
 from registry.domain.member import Member, MemberStatus
+from registry.domain.notices import SILENT, Notifier, member_notice
 from registry.domain.sharing import read_answer, read_project, read_status, require_shared
 from registry.service.clock import Clock, utc_now
 
@@ -31,43 +32,49 @@ class Members:
     The owner shares; who is shared with answers, and sees no other member.
     """
 
-    def __init__(self, database: Database, limits: Limits, clock: Clock = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        limits: Limits,
+        clock: Clock = utc_now,
+        notifier: Notifier = SILENT,
+    ) -> None:
         self._database = database
         self._limits = limits
         self._clock = clock
+        self._notifier = notifier
 
     async def add(self, identity: Identity, image_id: str, body: Any) -> Document:
         """Share an image with a project, which has still to answer."""
         project_id, now = read_project(body), self._clock()
         member = Member(image_id, project_id, MemberStatus.PENDING, now, now)
-        async with self._database.write() as connection:
-            image = await _shared(connection, identity, image_id, for_update=True)
-            access.require_sharing(identity, image, "add_member")
-            members = await list_members(connection, image_id)
-            self._limits.require_members(image_id, len(members) + 1)
-            if any(other.project_id == project_id for other in members):
-                raise ConflictError(f"Member {project_id} is duplicated for image {image_id}")
-            await add_member(connection, member)
+        await self._database.change(self._add, identity, member)
+        self._notifier.emit("image.member.create", member_notice(member))
         return member_document(member)
+
+    async def _add(self, connection: Connection, identity: Identity, member: Member) -> None:
+        image = await _shared(connection, identity, member.image_id, for_update=True)
+        access.require_sharing(identity, image, "add_member")
+        await hold_image(connection, image)  # of two who add at once, the second counts the first
+        members = await list_members(connection, image.id)
+        self._limits.require_members(image.id, len(members) + 1)
+        if any(other.project_id == member.project_id for other in members):
+            raise ConflictError(f"Member {member.project_id} is duplicated for image {image.id}")
+        await add_member(connection, member)
 
     async def list(self, identity: Identity, image_id: str) -> Document:
         """Return the members of an image that the caller may know of."""
-        async with self._database.read() as connection:
-            image = await _shared(connection, identity, image_id)
-            access.require_members(identity, image, "get_members")
-            members = await list_members(connection, image_id)
+        image, members = await self._database.query(_members, identity, image_id)
         if not access.may(identity, image, "get_member"):
             members = []
         return members_document([member for member in members if _knows(identity, image, member)])
 
     async def show(self, identity: Identity, image_id: str, project_id: str) -> Document:
         """Return one member; whoever may not know finds nothing."""
-        async with self._database.read() as connection:
-            try:
-                image = await _shared(connection, identity, image_id)
-                member = await _member(connection, identity, image, project_id)
-            except ForbiddenError as error:
-                raise NotFoundError(str(error)) from None
+        try:
+            _, member = await self._database.query(_find, identity, image_id, project_id)
+        except ForbiddenError as error:
+            raise NotFoundError(str(error)) from None
         return member_document(member)
 
     async def answer(
@@ -75,21 +82,29 @@ class Members:
     ) -> Document:
         """Accept or reject an image, for the caller's own project (administrators: for any)."""
         answer = read_answer(body)
-        async with self._database.write() as connection:
-            image = await _shared(connection, identity, image_id, for_update=True)
-            member = await _member(connection, identity, image, project_id)
+
+        async def work(connection: Connection) -> Member:
+            image, member = await _find(connection, identity, image_id, project_id)
             access.require_answer(identity, image)
-            member = replace(member, status=read_status(answer), updated_at=self._clock())
-            await save_member(connection, member)
-        return member_document(member)
+            answered = replace(member, status=read_status(answer), updated_at=self._clock())
+            await save_member(connection, answered)
+            return answered
+
+        answered = await self._database.change(work)
+        self._notifier.emit("image.member.update", member_notice(answered))
+        return member_document(answered)
 
     async def remove(self, identity: Identity, image_id: str, project_id: str) -> None:
         """Share an image with one project less."""
-        async with self._database.write() as connection:
-            image = await _shared(connection, identity, image_id, for_update=True)
-            member = await _member(connection, identity, image, project_id)
+
+        async def work(connection: Connection) -> Member:
+            image, member = await _find(connection, identity, image_id, project_id)
             access.require_sharing(identity, image, "delete_member")
             await remove_member(connection, member)
+            return member
+
+        member = await self._database.change(work)
+        self._notifier.emit("image.member.delete", member_notice(member, self._clock()))
 
 
 async def _shared(
@@ -102,15 +117,24 @@ async def _shared(
     return image
 
 
-async def _member(
-    connection: Connection, identity: Identity, image: Image, project_id: str
-) -> Member:
-    """Return one member that the caller may know of."""
+async def _members(
+    connection: Connection, identity: Identity, image_id: str
+) -> tuple[Image, list[Member]]:
+    image = await _shared(connection, identity, image_id)
+    access.require_members(identity, image, "get_members")
+    return image, await list_members(connection, image_id)
+
+
+async def _find(
+    connection: Connection, identity: Identity, image_id: str, project_id: str
+) -> tuple[Image, Member]:
+    """Return an image and one member of it, if the caller may know of them."""
+    image = await _shared(connection, identity, image_id)
     access.require_members(identity, image, "get_member")
     member = await get_member(connection, image.id, project_id)
     if member is None or not _knows(identity, image, member):
         raise NotFoundError(f"{project_id} not found in the member list of the image {image.id}.")
-    return member
+    return image, member
 
 
 def _knows(identity: Identity, image: Image, member: Member) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backends.location import Location
 from registry.domain.documents import Document
-from registry.domain.image import Image
+from registry.domain.image import Image, ImageLocation
 from registry.service.stores import Stores
 
 
@@ -28,10 +29,7 @@ class Places:
             return document
         places = self.stores.in_order(image.locations)
         if self.show_locations:
-            document["locations"] = [
-                {"url": Location(place.url).bare.uri, "metadata": place.metadata}
-                for place in places
-            ]
+            document["locations"] = shown_places(places)
         if self.show_direct_url and places:
             document["direct_url"] = Location(places[0].url).bare.uri
         if self.stores.settings.several:
@@ -39,3 +37,18 @@ class Places:
             if names:
                 document["stores"] = ",".join(names)
         return document
+
+
+def shown_places(places: Iterable[ImageLocation]) -> list[Document]:
+    """Return places as the API shows them: without the credentials that their URLs may carry."""
+    return [{"url": shown_url(place.url), "metadata": place.metadata} for place in places]
+
+
+def shown_url(url: str) -> str:
+    """Return a place without the credentials that its URL may carry."""
+    return Location(url).bare.uri
+
+
+def is_web(url: str) -> bool:
+    """Tell whether a place is a web address: nobody here can delete what is there."""
+    return Location(url).scheme in {"http", "https"}

@@ -20,6 +20,7 @@ from backends.errors import (
     StoreError,
     UnsupportedError,
 )
+from backends.holding import closeness, is_within
 from backends.location import Location
 from registry.domain.errors import (
     ConflictError,
@@ -30,10 +31,9 @@ from registry.domain.errors import (
     UnavailableError,
 )
 from registry.domain.image import ImageLocation
+from registry.domain.locations import STORE
 
 LOG = logging.getLogger(__name__)
-
-STORE = "store"  # the key of a location's metadata that names its store, where there are several
 
 
 class Opened(Protocol):
@@ -73,15 +73,33 @@ class Stores:
         """The stores that clients may name; none where there is one of each kind only."""
         return tuple(self._weights) if self.settings.several else ()
 
+    @property
+    def writable_names(self) -> tuple[str, ...]:
+        """Those of them that data can be written to."""
+        return tuple(
+            name for name in self.names if isinstance(self._opened.named(name), PruneStore)
+        )
+
     def for_new_data(self, name: str | None) -> NamedStore:
         """Return the store that a client asked for, or the default one."""
-        wanted = (name if self.settings.several else None) or self.settings.default
+        chosen = name if self.settings.several else None
+        wanted = self.settings.default if chosen is None else chosen
         if wanted not in self._weights:
             raise InvalidRequestError(f"Unknown store: {wanted}")
         store = self._opened.named(wanted)
         if not isinstance(store, PruneStore):
             raise GoneError(f"Adding images to the store {wanted} is disabled.")
         return NamedStore(wanted, store)
+
+    def called(self, name: str) -> NamedStore:
+        """Return the store that the catalog has noted by this name.
+
+        `InvalidRequestError` if no store that can be written is called like that (any more).
+        """
+        store = self._opened.named(name) if name in self._weights else None
+        if not isinstance(store, PruneStore):
+            raise InvalidRequestError(f"Unknown store: {name}")
+        return NamedStore(name, store)
 
     def placed(self, location: Location, store: NamedStore, notes: dict[str, str]) -> ImageLocation:
         """Return how the record of an image names a place in a store."""
@@ -96,9 +114,28 @@ class Stores:
         except UnsupportedError as error:
             raise UnavailableError(f"The store of the data is not configured: {error}") from error
 
+    def admitting(
+        self, location: Location, name: str | None, *, strictly: bool
+    ) -> tuple[str, ReadStore]:
+        """Return the store, and its name, that a place which a client names is in.
+
+        `InvalidRequestError` if it is in none: what is elsewhere than operators configured is not
+        even asked for.  `strictly`: nor other pools and containers that the store can reach.
+        """
+        fits = is_within if strictly else closeness
+        try:
+            found, store = self._opened.holding(location, name)
+        except UnsupportedError as error:
+            raise InvalidRequestError(f"Invalid location: {error}") from None
+        if not any(
+            each.name == found and fits(each.options, location) for each in self.settings.stores
+        ):
+            raise InvalidRequestError(f"Invalid location: {location} fits no store")
+        return found, store
+
     def name_of(self, place: ImageLocation) -> str | None:
         """Return the name of a place's store, as its record has it or, if it is gone, by its URL."""
-        told = place.metadata.get(STORE)
+        told: str | None = place.metadata.get(STORE)
         if told in self._weights:
             return told
         try:
@@ -130,6 +167,13 @@ class Stores:
             if name not in self._weights:
                 raise InvalidRequestError(f"Store '{name}' is not configured.")
 
+    async def require_unused(self, place: ImageLocation) -> None:
+        """Refuse, as `discard` would, what somebody uses: `ConflictError`; nothing is changed."""
+        store = self.holding(place)
+        if isinstance(store, PruneStore):
+            with translated():
+                await store.require_unused(Location(place.url))
+
     async def discard(self, place: ImageLocation) -> None:
         """Delete an object; one that is gone already is as good.
 
@@ -144,6 +188,14 @@ class Stores:
                 await store.delete(Location(place.url))
             except MissingError:
                 LOG.warning("%s: is gone already", Location(place.url))
+
+    async def clear(self, store: str, name: str) -> int:
+        """Remove an object and what unfinished writers of it left; say how many things that were.
+
+        `InvalidRequestError` if no store is called like that (any more).
+        """
+        with translated():
+            return await self.called(store).store.clear(name)
 
     async def aclose(self) -> None:
         """Give back what the stores hold."""

@@ -1,34 +1,54 @@
 """Takes in the data of an image: queued → saving → active, or back to queued with nothing left.
 
-lock      queued → saving, in one statement: of two uploads one is refused
-stream    each piece is hashed (three times, in threads) while the store writes it; memory grows
-          by the digests of its chunks only, 32 MiB for 1 TiB
-commit    the store publishes the object
+lock      queued → saving, in one statement: of two uploads one is refused; with it is written
+          down who uploads, and into which store
+take in   `registry.service.intake`, with the attempt as its ledger; the lease is renewed beside it
 activate  saving → active with size, hashes, location and manifest, in one transaction; if the
-          image is no longer saving, somebody deleted it
-unwind    on any failure, cancellation included: saving → queued, and the object goes, unless
-          the image has its location after all (the failure came behind the activation)
+          image is no longer saving, somebody deleted it, and if the lease is another's, this
+          process was taken for dead
+unwind    on any failure, cancellation included: what the store could not take back by itself goes,
+          while the upload is this attempt's still; then saving → queued
+
+What cannot be undone, because process, database or store are away, stays written down, and the
+image stays in saving until a janitor has done it: `registry.service.janitor`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from backends.base import Writer, WriteResult
-from registry.db.database import Database
-from registry.db.images import add_location, get_image, move_image
-from registry.db.manifests import add_pages
+from registry.db.database import Connection, Database
+from registry.db.failures import OvertakenError
+from registry.db.images import get_image, move_image
+from registry.db.uploads import UploadRow, add_upload, end_upload
 from registry.domain import access
-from registry.domain.errors import GoneError, InvalidRequestError, RegistryError
+from registry.domain.errors import (
+    GoneError,
+    InvalidRequestError,
+    NoDataError,
+    RegistryError,
+    UnavailableError,
+)
 from registry.domain.identity import Identity
+from registry.domain.image import Image
 from registry.domain.limits import Limits
+from registry.domain.notices import SILENT, Notifier, data_notice, image_notice
+from registry.domain.quota import Resource
 from registry.domain.status import Status, require_transition
+from registry.quotas.quotas import Quota, Quotas
+from registry.service.attempts import Attempt
+from registry.service.checks import Checks
 from registry.service.clock import Clock, utc_now
-from registry.service.digests import Digests, Hashing
-from registry.service.stores import NamedStore, Stores, translated
+from registry.service.digests import Hashing
+from registry.service.discards import require_settled
+from registry.service.intake import Intake, Observer, may_leave
+from registry.service.leases import Leases
+from registry.service.leftovers import Leftovers
+from registry.service.stores import NamedStore, Stores
 
 LOG = logging.getLogger(__name__)
 
@@ -44,18 +64,28 @@ class Upload:
 class Uploads:
     """Uploads of image data."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what an upload consists of
         self,
         database: Database,
         stores: Stores,
         limits: Limits,
         hashing: Hashing,
+        checks: Checks,
+        *,
+        leases: Leases,
         clock: Clock = utc_now,
+        quotas: Quotas | None = None,
+        notifier: Notifier = SILENT,
     ) -> None:
         self._database = database
         self._stores = stores
         self._limits = limits
-        self._hashing = hashing
+        self._intake = Intake(stores, limits, hashing)
+        self.checks = checks
+        self._leases = leases
+        self._leftovers = Leftovers(database, stores, leases)
+        self._quotas = quotas or Quotas(database)
+        self._notifier = notifier
         self._clock = clock
 
     async def upload(
@@ -65,97 +95,151 @@ class Uploads:
 
         `body` is not touched before the image is locked, so that a refusal costs no data.
         """
-        target = self._stores.for_new_data(upload.store)
+        target = await self.target(identity, image_id, upload.store)
         if upload.size is not None:
             self._limits.require_size(upload.size)
-        locking = asyncio.create_task(self._lock(identity, image_id))
+        attempt = self.attempt(image_id, target, upload.size)
+        quota = await self._quotas.of(identity)
+        lock = self._database.change(self.lock, identity, attempt.row, quota)
+        locking = asyncio.create_task(lock)
         try:
-            await asyncio.shield(locking)
+            image = await asyncio.shield(locking)
         except asyncio.CancelledError:
             await asyncio.wait({locking})
             if locking.exception() is None:
-                await self._unwind(image_id, target, None)
+                await self._unwind(attempt)
             raise
-        result: WriteResult | None = None
-        digests = Digests(self._hashing)
-        try:
-            with translated():
-                async with target.store.create(image_id, upload.size) as writer:
-                    await self._copy(body, upload, writer, digests)
-                    result = await writer.commit()
-            await self._activate(image_id, target, result, digests)
-        except BaseException:
-            await self._unwind(image_id, target, result)
-            raise
-        LOG.info("image %s is active: %d bytes in store %s", image_id, result.size, target.name)
-
-    async def _lock(self, identity: Identity, image_id: str) -> None:
-        async with self._database.write() as connection:
-            image = access.require_visible(
-                identity, await get_image(connection, image_id, for_update=True), image_id
-            )
-            access.require_change(identity, image, "upload_image")
-            require_transition(image.status, Status.SAVING)
-            if image.container_format is None or image.disk_format is None:
-                raise InvalidRequestError(
-                    "Properties disk_format, container_format must be set prior to saving data."
-                )
-            await move_image(connection, image_id, image.status, Status.SAVING, self._clock())
-
-    async def _copy(
-        self, body: AsyncIterator[bytes], upload: Upload, writer: Writer, digests: Digests
-    ) -> None:
-        size = 0
-        async for piece in body:
-            size += len(piece)
-            self._limits.require_size(size)
-            if upload.size is not None and size > upload.size:
-                raise InvalidRequestError(f"More than the announced {upload.size} bytes.")
-            hashing = asyncio.create_task(digests.update(piece))
+        self.tell_of_beginning(image, target)
+        with attempt:
             try:
-                await writer.write(piece)
-            finally:
-                await hashing
-        if upload.size not in {None, size}:
-            raise InvalidRequestError(f"{upload.size} bytes were announced and {size} received.")
+                checks = await self.checks.of(identity, image)
+                meter = self._quotas.meter(quota, image_id, Resource.SIZE, upload.size)
+                found = await self.take(attempt, body, (*meter, *checks))
+            except BaseException as error:
+                await self._unwind(attempt)
+                self._tell_of_failure(image, error)
+                raise
+        self.tell_of_end(image, found)
+        LOG.info("image %s is active: %d bytes in store %s", image_id, found["size"], target.name)
 
-    async def _activate(
-        self, image_id: str, target: NamedStore, result: WriteResult, digests: Digests
-    ) -> None:
-        manifest = await asyncio.to_thread(digests.manifest)
-        async with self._database.write() as connection:
-            active = await move_image(
-                connection,
-                image_id,
-                Status.SAVING,
-                Status.ACTIVE,
-                self._clock(),
-                size=result.size,
-                checksum=digests.checksum,
-                os_hash_algo=digests.algorithm,
-                os_hash_value=digests.value,
-                os_manifest=manifest.name if manifest else None,
-            )
-            if not active:
-                raise GoneError(
-                    f"Image {image_id} could not be found after upload. "
-                    "The image may have been deleted during the upload."
-                )
-            place = self._stores.placed(result.location, target, result.metadata)
-            await add_location(connection, image_id, place)
-            if manifest:
-                await add_pages(connection, image_id, manifest.pages)
-
-    async def _unwind(self, image_id: str, target: NamedStore, result: WriteResult | None) -> None:
-        """Undo; what cannot be undone now is told, for the failure itself matters more."""
+    async def target(self, identity: Identity, image_id: str, store: str | None) -> NamedStore:
+        """Return where the data goes; whoever may not upload learns that before the store's state."""
         try:
-            async with self._database.write() as connection:
-                await move_image(connection, image_id, Status.SAVING, Status.QUEUED, self._clock())
-                image = await get_image(connection, image_id)
-            if result is None:
-                return
-            urls = {location.url for location in image.locations} if image else set()
-            if result.location.uri not in urls:
-                await self._stores.discard(self._stores.placed(result.location, target, {}))
+            return self._stores.for_new_data(store)
+        except GoneError:
+            await self._database.query(uploadable, identity, image_id)
+            raise
+
+    def tell_of_beginning(self, image: Image, target: NamedStore) -> None:
+        """Tell others that data comes, of an image that was queued."""
+        saving = replace(image, status=Status.SAVING)
+        store = target.name if self._stores.names else None
+        self._notifier.emit("image.update", image_notice(saving))
+        self._notifier.emit("image.prepare", data_notice(saving, store))
+
+    def _tell_of_failure(self, queued: Image, error: BaseException) -> None:
+        why = str(error) or type(error).__name__
+        text = f"Failed to upload image data for image {queued.id}: {why}"
+        self._notifier.emit("image.upload", text, "error")
+        self._notifier.emit("image.update", image_notice(queued))
+
+    def tell_of_end(self, image: Image, found: Mapping[str, Any]) -> None:
+        """Tell others that data has come, and what `take` found of it."""
+        active = replace(image, status=Status.ACTIVE, **found)
+        self._notifier.emit("image.upload", data_notice(active))
+        self._notifier.emit("image.activate", image_notice(active))
+        self._notifier.emit("image.update", image_notice(active))
+
+    def attempt(
+        self,
+        image_id: str,
+        target: NamedStore,
+        size: int | None,
+        role: str = "",
+        ended: Callable[[Connection], Awaitable[None]] | None = None,
+    ) -> Attempt:
+        """Return an attempt to upload, which nobody knows of yet."""
+        return Attempt(
+            *(self._database, self._leases, self._clock),
+            image_id=image_id,
+            target=target,
+            size=size,
+            role=role,
+            ended=ended,
+        )
+
+    async def take(
+        self, attempt: Attempt, body: AsyncIterator[bytes], observers: Sequence[Observer]
+    ) -> Mapping[str, Any]:
+        """Store the data and activate the image; return what is known of it now, by its fields.
+
+        Whatever it raises, the store may hold something where the attempt is doubtful.
+        """
+        try:
+            taken = await self._intake.take(
+                *(attempt.target, attempt.image_id, attempt.size, body),
+                observers=observers,
+                ledger=attempt,
+            )
+        except RegistryError as error:
+            attempt.is_doubtful |= attempt.is_begun and may_leave(error)
+            if isinstance(error, NoDataError):  # what should hold the object is missing
+                raise UnavailableError(str(error)) from error
+            raise
+        return taken.fields
+
+    async def lock(
+        self,
+        connection: Connection,
+        identity: Identity,
+        row: UploadRow,
+        quota: Quota,
+        kept_seconds: int | None = None,
+    ) -> Image:
+        """Let an image be saved by this upload only; it may be continued for so long if it is kept."""
+        image_id = row.image_id
+        await quota.admit_bytes(connection, Resource.SIZE, row.length or 0)
+        image = await uploadable(connection, identity, image_id, for_update=True)
+        await require_settled(connection, self._stores, image_id, [row.store])
+        await add_upload(connection, row, kept_seconds or self._leases.seconds, kept_seconds)
+        if not await move_image(connection, image_id, image.status, Status.SAVING, self._clock()):
+            raise OvertakenError(f"Image {image_id} is being changed by others.")
+        await quota.admit_upload(connection)
+        await quota.reserve(connection, image_id, Resource.SIZE, row.length)
+        return image
+
+    async def _unwind(self, attempt: Attempt) -> None:
+        """Take away what may be left while the upload is the attempt's still, and end it.
+
+        What cannot be undone now is told, for the failure itself matters more.
+        """
+        try:
+            if attempt.is_doubtful and await attempt.take_over():
+                async with attempt.held():
+                    await self._leftovers.take_away(attempt.target.name, attempt.image_id)
+            await self._database.change(self._release, attempt.row)
         except RegistryError:
-            LOG.exception("image %s: a failed upload could not be undone", image_id)
+            LOG.exception(
+                "image %s: a failed upload could not be undone: the janitor will", attempt.image_id
+            )
+
+    async def _release(self, connection: Connection, row: UploadRow) -> None:
+        """Let an image that is still saving be uploaded to again."""
+        if await end_upload(connection, row.image_id, row.holder):
+            await move_image(connection, row.image_id, Status.SAVING, Status.QUEUED, self._clock())
+
+
+async def uploadable(
+    connection: Connection, identity: Identity, image_id: str, *, for_update: bool = False
+) -> Image:
+    """Return the image if this caller may give it data now; a RegistryError says why not."""
+    image = access.require_visible(
+        identity, await get_image(connection, image_id, for_update=for_update), image_id
+    )
+    access.require_change(identity, image, "upload_image")
+    require_transition(image.status, Status.SAVING)
+    if image.container_format is None or image.disk_format is None:
+        raise InvalidRequestError(
+            "Properties disk_format, container_format must be set prior to saving data."
+        )
+    return image

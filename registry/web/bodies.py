@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
-from registry.domain.errors import InvalidRequestError
+from registry.domain.errors import InvalidRequestError, LimitExceededError
 
 JSON_BODY_BYTES_MAX = 8 << 20  # far above what 128 properties and tags can fill sensibly
 
 
-async def read_json(request: web.Request) -> Any:
-    """Read a JSON body, of at most `JSON_BODY_BYTES_MAX`."""
+async def read_json(request: web.Request, bytes_max: int = JSON_BODY_BYTES_MAX) -> Any:
+    """Read a JSON body, of at most so many bytes."""
     body = await request.read()
+    if len(body) > bytes_max:
+        raise LimitExceededError(f"A body of more than {bytes_max} bytes is not taken here.")
     if not body:
         raise InvalidRequestError("Body expected in request.")
     try:
-        return json.loads(body)
+        return json.loads(body.decode())  # as it stands: bytes would be taken for other encodings
     except (ValueError, RecursionError):
         raise InvalidRequestError("Malformed JSON in request body.") from None
 
@@ -33,5 +36,10 @@ def json_response(
     document: Any, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
     """Answer with a document."""
-    text = json.dumps(document, ensure_ascii=False)
-    return web.Response(status=status, text=text, content_type="application/json", headers=headers)
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(document),  # of a page of images a twentieth of json's time
+        content_type="application/json",
+        charset="utf-8",
+        headers=headers,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from registry.domain.schemas import (
     Formats,
@@ -12,14 +12,17 @@ from registry.domain.schemas import (
     images_schema,
     member_schema,
     members_schema,
+    task_schema,
+    tasks_schema,
 )
 from registry.web.bodies import json_response, refuse_body
+from registry.web.links import root_of
 
-# What Glance tells of itself without a cache, newest first: with several stores, and with one.
+# What Glance tells of itself without a cache, in its order: with several stores, and with one.
 CURRENT_VERSION = "2.17"
-_OLD = tuple(f"2.{minor}" for minor in range(7, -1, -1))
-_WITH_SEVERAL = (CURRENT_VERSION, "2.15", "2.13", "2.12", "2.11", "2.10", "2.9", "2.8", *_OLD)
-_WITH_ONE = (CURRENT_VERSION, "2.15", "2.9", *_OLD)
+_OLD = (CURRENT_VERSION, *(f"2.{minor}" for minor in range(7, -1, -1)))
+_WITH_SEVERAL = ("2.15", "2.13", "2.12", "2.11", "2.10", "2.9", "2.8", *_OLD)
+_WITH_ONE = ("2.15", "2.9", *_OLD)
 
 
 class DiscoveryHandlers:
@@ -33,6 +36,8 @@ class DiscoveryHandlers:
         self._images_schema = images_schema(formats)
         self._member_schema = member_schema()
         self._members_schema = members_schema()
+        self._task_schema = task_schema()
+        self._tasks_schema = tasks_schema()
         self._public_endpoint = public_endpoint
 
     async def choices(self, request: web.Request) -> web.Response:
@@ -40,11 +45,16 @@ class DiscoveryHandlers:
         return json_response(self._versions(request), status=300)
 
     async def versions(self, request: web.Request) -> web.Response:
-        """GET /versions."""
+        """GET /versions, and any other method."""
         return json_response(self._versions(request))
 
+    async def entrance(self, request: web.Request) -> web.Response:
+        """/v2, and any other version: 302 to what is told of all of them."""
+        location = f"{root_of(request)}/v2/"
+        return web.Response(status=302, text="", headers={hdrs.LOCATION: location})
+
     def _versions(self, request: web.Request) -> dict[str, Any]:
-        base = self._public_endpoint or f"{request.scheme}://{request.host}"
+        base = self._public_endpoint or root_of(request)
         link = {"rel": "self", "href": f"{base.rstrip('/')}/v2/"}
         return {
             "versions": [
@@ -77,12 +87,18 @@ class DiscoveryHandlers:
         refuse_body(request)
         return json_response(self._members_schema)
 
-    async def import_methods(self, request: web.Request) -> web.Response:
-        """GET /v2/info/import: clients fall back to plain uploads where there is no method."""
+    async def task_schema(self, request: web.Request) -> web.Response:
+        """GET /v2/schemas/task."""
         refuse_body(request)
-        methods = {"description": "Import methods available.", "type": "array", "value": []}
-        return json_response({"import-methods": methods})
+        return json_response(self._task_schema)
 
-    async def health(self, _request: web.Request) -> web.Response:
-        """GET /healthcheck."""
+    async def tasks_schema(self, request: web.Request) -> web.Response:
+        """GET /v2/schemas/tasks."""
+        refuse_body(request)
+        return json_response(self._tasks_schema)
+
+    async def health(self, request: web.Request) -> web.Response:
+        """GET /healthcheck, and any other method."""
+        if request.method == hdrs.METH_HEAD:
+            return web.Response(status=204)
         return web.Response(text="OK")

@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler
 
 from registry.domain.errors import (
     ConflictError,
+    DataRefusedError,
     ForbiddenError,
     GoneError,
     InvalidRequestError,
@@ -27,15 +28,19 @@ from registry.domain.errors import (
     MediaTypeError,
     NoDataError,
     NotFoundError,
+    OffsetError,
     RegistryError,
     UnauthenticatedError,
     UnavailableError,
 )
-from registry.web.request_id import REQUEST_ID, RequestIdTooLongError, assign_request_id
+from registry.web.request_id import RequestIdTooLongError, assign_request_id
 
 LOG = logging.getLogger(__name__)
 
 REFUSED_BODY_SECONDS = 30.0  # how long a client that was refused may go on sending
+RETRY_AFTER_SECONDS = 5  # when the database or a store may be there again
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")  # of any path, as Allow lists them
 
 # Complete; a test holds it to that.
 STATUSES: tuple[tuple[type[RegistryError], HTTPStatus], ...] = (
@@ -47,6 +52,7 @@ STATUSES: tuple[tuple[type[RegistryError], HTTPStatus], ...] = (
     (GoneError, HTTPStatus.GONE),
     (LimitExceededError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (MediaTypeError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+    (DataRefusedError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (NoDataError, HTTPStatus.NO_CONTENT),
     (UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
 )
@@ -74,9 +80,9 @@ async def _deliver(request: web.Request, response: web.Response) -> None:
     if hdrs.EXPECT in request.headers:
         response.force_close()
         return
-    await response.prepare(request)
-    await response.write_eof()
     with suppress(TimeoutError, HttpProcessingError, web.RequestPayloadError, ConnectionError):
+        await response.prepare(request)
+        await response.write_eof()
         async with asyncio.timeout(REFUSED_BODY_SECONDS):
             while await request.content.readany():
                 pass
@@ -90,9 +96,9 @@ def _response_to(request: web.Request, error: Exception) -> web.Response:
     if isinstance(error, web.HTTPException):
         headers: dict[str, str] = {}
         if isinstance(error, web.HTTPMethodNotAllowed):
-            headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods))
+            headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods, key=METHODS.index))
         return error_response(request, HTTPStatus(error.status), error.reason, headers)
-    LOG.error("%s %s %s failed", request[REQUEST_ID], request.method, request.path, exc_info=error)
+    LOG.error("%s %s failed", request.method, request.path, exc_info=error)
     return error_response(
         request, HTTPStatus.INTERNAL_SERVER_ERROR, "The server has failed; its log says why."
     )
@@ -105,8 +111,12 @@ def _registry_error_response(request: web.Request, error: RegistryError) -> web.
         headers["Accept-Patch"] = ", ".join(error.accepted)
     if isinstance(error, UnauthenticatedError):
         headers[hdrs.WWW_AUTHENTICATE] = error.challenge
+    if isinstance(error, OffsetError):
+        headers["Upload-Offset"] = str(error.expected)
+    if isinstance(error, UnavailableError):
+        headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER_SECONDS)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        LOG.error("%s %s %s: %s", request[REQUEST_ID], request.method, request.path, error)
+        LOG.error("%s %s: %s", request.method, request.path, error)
     return error_response(request, status, str(error), headers)
 
 

@@ -10,8 +10,9 @@ from http import HTTPStatus
 from aiohttp import hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from backends.spans import MultipleRangesError, RangeNotSatisfiableError, Span
+from backends.spans import END, MultipleRangesError, RangeNotSatisfiableError, Span
 from registry.domain.errors import InvalidRequestError, MediaTypeError, UploadCutError
+from registry.service.athand import AtHand
 from registry.service.downloads import Data, Downloads
 from registry.service.uploads import Upload, Uploads
 from registry.web.bodies import refuse_body
@@ -20,6 +21,7 @@ from registry.web.errors import error_response
 from registry.web.identity import IDENTITY
 from registry.web.outgoing import CLIENT_SILENCE_SECONDS, Outgoing
 from registry.web.request_id import REQUEST_ID
+from registry.web.resumable import COMPLETE, ResumableHandlers
 
 LOG = logging.getLogger(__name__)
 
@@ -30,20 +32,30 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class ImageDataHandlers:
     """Uploads and downloads."""
 
-    def __init__(self, uploads: Uploads, downloads: Downloads) -> None:
+    def __init__(
+        self,
+        uploads: Uploads,
+        downloads: Downloads,
+        at_hand: AtHand,
+        resumable: ResumableHandlers,
+    ) -> None:
         self._uploads = uploads
+        self._resumable = resumable
         self._downloads = downloads
+        self._at_hand = at_hand
 
     async def upload(self, request: web.Request) -> web.Response:
         """PUT: 204 once the image is active."""
         if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
             raise web.HTTPExpectationFailed
         media_type = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0]
-        if media_type.strip().lower() != OCTETS:
+        if media_type.strip() != OCTETS:  # to the letter, as Glance has it
             raise MediaTypeError(f"The data of an image must be sent as {OCTETS}.", (OCTETS,))
-        upload = Upload(_announced_size(request), request.headers.get("X-Image-Meta-Store"))
+        upload = Upload(announced_size(request), request.headers.get("X-Image-Meta-Store"))
+        if COMPLETE in request.headers:
+            return await self._resumable.begin(request, upload)
         image_id = request.match_info["image_id"]
-        await self._uploads.upload(request[IDENTITY], image_id, upload, _received(request))
+        await self._uploads.upload(request[IDENTITY], image_id, upload, received(request))
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def right(self, request: web.Request) -> web.Response:
@@ -87,10 +99,12 @@ class ImageDataHandlers:
         self, request: web.Request, response: web.StreamResponse, data: Data, span: Span
     ) -> None:
         async with self._downloads.open(data, span) as download:
+            self._at_hand.keep(data, download)
             await response.prepare(request)
             try:
-                await Outgoing(request, response).send(download)
+                await Outgoing(request.transport, request.writer).send(download)
                 await response.write_eof()
+                self._downloads.sent(request[IDENTITY], data, span)
             except ConnectionError:
                 LOG.info("%s the client went away", request[REQUEST_ID])
             except BaseException:
@@ -119,14 +133,16 @@ def _preferred(request: web.Request) -> tuple[str, ...]:
     return tuple(stripped for name in names if (stripped := name.strip()))
 
 
-def _announced_size(request: web.Request) -> int | None:
-    """Return the size of the data where the client tells it."""
+def announced_size(request: web.Request) -> int | None:
+    """Return the size of the data where the client tells it; as for Glance, 0 tells nothing."""
     told = request.headers.get("x-openstack-image-size")
-    if told is None:
-        return request.content_length
-    if not told.isascii() or not told.isdigit() or len(told) > 19:
-        raise InvalidRequestError("Invalid image size in request headers.")
-    return int(told)
+    try:
+        size = request.content_length if told is None else int(told)
+    except ValueError:
+        size = -1
+    if size is not None and not 0 <= size < END:
+        raise InvalidRequestError("Invalid or missing image size in request headers.")
+    return size or None
 
 
 async def promise_nothing(_request: web.Request) -> None:
@@ -136,7 +152,7 @@ async def promise_nothing(_request: web.Request) -> None:
     """
 
 
-async def _received(request: web.Request) -> AsyncIterator[bytes]:
+async def received(request: web.Request) -> AsyncIterator[bytes]:
     """Receive the body; a client that waits for it is told to begin now, not before."""
     if hdrs.EXPECT in request.headers:
         await request.writer.write(_CONTINUE)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
+from registry.domain.patches import require_media_type
 from registry.service.images import Images
 from registry.web.bodies import json_response, read_json, refuse_body
 from registry.web.identity import IDENTITY
+from registry.web.links import server_of
 
 
 class ImageHandlers:
     """`/v2/images`, `/v2/images/{id}`, and its `/actions/…` and `/tags/{tag}`."""
 
-    def __init__(self, images: Images) -> None:
+    def __init__(self, images: Images, import_methods: Sequence[str] = ()) -> None:
         self._images = images
+        self._import_methods = ",".join(import_methods)
 
     async def create(self, request: web.Request) -> web.Response:
         """POST /v2/images."""
         document = await self._images.create(request[IDENTITY], await read_json(request))
-        headers = {"Location": f"{request.scheme}://{request.host}{document['self']}"}
+        headers = {"Location": f"{server_of(request)}{document['self']}"}
+        if self._import_methods:
+            headers["OpenStack-image-import-methods"] = self._import_methods
         if self._images.stores:
             headers["OpenStack-image-store-ids"] = ",".join(self._images.stores)
         return json_response(document, status=201, headers=headers)
@@ -36,6 +43,7 @@ class ImageHandlers:
 
     async def patch(self, request: web.Request) -> web.Response:
         """PATCH /v2/images/{id}."""
+        require_media_type(request.content_type)
         body = await read_json(request)
         image_id = request.match_info["image_id"]
         return json_response(

@@ -12,7 +12,6 @@ import asyncio
 import os
 from typing import Protocol, Self
 
-from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from backends.spans import Span
@@ -50,13 +49,12 @@ class Outgoing:
     source's own errors.
     """
 
-    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
-        transport = request.transport
+    def __init__(self, transport: asyncio.Transport | None, writer: AbstractStreamWriter) -> None:
+        """`writer` is that of the answer, which writes through the transport."""
         if transport is None:
             raise ConnectionResetError("the client has left")
         self._transport = transport
-        self._response = response
-        self._writer: AbstractStreamWriter = request.writer
+        self._writer = writer
         # TLS must see every byte.
         plain = transport.get_extra_info("sslcontext") is None
         self._socket = transport.get_extra_info("socket") if plain else None
@@ -95,7 +93,7 @@ class Outgoing:
             sent, most = self._send_pages(descriptor, part), SPILL_BYTES
         spilt = _read_memory(descriptor, part.start + sent, min(most, len(part) - sent))
         if spilt:
-            await self._response.write(spilt)  # too little to wait for: `_ready` does
+            await self._writer.write(spilt)  # too little to wait for: `_ready` does
         self._turn += sent + len(spilt)
         return sent + len(spilt)
 
@@ -116,7 +114,7 @@ class Outgoing:
 
     async def _write(self, piece: bytes) -> None:
         async with asyncio.timeout(CLIENT_SILENCE_SECONDS):
-            await self._response.write(piece)
+            await self._writer.write(piece)
 
     async def _ready(self) -> None:
         if self._transport.get_write_buffer_size():

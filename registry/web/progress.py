@@ -6,7 +6,8 @@ aiohttp's own shutdown stops reading at once, which would starve uploads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -31,16 +32,27 @@ class Progress:
 
         @web.middleware
         async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._count += 1
-            self._idle.clear()
-            try:
+            with self.one():
                 return await handler(request)
-            finally:
-                self._count -= 1
-                if not self._count:
-                    self._idle.set()
 
         return count
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count a request for as long as the context lasts."""
+        self._count += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            if not self._count:
+                self._idle.set()
+
+    @property
+    def closing(self) -> bool:
+        """Whether the service is stopping."""
+        return self._closing
 
     async def close_connection(self, _request: web.Request, response: web.StreamResponse) -> None:
         """End connections with their response, once stopping (an `on_response_prepare` signal)."""

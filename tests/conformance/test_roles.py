@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.catalog import STORES_OF_GLANCE, WITH_KEYSTONE, running_catalog
+from harness.catalog import STORES_OF_GLANCE, THIS_MACHINE, WITH_KEYSTONE, running_catalog
 from harness.glance import Glance
 from harness.keystone import Keystone
+from harness.metadef_roles import METADEF_CALLS, METADEFS, MetadefWorld
 from harness.roles import (
     CALLS,
     OTHER_CALLS,
@@ -39,9 +40,21 @@ def real(glance: Glance, peopled: Keystone) -> World:
 @pytest.fixture(scope="module")
 def ours(peopled: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     directory = tmp_path_factory.mktemp("catalog")
-    more = (STORES_OF_GLANCE + WITH_KEYSTONE).format(directory=directory, keystone=peopled.url)
+    more = (STORES_OF_GLANCE + WITH_KEYSTONE + THIS_MACHINE).format(
+        directory=directory, keystone=peopled.url
+    )
     with running_catalog(directory, more) as catalog:
         yield World(catalog.url, peopled)
+
+
+@pytest.fixture(scope="module")
+def our_definitions(ours: World) -> MetadefWorld:
+    return MetadefWorld(ours.url, ours.keystone)
+
+
+@pytest.fixture(scope="module")
+def definitions_of_glance(real: World) -> MetadefWorld:
+    return MetadefWorld(real.url, real.keystone)
 
 
 def rows(world: World, call: Call) -> tuple[str, ...]:
@@ -67,3 +80,14 @@ def test_our_catalog(ours: World, name: str) -> None:
 def test_our_catalog_about_no_image(ours: World, name: str) -> None:
     found = " ".join(ours.rows(ALL_OTHER_CALLS[name], "private"))
     assert found == (OTHERS | OUR_OTHERS)[name]
+
+
+@pytest.mark.parametrize("name", METADEF_CALLS)
+def test_our_metadata_definitions(our_definitions: MetadefWorld, name: str) -> None:
+    assert our_definitions.rows(METADEF_CALLS[name]) == METADEFS[name]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", METADEF_CALLS)
+def test_metadata_definitions_of_glance(definitions_of_glance: MetadefWorld, name: str) -> None:
+    assert definitions_of_glance.rows(METADEF_CALLS[name]) == METADEFS[name]

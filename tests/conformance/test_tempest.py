@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from harness.glance import FileServer, Glance, load_metadefs
-from harness.images import Disk, random_bytes
 from harness.keystone import Keystone
 from harness.node import running_node
 from harness.tempest import Outcome, run_tempest
 
 RESULTS = Path(__file__).parents[1] / "results/tempest.json"
-
-
-@pytest.fixture
-def files(file_server: FileServer, disk: Disk) -> Iterator[FileServer]:
-    """Give a server of the two images that tempest lets Glance fetch."""
-    (file_server.directory / "small.img").write_bytes(random_bytes(1 << 20, seed=47))
-    shutil.copy(disk.qcow2, file_server.directory / "small.qcow2")
-    yield file_server
-    (file_server.directory / "small.img").unlink()
-    (file_server.directory / "small.qcow2").unlink()
 
 
 def both(

@@ -44,14 +44,18 @@ class Call:
     path: str  # below /v2, its variable parts escaped
     query: tuple[tuple[str, str], ...] = ()
     document: Any = None  # sent as JSON, where there is no body and the call may have one
-    body: bytes | None = None
+    body: str | bytes | None = None
     content_type: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()  # further fields
     caller: int = 0
 
     def __str__(self) -> str:
         query = f"?{urlencode(self.query)}" if self.query else ""
         sent = self._body()
-        return f"{self.caller}: {self.method} {self.path}{query} {'' if sent is None else sent!r}"
+        fields = " ".join(f"{name}: {value!r}" for name, value in self.headers)
+        kind = "" if self.content_type is None else f"({self.content_type})"
+        text = "" if sent is None else repr(sent[:300])
+        return f"{self.caller}: {self.method} {self.path}{query} {fields} {text} {kind}"
 
     def send(self, side: Side) -> Answer:
         """Send it to a side."""
@@ -60,6 +64,7 @@ class Call:
         headers = {"Accept": "application/json", **side.callers[self.caller].headers}
         if self.content_type is not None:
             headers["Content-Type"] = self.content_type
+        headers.update(self.headers)
         body = self._body()
         return ask(
             self.method,
@@ -72,13 +77,16 @@ class Call:
         if self.body is not None:
             return self.body
         last = self.path.rpartition("/")[2]
-        may_have = self.method == "PATCH" or last in _WITH_DOCUMENT or "/members/" in self.path
-        if self.method in {"POST", "PATCH", "PUT"} and may_have:
+        may_have = (
+            *(self.method == "PATCH" or last in _WITH_DOCUMENT or "/members/" in self.path,),
+            self.path.startswith("/metadefs/") and self.document is not None,
+        )
+        if self.method in {"POST", "PATCH", "PUT"} and any(may_have):
             return json.dumps(self.document)
         return None
 
 
-_WITH_DOCUMENT = frozenset({"images", "members"})
+_WITH_DOCUMENT = frozenset({"images", "members", "import"})
 
 
 def segment(text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.catalog_database import write_database
 from harness.images import run
 from harness.program import REPOSITORY, Program, free_port
 
@@ -38,6 +39,13 @@ show_multiple_locations = true
 default_backend = fast
 [fast]
 filesystem_store_datadir = {directory}/fast
+"""
+
+# Nothing is read from this machine unless it is allowed.
+THIS_MACHINE = """
+[import_filtering_opts]
+allowed_hosts = [127.0.0.1]
+allowed_ports = []
 """
 
 WITH_KEYSTONE = """
@@ -70,6 +78,8 @@ class Catalog:
 def running_catalog(directory: Path, more: str = "", *stores: Path) -> Iterator[Catalog]:
     """Create a database below `directory` and serve it; `more` is appended to the configuration.
 
+    `more` may name another database, which is then brought up to date as operators do it.
+
     `stores` are files that say which stores there are: without any, a file store below `directory`.
     """
     port = free_port()
@@ -80,7 +90,10 @@ def running_catalog(directory: Path, more: str = "", *stores: Path) -> Iterator[
     for file in (*stores, configuration):
         command += ["--config-file", str(file)]
     environment = {"PYTHONPATH": str(REPOSITORY)}
-    run("env", f"PYTHONPATH={REPOSITORY}", *command, "db", "sync")
+    if "[database]" in more:
+        run("env", f"PYTHONPATH={REPOSITORY}", *command, "db", "sync")
+    else:
+        write_database(directory / "registry.sqlite")
     program = Program(
         f"registry-{port}", [*command, "serve"], directory=directory, environment=environment
     )
@@ -89,6 +102,17 @@ def running_catalog(directory: Path, more: str = "", *stores: Path) -> Iterator[
         yield Catalog(f"http://127.0.0.1:{port}", program)
     finally:
         program.stop()
+
+
+def load_metadefs(directory: Path, *, glance: Path) -> None:
+    """Load the metadata definitions that Glance's package ships, into the catalog in a directory.
+
+    `glance` is the interpreter of the environment that has the package.
+    """
+    command = [sys.executable, "-m", "registry", "--config-file", str(directory / "registry.conf")]
+    source = glance.parents[1] / "etc/glance/metadefs"
+    python_path = f"PYTHONPATH={REPOSITORY}"
+    run("env", python_path, *command, "db", "load-metadefs", "--path", str(source))
 
 
 @pytest.fixture(scope="session")

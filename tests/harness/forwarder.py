@@ -15,9 +15,9 @@ PIECE_BYTES = 1 << 16
 class Forwarder:
     """Passes connections on to a service, while it is up."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, host: str = "127.0.0.1", port: int = 0) -> None:
         self._to = urlsplit(url)
-        self._port = 0
+        self._host, self._port = host, port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._passing: set[asyncio.Task[None]] = set()
@@ -28,11 +28,11 @@ class Forwarder:
     @property
     def url(self) -> str:
         """Where the service is reached by way of here."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://{self._host}:{self._port}"
 
     async def up(self) -> None:
         """Take connections, always at the same address."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._connected, self._host, self._port)
         self._port = self._server.sockets[0].getsockname()[1]
 
     def silence(self) -> None:
@@ -85,9 +85,9 @@ class Forwarder:
 
 
 @asynccontextmanager
-async def forwarding(url: str) -> AsyncIterator[Forwarder]:
-    """Pass connections on until the context is left."""
-    forwarder = Forwarder(url)
+async def forwarding(url: str, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[Forwarder]:
+    """Pass connections on until the context is left, from this address; port 0 is any."""
+    forwarder = Forwarder(url, host, port)
     await forwarder.up()
     try:
         yield forwarder

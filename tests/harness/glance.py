@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.ceph import Ceph, Gateway, require_bindings
+from harness.images import Disk, random_bytes
 from harness.keystone import MEMBER, Keystone
 from harness.program import Program, free_port
 from harness.services import free_url, python_of, run_tool, seed, served
@@ -163,14 +165,17 @@ def _glance(
     directory: Path, more: str, environment: Mapping[str, str] | None = None, **values: str
 ) -> Iterator[str]:
     python = python_of("glance")
-    seed("glance", directory, _make)
+    if not (directory / "glance.db").exists():  # else it goes on with what it had
+        seed("glance", directory, _make)
     values["paste"] = str(python.parents[1] / "etc/glance/glance-api-paste.ini")
     url, port = free_url()
     (directory / "glance-api.conf").write_text(
         (CONFIGURATION + more).format(directory=directory, python=python, url=url, **values)
     )
     (directory / "glance-image-import.conf").write_text(IMPORT)
-    environment = {"OS_GLANCE_CONFIG_DIR": str(directory), **(environment or {})}
+    # Its middlewares look for the configuration at home, or in /etc.
+    home = {"OS_GLANCE_CONFIG_DIR": str(directory), "HOME": str(directory)}
+    environment = {**home, **(environment or {})}
     with served("glance", "glance.wsgi.api:application", directory, port, environment):
         yield url
 
@@ -184,9 +189,9 @@ def glance(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @contextmanager
-def running_glance(directory: Path, keystone: Keystone) -> Iterator[Glance]:
-    """Run Glance with Keystone, and with its files in `directory`."""
-    with _glance(directory, WITH_KEYSTONE, keystone=keystone.url) as url:
+def running_glance(directory: Path, keystone: Keystone, more: str = "") -> Iterator[Glance]:
+    """Run Glance with Keystone, and with its files in `directory`; `more` is configured too."""
+    with _glance(directory, WITH_KEYSTONE + more, keystone=keystone.url) as url:
         yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
 
 
@@ -228,6 +233,13 @@ def glance_on_ceph(
         tmp_path_factory.mktemp("glance-on-ceph"), keystone, stores
     ) as running:
         yield running, {store.name: store for store in stores}
+
+
+@contextmanager
+def running_keyed_glance(directory: Path, keystone: Keystone, more: str = "") -> Iterator[Glance]:
+    """Run Glance with Keystone and this configuration besides, with its files in `directory`."""
+    with _glance(directory, WITH_KEYSTONE + more, keystone=keystone.url) as url:
+        yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
 
 
 @contextmanager
@@ -287,6 +299,16 @@ def file_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileServer
     """Run a web server without ranges for the whole test run: behind Glance's http store."""
     with running_file_server(tmp_path_factory.mktemp("file-server")) as running:
         yield running
+
+
+@pytest.fixture
+def files(file_server: FileServer, disk: Disk) -> Iterator[FileServer]:
+    """Give a server of two images that Glance may fetch: `small.img`, and `small.qcow2`."""
+    (file_server.directory / "small.img").write_bytes(random_bytes(1 << 20, seed=47))
+    shutil.copy(disk.qcow2, file_server.directory / "small.qcow2")
+    yield file_server
+    (file_server.directory / "small.img").unlink()
+    (file_server.directory / "small.qcow2").unlink()
 
 
 @contextmanager

@@ -75,12 +75,15 @@ class ImagesApi:
         return self.call("GET", f"/{image}/file", headers=headers)
 
     def settle(self, image: str) -> None:
-        """Wait until what was begun with an image (an import) has ended, well or not."""
+        """Wait until what was begun with an image has ended: an import, or hashing."""
 
         def settled() -> bool:
             record = self.call("GET", f"/{image}").json()
             busy = ("importing", "saving")
-            return record["status"] not in busy and not record.get("os_glance_import_task")
+            hashed = record["os_hash_value"] or not record["os_hash_algo"]
+            return (
+                record["status"] not in busy and hashed and not record.get("os_glance_import_task")
+            )
 
         until(f"{image} to be imported", settled)
 

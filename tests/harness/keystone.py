@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -147,7 +147,7 @@ class Keystone:
             self.call("POST", "/endpoints", {"endpoint": document}).expect(201)
 
     def add_user(self, user: User) -> None:
-        """Make a user, and the project if there is none of its name; it may be there already."""
+        """Make a user, and what there is not of its project and roles; it may be there already."""
         projects = self.call("GET", f"/projects?name={user.project}").json()["projects"]
         if not projects:
             document: Any = {"project": {"name": user.project, "domain_id": "default"}}
@@ -158,6 +158,9 @@ class Keystone:
         identity = self.call("POST", "/users", {"user": document}).expect(201).json()["user"]
         roles = {role["name"]: role["id"] for role in self.call("GET", "/roles").json()["roles"]}
         for role in user.roles:
+            if role not in roles:
+                made = self.call("POST", "/roles", {"role": {"name": role}}).expect(201)
+                roles[role] = made.json()["role"]["id"]
             path = f"/projects/{projects[0]['id']}/users/{identity['id']}/roles/{roles[role]}"
             self.call("PUT", path).expect(204)
         # Keystone writes down a user's first login of a day: two at once lock its database.
@@ -222,8 +225,8 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
 
 
 @contextmanager
-def running_keystone(directory: Path) -> Iterator[Keystone]:
-    """Run Keystone with the users above, with its files in `directory`."""
+def running_keystone(directory: Path, users: Sequence[User] = SEEDED) -> Iterator[Keystone]:
+    """Run Keystone with its administrator and these users, with its files in `directory`."""
     seed("keystone", directory, _make)
     (directory / "keystone.conf").write_text(CONFIGURATION.format(directory=directory))
     url, port = free_url()
@@ -233,7 +236,7 @@ def running_keystone(directory: Path) -> Iterator[Keystone]:
     }
     with served("keystone", "keystone.wsgi.api:application", directory, port, environment):
         running = Keystone(f"{url}/v3", directory)
-        for user in SEEDED:
+        for user in users:
             running.add_user(user)
         running.add_endpoint("identity", running.url)
         yield running

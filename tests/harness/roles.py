@@ -40,7 +40,7 @@ DATA = b"0123456789"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call; `{id}` is the image's, `{demo}` and the like are projects'."""
+    """One call; `{id}` is the image's, `{url}` the endpoint's, `{demo}` and the like are projects'."""
 
     method: str
     path: str
@@ -49,7 +49,9 @@ class Call:
     content_type: str | None = None
     data: bool = False  # the image has data
     deactivated: bool = False
+    begun: bool = False  # an upload of it has begun that may be continued
     changes: bool = False  # where it is allowed, the image is another one afterwards
+    headers: tuple[tuple[str, str], ...] = ()
 
     def send(self, url: str, headers: dict[str, str], names: dict[str, str]) -> Answer:
         """Send it, with `names` put in."""
@@ -60,7 +62,7 @@ class Call:
             return text
 
         body = self.body
-        headers = dict(headers)
+        headers = {**headers, **dict(self.headers)}
         if self.document is not None:
             body = filled(json.dumps(self.document)).encode()
             headers["Content-Type"] = self.content_type or "application/json"
@@ -92,6 +94,10 @@ CALLS: dict[str, Call] = {
     "download from a store": Call("GET", "/images/{id}/file?prefer=fast", data=True),
     "download, deactivated": Call("GET", "/images/{id}/file", data=True, deactivated=True),
     "take data out of a store": Call("DELETE", "/stores/fast/{id}"),
+    "add a location": Call(
+        "POST", "/images/{id}/locations", {"url": "{url}/versions"}, changes=True
+    ),
+    "read locations": Call("GET", "/images/{id}/locations", data=True),
     "deactivate": Call("POST", "/images/{id}/actions/deactivate", data=True, changes=True),
     "reactivate": Call(
         "POST", "/images/{id}/actions/reactivate", data=True, deactivated=True, changes=True
@@ -118,14 +124,42 @@ OUR_CALLS: dict[str, Call] = {
     "right to download, deactivated": Call(
         "GET", "/images/{id}/download-right", data=True, deactivated=True
     ),
+    "upload, to be continued": Call(
+        *("PUT", "/images/{id}/file"),
+        body=DATA,
+        content_type=OCTETS,
+        headers=(("Upload-Complete", "?0"),),
+        changes=True,
+    ),
+    "how far an upload is": Call("HEAD", "/images/{id}/upload", begun=True),
+    "continue an upload": Call(
+        *("PATCH", "/images/{id}/upload"),
+        body=DATA,
+        content_type="application/partial-upload",
+        headers=(("Upload-Complete", "?1"), ("Upload-Offset", str(len(DATA)))),
+        begun=True,
+        changes=True,
+    ),
+    "give an upload up": Call("DELETE", "/images/{id}/upload", begun=True, changes=True),
 }
-OUR_OTHER_CALLS: dict[str, Call] = {"changes": Call("GET", "/cacheproxy/changes")}
+OUR_OTHER_CALLS: dict[str, Call] = {
+    "changes": Call("GET", "/cacheproxy/changes"),
+    "find by content": Call("GET", "/cacheproxy/content/md5:00"),
+}
 
 
 def add_users(keystone: Keystone) -> None:
     """Make the users that only this table needs."""
     for user in ADDED:
         keystone.add_user(user)
+
+
+def headers_of(keystone: Keystone, role: str) -> dict[str, str]:
+    """Return the header fields that say who calls."""
+    who = ROLES[role]
+    if who is None:
+        return {}
+    return {"X-Auth-Token": who if isinstance(who, str) else keystone.token(who)}
 
 
 @dataclass
@@ -135,10 +169,11 @@ class World:
     url: str
     keystone: Keystone
     names: dict[str, str] = field(default_factory=dict)
-    _kept: dict[tuple[str, bool, bool], str] = field(default_factory=dict)
+    _kept: dict[tuple[str, bool, bool, bool], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Learn the projects' ids."""
+        self.names["url"] = self.url
         for user in (MEMBER, STRANGER, PARTNER):
             self.names[user.project] = self.keystone.project_id(user)
 
@@ -149,25 +184,21 @@ class World:
 
     def _ask(self, call: Call, visibility: str, role: str) -> str:
         needs_image = "{id}" in call.path or call.path.startswith("/images?")
-        state = (visibility, call.data, call.deactivated)
+        state = (visibility, call.data, call.deactivated, call.begun)
         names = {**self.names, "visibility": visibility}
         if needs_image:
             if state not in self._kept:
                 self._kept[state] = self._make(visibility, call)
             names["id"] = self._kept[state]
-        answer = call.send(self.url, self._headers(role), names)
+        answer = call.send(self.url, headers_of(self.keystone, role), names)
+        if answer.status == 202:  # Glance's database bears no second writer
+            ImagesApi(self.url, headers_of(self.keystone, "admin elsewhere")).settle(names["id"])
         if call.changes and answer.status < 300:
             del self._kept[state]
         if call.path.startswith("/images?") and answer.status == 200:
             ids = [image["id"] for image in answer.json()["images"]]
             return "listed" if names["id"] in ids else "not"
         return str(answer.status)
-
-    def _headers(self, role: str) -> dict[str, str]:
-        who = ROLES[role]
-        if who is None:
-            return {}
-        return {"X-Auth-Token": who if isinstance(who, str) else self.keystone.token(who)}
 
     def _make(self, visibility: str, call: Call) -> str:
         admin = ImagesApi(self.url, {"X-Auth-Token": self.keystone.token(ADMIN)})
@@ -180,6 +211,9 @@ class World:
             partner.call("PUT", f"/{image}/members/{member}", document=accepted).expect(200)
         if call.data:
             admin.upload(image, DATA)
+        if call.begun:
+            told = {"Content-Type": OCTETS, "Upload-Complete": "?0"}
+            admin.call("PUT", f"/{image}/file", body=DATA, headers=told).expect(204)
         if call.deactivated:
             admin.call("POST", f"/{image}/actions/deactivate").expect(204)
         return image

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 
+from harness.metadef_roles import METADEFS, NAMESPACE_VISIBILITIES
 from harness.roles import ROLES, VISIBILITIES
 from registry.policy.rules import RULES
 
@@ -110,6 +111,18 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
         "401 401 404 403 403 403 403 403 409 409",
         "401 401 404 403 403 403 403 403 409 409",
     ),
+    "add a location": (
+        "401 401 404 404 404 404 403 202 202 202",
+        "401 401 404 404 404 403 403 202 202 202",
+        "401 401 202 403 403 403 403 202 202 202",
+        "401 401 202 403 403 403 403 202 202 202",
+    ),
+    "read locations": (
+        "401 401 404 404 404 404 403 403 200 200",
+        "401 401 404 404 404 403 403 403 200 200",
+        "401 401 200 403 403 403 403 403 200 200",
+        "401 401 200 403 403 403 403 403 200 200",
+    ),
     "deactivate": (
         "401 401 404 404 404 404 403 204 204 204",
         "401 401 404 404 404 403 403 204 204 204",
@@ -192,8 +205,35 @@ OUR_TABLE: dict[str, tuple[str, str, str, str]] = {
         "401 401 403 403 403 403 403 403 204 204",
         "401 401 403 403 403 403 403 403 204 204",
     ),
+    "upload, to be continued": (
+        "401 401 404 404 404 404 403 204 204 204",
+        "401 401 404 404 404 403 403 204 204 204",
+        "401 401 404 403 403 403 403 204 204 204",
+        "401 401 404 403 403 403 403 204 204 204",
+    ),
+    "how far an upload is": (
+        "401 401 404 404 404 404 403 204 204 204",
+        "401 401 404 404 404 403 403 204 204 204",
+        "401 401 404 403 403 403 403 204 204 204",
+        "401 401 404 403 403 403 403 204 204 204",
+    ),
+    "continue an upload": (
+        "401 401 404 404 404 404 403 204 204 204",
+        "401 401 404 404 404 403 403 204 204 204",
+        "401 401 404 403 403 403 403 204 204 204",
+        "401 401 404 403 403 403 403 204 204 204",
+    ),
+    "give an upload up": (
+        "401 401 404 404 404 404 403 204 204 204",
+        "401 401 404 404 404 403 403 204 204 204",
+        "401 401 404 403 403 403 403 204 204 204",
+        "401 401 404 403 403 403 403 204 204 204",
+    ),
 }
-OUR_OTHERS = {"changes": "401 401 200 403 403 403 403 403 200 200"}
+OUR_OTHERS = {
+    "changes": "401 401 200 403 403 403 403 403 200 200",
+    "find by content": "401 401 403 403 403 403 403 403 200 200",
+}
 
 
 def roles_page() -> str:
@@ -202,6 +242,19 @@ def roles_page() -> str:
     for name, rows in {**TABLE, **OUR_TABLE}.items():
         lines += [_line([name, ", ".join(of), *row.split()]) for row, of in _grouped(rows).items()]
     lines += [_line([name, "", *row.split()]) for name, row in {**OTHERS, **OUR_OTHERS}.items()]
+    return "\n".join(lines) + "\n"
+
+
+def metadef_roles_page() -> str:
+    """Return the same of metadata definitions, where calls that are answered alike share rows."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, rows in METADEFS.items():
+        alike.setdefault(rows, []).append(name)
+    lines = [_line(["calls", "visibility", *ROLES]), _line(["---"] * (2 + len(ROLES)))]
+    for rows, names in alike.items():
+        of = NAMESPACE_VISIBILITIES if len(set(rows)) > 1 else ("",)
+        for visibility, row in zip(of, rows, strict=False):
+            lines.append(_line([", ".join(names), visibility, *row.split()]))
     return "\n".join(lines) + "\n"
 
 
@@ -227,4 +280,4 @@ def _line(cells: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{rules_page()}\n{roles_page()}")
+    sys.stdout.write(f"{rules_page()}\n{roles_page()}\n{metadef_roles_page()}")

@@ -47,6 +47,7 @@ region = RegionOne
 catalog_type = image
 http_image = {files}/small.img
 http_qcow2_image = {files}/small.qcow2
+build_timeout = 60
 image_caching_enabled = true
 disk_formats = qcow2,raw,vmdk,iso,vhd,vdi,ami,ari,aki
 container_formats = bare,ovf,ova,ami,ari,aki,docker
@@ -76,8 +77,14 @@ class Outcome:
         return sum(each.startswith(result) for each in self.results.values())
 
 
-def run_tempest(directory: Path, keystone: Keystone, file_server: FileServer) -> Outcome:
-    """Run all image tests, one after the other."""
+def run_tempest(
+    directory: Path,
+    keystone: Keystone,
+    file_server: FileServer,
+    *,
+    workers: int = 1,
+) -> Outcome:
+    """Run the image tests, in so many processes."""
     program = python_of("tempest").with_name("tempest")
     known = directory.with_name(f"{directory.name}.yaml")  # it would be in the home directory
     run_tool(program, "init", "--workspace-path", known, directory)
@@ -87,7 +94,7 @@ def run_tempest(directory: Path, keystone: Keystone, file_server: FileServer) ->
         )
     )
     done = subprocess.run(
-        [program, "run", "--serial", "--regex", TESTS],
+        [program, "run", "--concurrency", str(workers), "--regex", TESTS],
         cwd=directory,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
         capture_output=True,

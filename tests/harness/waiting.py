@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -25,14 +25,27 @@ def until(what: str, probe: Callable[[], T], seconds: float = 30.0) -> T:
     return found
 
 
-async def until_async(what: str, probe: Callable[[], T], seconds: float = 30.0) -> T:
+@overload
+async def until_async(what: str, probe: Callable[[], Awaitable[T]], seconds: float = 30.0) -> T: ...
+
+
+@overload
+async def until_async(what: str, probe: Callable[[], T], seconds: float = 30.0) -> T: ...
+
+
+async def until_async(what: str, probe: Callable[[], Any], seconds: float = 30.0) -> Any:
     """Do the same as `until`, giving way to the event loop between the calls."""
     deadline = time.monotonic() + seconds
-    while not (found := probe()):
+    while not (found := await _answer(probe)):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s in vain for {what}")
         await asyncio.sleep(STEP_SECONDS)
     return found
+
+
+async def _answer(probe: Callable[[], Any]) -> Any:
+    found = probe()
+    return await found if isinstance(found, Awaitable) else found
 
 
 async def passing(seconds: float) -> None:

@@ -13,7 +13,10 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 OURS = ("cacheproxy", "backends", "registry")
 
-VOCABULARY = ("backends.spans", "backends.errors", "backends.location", "backends.manifest")
+VOCABULARY = (
+    *("backends.spans", "backends.errors", "backends.location", "backends.manifest"),
+    "backends.ordinary",
+)
 NOUNS = (
     *("cacheproxy.errors", "cacheproxy.config", "cacheproxy.logs"),
     *("cacheproxy.meter", "cacheproxy.metrics"),
@@ -47,19 +50,68 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cacheproxy.app": ("cacheproxy", "backends"),
     "registry.errors": (),
     "registry.options": (),
+    "registry.logs": ("registry.errors", "registry.options"),
+    "registry.db.options": ("registry.errors", "registry.options"),
     "registry.keystone.options": ("registry.errors", "registry.options"),
+    "registry.inspection.options": ("registry.options",),
     "registry.policy.options": ("registry.errors", "registry.options"),
+    "registry.notifications.options": ("registry.options",),
+    "registry.quotas.options": (
+        *("registry.errors", "registry.options", "registry.keystone.options"),
+    ),
+    "registry.protections.options": ("registry.errors",),
+    "registry.service.options": ("registry.errors", "registry.options"),
+    "registry.locations.options": ("registry.errors", "registry.options"),
+    "registry.fetching.options": ("registry.errors", "registry.options"),
+    "registry.web.options": ("registry.errors", "registry.options"),
     "registry.config": (
         *("registry.errors", "registry.options", "backends.configuration"),
         *("registry.keystone.options", "registry.policy.options", "backends.swift.options"),
+        *("registry.db.options", "registry.logs", "registry.fetching.options"),
+        "registry.locations.options",
+        *("registry.protections.options", "registry.inspection.options"),
+        *("registry.signatures.options", "registry.plugins.options"),
+        *("registry.service.options", "registry.imports.options", "registry.web.options"),
+        *("registry.quotas.options", "registry.notifications.options"),
+        "registry.metadefs.options",
         *VOCABULARY,
+    ),
+    "registry.fetching": (
+        *("registry.domain", "registry.errors"),
+        *("backends.errors", "backends.guard", "backends.location", "backends.pinning"),
     ),
     "registry.keystone": ("registry.domain", "registry.errors"),
     "registry.policy": ("registry.domain", "registry.errors"),
-    "registry.metrics": ("backends.errors", "backends.watching"),
+    "registry.protections": ("registry.domain", "registry.errors"),
+    "registry.notifications": ("registry.domain", "registry.errors"),
+    "registry.quotas": ("registry.domain", "registry.db", "registry.errors", "registry.keystone"),
+    "registry.inspection": ("registry.domain",),
+    "registry.plugins.options": ("registry.errors",),
+    "registry.plugins": ("registry.domain", "registry.inspection"),
+    "registry.signatures.options": ("registry.options",),
+    "registry.signatures": ("registry.domain", "backends.threads"),
+    "registry.metrics": ("backends.errors", "backends.watching", "registry.service.jobs"),
     "registry.domain": (),
     "registry.db": ("registry.domain", "registry.errors"),
-    "registry.service": ("registry.domain", "registry.db", "registry.errors", "backends"),
+    "registry.service": (
+        *(
+            "registry.domain",
+            "registry.db",
+            "registry.errors",
+            "registry.inspection",
+            "registry.signatures",
+            "backends",
+        ),
+        "registry.quotas.quotas",
+    ),
+    "registry.takeover": ("registry", "backends"),
+    "registry.metadefs.options": (),
+    "registry.metadefs": ("registry", "backends"),
+    "registry.imports.options": ("registry.errors", "registry.options"),
+    "registry.imports": (
+        *("registry.domain", "registry.db", "registry.service", "registry.fetching"),
+        *("registry.errors", "registry.plugins", "registry.quotas.quotas", "backends"),
+    ),
     "registry.web": ("registry", *VOCABULARY),
     "registry": ("registry", "backends"),
 }
@@ -73,6 +125,8 @@ MUST_NOT_IMPORT: dict[str, tuple[str, ...]] = {
     "cacheproxy.processes": (),
     "cacheproxy.app": (),
     "registry": (),
+    "registry.takeover": ("registry.web", "registry.app"),
+    "registry.metadefs": ("registry.web", "registry.app"),
     "registry.web": ("registry.app", "registry.db", "registry.policy"),
 }
 PROGRAMS = ("cacheproxy.cli.serve", "cacheproxy.demo")  # they start what app builds
@@ -192,8 +246,9 @@ def test_a_wrong_import_is_seen(module: str, source: str, tmp_path: Path) -> Non
 FORK_AND_IMPORT = """
 import importlib, os, sys, traceback
 # What others have made is brought in once: only ours may need one another in some order.
-import aiohttp.web, alembic.command, jsonschema, oslo_config.cfg, prometheus_client
-import sqlalchemy.ext.asyncio
+import aiohttp.web, aiosqlite, alembic.command, blake3, cryptography.hazmat.primitives.ciphers
+import jsonschema, lmdb, msgspec, oslo_config.cfg, prometheus_client
+import sqlalchemy.dialects.mysql, sqlalchemy.ext.asyncio
 import keystoneauth1.loading, keystoneauth1.session, oslo_policy.policy
 failed = False
 for name in sys.argv[1:]:

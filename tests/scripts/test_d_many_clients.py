@@ -10,6 +10,7 @@ import pytest
 from harness.downloads import Download
 from harness.images import random_bytes
 from harness.origin import OriginImage
+from harness.products import paired
 from harness.story import CHUNK, Story, figure, story
 
 SIZE = 5 * CHUNK + 777
@@ -45,8 +46,7 @@ async def wave(told: Story, image: OriginImage, number: int) -> list[tuple[Downl
     return came
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("kind", ORIGINS)
+@pytest.mark.parametrize(("kind", "workers"), paired(ORIGINS, [1, 3]))
 async def test_a_herd_in_waves(tmp_path: Path, kind: str, workers: int) -> None:
     async with story(tmp_path, workers=workers) as told:
         image = told.glance.add(DATA, **ORIGINS[kind])
@@ -81,8 +81,7 @@ async def test_a_herd_in_waves(tmp_path: Path, kind: str, workers: int) -> None:
         assert told.chunk_files() == 6
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("kind", ORIGINS)
+@pytest.mark.parametrize(("kind", "workers"), paired(ORIGINS, [1, 3]))
 async def test_some_leave_in_the_middle(tmp_path: Path, kind: str, workers: int) -> None:
     async with story(tmp_path, workers=workers) as told:
         image = told.glance.add(DATA, **ORIGINS[kind])

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.images import random_bytes
+from harness.products import paired
 from harness.story import CHUNK, Story, figure, story
 
 SIZE = 4 * CHUNK + 321
@@ -36,8 +37,7 @@ async def keeper_is_back(told: Story) -> None:
             after = figure(await told.idle(), name, result=result)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-@pytest.mark.parametrize("kind", ORIGINS)
+@pytest.mark.parametrize(("kind", "workers"), paired(ORIGINS, [1, 3]))
 async def test_the_keeper_is_killed(tmp_path: Path, kind: str, workers: int) -> None:
     # What an earlier program has kept is in the index for good; the last commits may be lost.
     async with story(tmp_path) as told:

@@ -13,8 +13,10 @@ for package in "$@"; do
         curl) command -v curl ;;
         debootstrap) PATH=$PATH:/usr/sbin:/sbin command -v debootstrap ;;
         e2fsprogs) PATH=$PATH:/usr/sbin:/sbin command -v mke2fs ;;
+        mariadb-server) PATH=$PATH:/usr/sbin:/sbin command -v mariadbd && command -v mariadb ;;
         mtools) command -v mcopy ;;
         nginx-light) PATH=$PATH:/usr/sbin:/sbin command -v nginx ;;
+        postgresql) ls /usr/lib/postgresql/*/bin/postgres && command -v psql ;;
         python3-rados) ls /usr/lib/python3/dist-packages/rados.*.so ;;
         python3-rbd) ls /usr/lib/python3/dist-packages/rbd.*.so ;;
         qemu-block-extra) ls /usr/lib/*/qemu/block-curl.so ;;
@@ -22,6 +24,7 @@ for package in "$@"; do
         qemu-utils) command -v qemu-img ;;
         syslinux) command -v syslinux ;;
         openssl) command -v openssl ;;
+        rabbitmq-server) [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] ;;
         radosgw) command -v radosgw ;;
         squid) PATH=$PATH:/usr/sbin:/sbin command -v squid ;;
         trafficserver) command -v traffic_server ;;

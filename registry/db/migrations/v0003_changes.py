@@ -5,7 +5,9 @@ from __future__ import annotations
 import secrets
 
 import sqlalchemy as sa
-from alembic import op
+
+from registry.db.columns import text
+from registry.db.migrating import create_table, fill
 
 revision = "0003"
 down_revision = "0002"
@@ -13,15 +15,15 @@ down_revision = "0002"
 
 def upgrade() -> None:
     """A feed begins empty."""
-    feed = op.create_table(
+    feed = create_table(
         "change_feed",
-        sa.Column("epoch", sa.String(32), primary_key=True),
+        sa.Column("epoch", text(32), primary_key=True),
         sa.Column("last", sa.BigInteger, nullable=False),
     )
-    op.bulk_insert(feed, [{"epoch": secrets.token_hex(16), "last": 0}])
-    op.create_table(
+    fill(feed, [{"epoch": secrets.token_hex(16), "last": 0}])
+    create_table(
         "image_changes",
         sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("image_id", sa.String(36), nullable=False),
-        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("image_id", text(36), nullable=False),
+        sa.Column("kind", text(16), nullable=False),
     )

@@ -15,8 +15,13 @@ from multidict import CIMultiDictProxy
 
 from backends.configuration import StoreSettings, StoresSettings
 from backends.options import DataDirectory, FilesystemOptions, HttpOptions
-from registry.app import listening, sync_database
+from harness.catalog_database import IN_LONG_RUNS, empty_database, server_of, sync
+from harness.databases import Server
+from harness.described import require_described
+from harness.web_imports import WebOrigin, web_origin
+from registry.app import listening
 from registry.config import Settings
+from registry.db.options import DatabaseSettings
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
@@ -63,9 +68,10 @@ class Client:
         self.session = session
 
     async def call(self, method: str, path: str, **more: Any) -> Answer:
-        """Send a request and read the whole answer."""
+        """Send a request and read the whole answer, which the description must know."""
         async with self.session.request(method, f"/v2/images{path}", **more) as answer:
             body = await answer.read()
+            require_described(method, str(answer.url), answer.status)
             return Answer(answer.status, answer.content_type, answer.headers, body)
 
     async def create(self, **fields: Any) -> str:
@@ -97,12 +103,16 @@ class Client:
         return await self.call("PATCH", f"/{image_id}", json=operations, headers=PATCH)
 
 
+@pytest.fixture(scope="session", params=IN_LONG_RUNS)
+def server(request: pytest.FixtureRequest) -> Server | None:
+    """Return what the database is on."""
+    return server_of(request)
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(
-        port=0,
-        database=f"sqlite:///{tmp_path}/registry.sqlite",
-    )
+async def settings(server: Server | None, tmp_path: Path) -> AsyncIterator[Settings]:
+    async with empty_database(server, tmp_path) as url:
+        yield Settings(port=0, database=DatabaseSettings(url))
 
 
 @pytest.fixture
@@ -117,7 +127,7 @@ def stores(tmp_path: Path) -> StoresSettings:
 async def catalog(
     settings: Settings, stores: StoresSettings, tmp_path: Path
 ) -> AsyncIterator[Catalog]:
-    await sync_database(settings)
+    await sync(settings.database)
     async with listening(settings, stores) as (host, port):
         yield Catalog(host, port, tmp_path / "images")
 
@@ -126,6 +136,12 @@ async def catalog(
 async def client(catalog: Catalog) -> AsyncIterator[Client]:
     async with aiohttp.ClientSession(catalog.url, auto_decompress=False) as session:
         yield Client(session)
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[WebOrigin]:
+    async with web_origin() as origin:
+        yield origin
 
 
 @pytest.fixture

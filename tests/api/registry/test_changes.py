@@ -13,8 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from registry.app import listening, renew_changes, sync_database
+from registry.app import listening
 from registry.service.changes import ChangeFeed
+from registry.upkeep import renew_changes, sync_database
 
 PATH = "/v2/cacheproxy/changes"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "changes.md"

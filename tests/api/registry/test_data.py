@@ -12,7 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from registry.app import listening, sync_database
+from registry.app import listening
+from registry.upkeep import sync_database
 
 DATA = bytes(range(256)) * 3000  # longer than a socket's piece
 MD5 = hashlib.md5(DATA).hexdigest()

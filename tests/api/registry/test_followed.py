@@ -19,7 +19,7 @@ from cacheproxy.fill.gone import GoneImages
 from cacheproxy.follower import Follower
 from cacheproxy.meter import Board
 from cacheproxy.store.recordbook import RecordBook
-from registry.app import renew_changes
+from registry.upkeep import renew_changes
 
 
 class Node:

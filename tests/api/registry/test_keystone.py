@@ -15,12 +15,13 @@ import pytest
 from aiohttp import web
 
 from harness.authority import Authority
-from registry.app import listening, sync_database
+from registry.app import listening
 from registry.config import Authentication, Settings
 from registry.errors import ConfigError
 from registry.keystone import validation
 from registry.keystone.options import KeystoneSettings
 from registry.policy.options import PolicySettings
+from registry.upkeep import sync_database
 
 CHALLENGE = 'Keystone uri="http://public.example:5000"'
 LATER = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
@@ -183,6 +184,23 @@ async def test_an_upload_is_refused_before_it_is_sent(client: Any) -> None:
     path = "/00000000-0000-0000-0000-000000000000/file"
     answer = await client.call("PUT", path, data=b"x" * 100_000, headers=headers, expect100=True)
     assert answer.status == 401
+
+
+async def test_a_token_that_ends_during_an_upload(client: Any, keystone: FakeKeystone) -> None:
+    headers = shown("member") | {"Content-Type": "application/octet-stream"}
+    formats = {"disk_format": "raw", "container_format": "bare"}
+    answer = await client.call("POST", "", json=formats, headers=shown("member"))
+    path = f"/{answer.json()['id']}"
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"begun"
+        keystone.known["member"] = keystone.known["ended"]
+        yield b"ended"
+
+    assert (await client.call("PUT", f"{path}/file", data=body(), headers=headers)).status == 204
+    keystone.known["again"] = described("m", "member", "reader")
+    found = await client.call("GET", path, headers=shown("again"))
+    assert (found.json()["status"], found.json()["size"]) == ("active", 10)
 
 
 async def test_a_service_goes_on_with_a_users_token_that_has_ended(client: Any) -> None:

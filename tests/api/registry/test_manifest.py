@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from io import BytesIO
@@ -17,7 +16,10 @@ import pytest
 from blake3 import blake3
 
 from backends.manifest import MEDIA_TYPE, ManifestName, ManifestRoot
-from registry.app import listening, sync_database
+from harness.catalog_database import change_rows
+from registry.app import listening
+from registry.db.tables import image_manifest_pages, images
+from registry.upkeep import sync_database
 
 KIB = 1 << 10
 UNKNOWN = "00000000-0000-0000-0000-000000000000"
@@ -93,20 +95,24 @@ async def test_pages(client: Any) -> None:
         assert (answer.status, told in answer.text) == (400, True)
 
 
-async def test_an_answer_has_at_most_64_pages(client: Any, catalog: Any) -> None:
+async def test_an_answer_has_at_most_64_pages(client: Any, settings: Any) -> None:
     """The rows are made up: an image of 65 pages has 16 GiB."""
     image_id = await client.add(b"")
 
-    def make_up() -> None:
-        with sqlite3.connect(catalog.data.parent / "registry.sqlite") as connection:
-            connection.execute("UPDATE images SET size = ?", (65 * PAGE_OF_DATA,))
-            connection.executemany(
-                "INSERT INTO image_manifest_pages VALUES (?, ?, ?, ?)",
-                ((image_id, number, bytes(32), bytes([number]) * 32 * KIB) for number in range(65)),
-            )
-        connection.close()
-
-    await asyncio.to_thread(make_up)
+    pages = [
+        {
+            "image_id": image_id,
+            "number": number,
+            "digest": bytes(32),
+            "chunk_digests": bytes([number]) * 32 * KIB,
+        }
+        for number in range(65)
+    ]
+    await change_rows(
+        settings.database,
+        images.update().values(size=65 * PAGE_OF_DATA),
+        *(image_manifest_pages.insert().values(page) for page in pages),
+    )
     answer = await manifest(client, image_id, "?page=1&pages=64")
     assert answer.body == b"".join(bytes([number]) * 32 * KIB for number in range(1, 65))
     answer = await manifest(client, image_id, "?page=0&pages=65")
@@ -175,16 +181,12 @@ async def test_none_while_the_upload_runs(client: Any) -> None:
     assert (await manifest(client, image_id)).status == 200
 
 
-async def test_an_image_from_before_has_none(client: Any, catalog: Any) -> None:
+async def test_an_image_from_before_has_none(client: Any, settings: Any) -> None:
     image_id = await client.add(b"data")
 
-    def forget() -> None:
-        with sqlite3.connect(catalog.data.parent / "registry.sqlite") as connection:
-            connection.execute("DELETE FROM image_manifest_pages")
-            connection.execute("UPDATE images SET os_manifest = NULL")
-        connection.close()
-
-    await asyncio.to_thread(forget)
+    await change_rows(
+        settings.database, image_manifest_pages.delete(), images.update().values(os_manifest=None)
+    )
     answer = await manifest(client, image_id)
     assert (answer.status, "has no manifest" in answer.text) == (404, True)
     assert (await client.show(image_id))["os_manifest"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import re
 import signal
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -20,6 +22,9 @@ from harness.catalog import CONFIGURATION, running_catalog
 from harness.images_api import ImagesApi
 from harness.program import REPOSITORY, Program, free_port
 from harness.waiting import until
+from registry.app import listening
+from registry.service.leases import Leases
+from registry.upkeep import sync_database
 
 DATA = bytes(range(256)) * 3000
 
@@ -62,6 +67,78 @@ def test_sync_twice(configuration: Path) -> None:
     assert (first.returncode, again.returncode) == (0, 0)
     assert re.fullmatch(r"the database is at revision \w+ now \(it was empty\)\n", first.stdout)
     assert re.fullmatch(r"the database is at revision \w+ already\n", again.stdout)
+
+
+def test_what_a_database_is_at(configuration: Path, tmp_path: Path) -> None:
+    def db(action: str) -> tuple[int, str]:
+        answer = run("--config-file", str(configuration), "db", action)
+        return answer.returncode, answer.stdout
+
+    assert "db sync" in complaint(configuration, "db", "check")
+    assert "db sync" in complaint(configuration, "db", "version")
+    (tmp_path / "registry.sqlite").touch()
+    assert re.fullmatch(r"none; this program is of \d{4}\n", db("version")[1])
+    code, said = db("check")
+    assert (code, "db sync" in said) == (3, True)
+    db("sync")
+    code, said = db("check")
+    assert (code, "nothing to do" in said) == (0, True)
+    said = db("version")[1]
+    assert re.fullmatch(r"(\d{4}), for programs from 0013 on; this program is of \1\n", said)
+
+
+def test_a_database_of_a_later_release(configuration: Path, tmp_path: Path) -> None:
+    def db(action: str) -> str:
+        answer = run("--config-file", str(configuration), "db", action)
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
+
+    def change(statement: str) -> None:
+        with closing(sqlite3.connect(tmp_path / "registry.sqlite")) as connection, connection:
+            connection.execute(statement)
+
+    db("sync")
+    change("UPDATE registry_alembic_version SET version_num = '9002'")
+    assert re.match("9002, for programs from 0013 on; this program is of", db("version"))
+    for action in ("check", "sync"):
+        assert re.search(r"9002.*; this program, of \d{4}, still fits", db(action))
+    change("UPDATE registry_oldest_program SET revision = '9001'")
+    assert re.match("9002, for programs from 9001 on; this program is of", db("version"))
+    for command in (("db", "check"), ("db", "sync"), ("serve",)):
+        told = complaint(configuration, *command)
+        assert re.search("at revision 9002 and needs a program of 9001 or later.*install", told)
+
+
+def test_deleted_images_are_purged(configuration: Path, tmp_path: Path) -> None:
+    run("--config-file", str(configuration), "db", "sync")
+    row = "(id, status, visibility, protected, os_hidden, min_disk, min_ram, created_at, updated_at"
+    with closing(sqlite3.connect(tmp_path / "registry.sqlite")) as connection:
+        for number, (deleted, moment) in enumerate(
+            [(1, "2020-01-01"), (1, "2020-01-02"), (0, None), (1, "9999-01-01")]
+        ):
+            connection.execute(
+                f"INSERT INTO images {row}, deleted, deleted_at) VALUES "
+                "(?, 'deleted', 'public', 0, 0, 0, 0, '2020-01-01', '2020-01-01', ?, ?)",
+                (str(number), deleted, moment),
+            )
+        connection.commit()
+
+    def purge(*options: str) -> str:
+        answer = run("--config-file", str(configuration), "db", "purge", *options)
+        assert answer.returncode == 0, answer.stderr
+        return answer.stdout
+
+    def left() -> list[str]:
+        with closing(sqlite3.connect(tmp_path / "registry.sqlite")) as connection:
+            rows = connection.execute("SELECT id FROM images ORDER BY id")
+            return [row[0] for row in rows]
+
+    assert "removed 0 images" in purge("--max-rows", "0")
+    assert "removed 1 images" in purge("--max_rows", "1")
+    assert left() == ["1", "2", "3"]
+    assert "removed 1 images" in purge("--age-in-days", "30")
+    assert left() == ["2", "3"]
+    assert "OSSN-0075" in run("--config-file", str(configuration), "db", "purge", "--help").stdout
 
 
 def test_a_restored_database_begins_a_new_epoch(configuration: Path, tmp_path: Path) -> None:
@@ -203,3 +280,37 @@ def test_what_was_stored_outlives_a_kill(configuration: Path, tmp_path: Path) ->
     assert (owners, told) == ([(image,)], [(image, "data")])
     api.delete(unfinished)
     again.stop()
+
+
+def test_a_deleted_image_is_restored_or_scrubbed(tmp_path: Path) -> None:
+    with running_catalog(tmp_path, "[DEFAULT]\ndelayed_delete = true\n") as catalog:
+        api = ImagesApi(catalog.url)
+        kept, gone = api.add(DATA, k="v"), api.add(DATA)
+        for image in (kept, gone):
+            api.delete(image)
+            api.call("GET", f"/{image}").expect(404)
+        named = ("--config-file", str(tmp_path / "registry.conf"), "scrub")
+        answer = run(*named, "--restore", kept)
+        assert (answer.returncode, kept in answer.stdout) == (0, True)
+        assert api.show(kept)["k"] == "v"
+        assert api.download(kept).body == DATA
+        answer = run(*named)
+        assert (answer.returncode, answer.stdout) == (0, "data is deleted from 1 places\n")
+        assert {path.name for path in (tmp_path / "images").rglob("*")} == {kept}
+        answer = run(*named, "--restore", gone)
+        assert (answer.returncode, answer.stdout) == (1, "")
+        assert "cannot be restored" in answer.stderr
+
+
+async def test_a_service_whose_background_has_ended_stops(
+    settings: Any, stores: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_leases: Leases) -> None:
+        raise ZeroDivisionError
+
+    await sync_database(settings)
+    monkeypatch.setattr(Leases, "run", broken)
+    asked = asyncio.Event()
+    with pytest.raises(ZeroDivisionError):
+        async with listening(settings, stores, asked.set):
+            await asked.wait()

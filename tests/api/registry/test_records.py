@@ -259,3 +259,9 @@ async def test_protected_images(client: Any) -> None:
     assert (await client.call("DELETE", f"/{image_id}")).status == 403
     await client.patch(image_id, {"op": "replace", "path": "/protected", "value": False})
     assert (await client.call("DELETE", f"/{image_id}")).status == 204
+
+
+@pytest.mark.parametrize("body", [b"\xef\xbb\xbf{}", '{"name": "x"}'.encode("utf-16"), b"\xff"])
+async def test_documents_are_of_utf_8(client: Any, body: bytes) -> None:
+    assert (await client.call("POST", "", data=body)).status == 400
+    assert (await client.call("GET", "")).json()["images"] == []

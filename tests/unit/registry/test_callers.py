@@ -32,6 +32,9 @@ class Rules:
         assert (rule, target) == ("context_is_admin", {})
         return "admin" in identity.roles
 
+    def judge(self, rule: str, identity: Identity) -> bool:
+        raise AssertionError(rule, identity)
+
 
 def token(user: str, *roles: str, expires: datetime = LATER, **more: Any) -> Token:
     return Token(user, "d", expires, "p", "d", roles=frozenset(roles), **more)
@@ -122,6 +125,27 @@ async def test_an_application_credential_is_held_to_its_rules() -> None:
     assert (await identify("limited", "service", method="DELETE")).user_id == "m"
     with pytest.raises(UnauthenticatedError):  # not by any token in a service's place
         await identify("limited", "unknown", method="DELETE")
+
+
+@pytest.mark.parametrize("service", [None, *KNOWN, "unknown"])
+@pytest.mark.parametrize("shown", [None, *KNOWN, "unknown"])
+async def test_who_is_recognised_is_whom_keystone_would_tell(
+    shown: str | None, service: str | None
+) -> None:
+    async def ask(token: str, *, allow_expired: bool) -> Token | None:
+        known = KNOWN.get(token)
+        return known if known is not None and (allow_expired or known.left() > 0) else None
+
+    callers = Callers(SETTINGS, Tokens(ask, 300, 30), Rules())
+    credentials = Credentials(shown, service, "GET", "/v2/images/x")
+    assert callers.recognise(credentials) is None  # nobody has been asked
+    try:
+        identity = await callers.identify(credentials)
+    except UnauthenticatedError:
+        assert callers.recognise(credentials) is None
+    else:
+        ordinary = shown in {"member", "admin", "service"} and service in {None, "service"}
+        assert callers.recognise(credentials) == (identity if ordinary else None)
 
 
 def test_nothing_shows_a_token() -> None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from harness.waiting import until_async
 from registry.db import changes
 from registry.db.changes import add_change, get_history, renew_feed
 from registry.db.database import Database
 from registry.db.images import move_image
+from registry.db.options import DatabaseSettings
 from registry.db.tables import image_changes
 from registry.domain.changes import ChangeKind, ChangePage, kind_of
 from registry.domain.errors import ForbiddenError, GoneError, InvalidRequestError
@@ -237,7 +238,8 @@ async def test_a_crowd_costs_the_database_one_look(
     await task  # from here on, the newest are in memory
     epoch, last = await stand(feed)
     looks: list[None] = []
-    sa.event.listen(database._engine.sync_engine, "begin", lambda _: looks.append(None))
+    for engine in (database._reading, database._writing):
+        sa.event.listen(engine.sync_engine, "begin", lambda _: looks.append(None))
     tasks = [asyncio.create_task(ask(feed, (epoch, last), wait=LONG)) for _ in range(50)]
     await all_wait(feed, 50)
     await tell(database, 1)
@@ -255,10 +257,10 @@ async def test_other_writes_wake_nobody(feed: ChangeFeed, images: Images) -> Non
 
 
 async def test_another_instance_tells(
-    feed: ChangeFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    feed: ChangeFeed, empty_settings: DatabaseSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("registry.service.changes.POLL_SECONDS", 0.01)
-    other = await asyncio.to_thread(Database, f"sqlite:///{tmp_path}/registry.sqlite")
+    other = await asyncio.to_thread(Database, empty_settings)
     try:
         (task,) = await waiting(feed, 1)
         await tell(other, 1)
@@ -303,15 +305,11 @@ async def test_waiting_outlives_a_database_that_fails(
 
     (task,) = await waiting(feed, 1)
     await rename("change_feed", "away")
-    for _ in range(TURNS_MAX):
-        if "no such table" in caplog.text:
-            break
-        await asyncio.sleep(0)
+    await until_async("a look in vain", lambda: "goes on waiting" in caplog.text)
     assert not task.done()
     await rename("away", "change_feed")
     await tell(database, 1)
     assert told(await task) == [("0", "deleted")]
-    assert "goes on waiting" in caplog.text
 
 
 async def test_a_stop_ends_the_waiting(feed: ChangeFeed) -> None:
@@ -321,11 +319,11 @@ async def test_a_stop_ends_the_waiting(feed: ChangeFeed) -> None:
     assert (await ask(feed, await stand(feed), wait=LONG)).changes == ()
 
 
-async def test_numbers_follow_the_transactions(database: Database, tmp_path: Path) -> None:
+async def test_numbers_follow_the_transactions(
+    database: Database, empty_settings: DatabaseSettings
+) -> None:
     """Whoever reads up to a number misses nothing below it, however many write at once."""
-    others = [
-        await asyncio.to_thread(Database, f"sqlite:///{tmp_path}/registry.sqlite") for _ in range(3)
-    ]
+    others = [await asyncio.to_thread(Database, empty_settings) for _ in range(3)]
     try:
         await asyncio.gather(*(tell(each, 2) for each in others for _ in range(5)))
         async with database.read() as connection:

@@ -16,6 +16,7 @@ from registry.config import (
     load_settings,
     load_stores,
 )
+from registry.db.options import DatabaseSettings
 from registry.errors import ConfigError
 
 # One of the configurations that operators gave us, to the letter.
@@ -35,7 +36,7 @@ def load(tmp_path: Path, text: str) -> Settings:
 
 def test_an_operators_file(tmp_path: Path) -> None:
     assert load(tmp_path, OPERATORS_FILE) == Settings(
-        database="sqlite:////var/lib/cacheproxy-registry/registry.sqlite",
+        database=DatabaseSettings("sqlite:////var/lib/cacheproxy-registry/registry.sqlite"),
     )
     images = FilesystemOptions((DataDirectory(Path("/var/lib/glance/images")),))
     web = HttpOptions(verify_certificates=False)
@@ -56,6 +57,7 @@ hashing_algorithm = sha256
 image_property_quota = -1 # none
 image_tag_quota = 5
 image_member_quota = 6
+image_location_quota = 7
 image_size_cap = 1000
 limit_param_default = 3
 api_limit_max = 4
@@ -63,6 +65,18 @@ show_image_direct_url = True
 show_multiple_locations = yes
 [database]
 connection = sqlite:////tmp/x.sqlite
+max_pool_size = 2
+max_overflow = 0
+pool_timeout = 3 # seconds
+connection_recycle_time = -1
+max_retries = -1
+retry_interval = 4
+db_max_retries = 5
+db_retry_interval = 6
+db_inc_retry_interval = false
+db_max_retry_interval = 7
+mysql_sql_mode =
+mysql_wsrep_sync_wait = 1
 [image_format]
 container_formats = bare
 disk_formats = raw, gpt
@@ -78,7 +92,21 @@ metrics_port = 9293  # Prometheus
         host="::1",
         port=9999,
         public_endpoint="https://images.example",
-        database="sqlite:////tmp/x.sqlite",
+        database=DatabaseSettings(
+            "sqlite:////tmp/x.sqlite",
+            max_pool_size=2,
+            max_overflow=0,
+            pool_timeout=3,
+            connection_recycle_time=-1,
+            max_retries=-1,
+            retry_interval=4,
+            db_max_retries=5,
+            db_retry_interval=6,
+            db_inc_retry_interval=False,
+            db_max_retry_interval=7,
+            mysql_sql_mode="",
+            mysql_wsrep_sync_wait=1,
+        ),
         hash_algorithm="sha256",
         manifest_chunk_bytes=256 << 10,
         verify_downloads=True,
@@ -86,7 +114,7 @@ metrics_port = 9293  # Prometheus
         show_locations=True,
         metrics_host="::1",
         metrics_port=9293,
-        limits=LimitSettings(-1, 5, 6, 1000, 3, 4),
+        limits=LimitSettings(-1, 5, 6, 7, 1000, 3, 4),
         formats=FormatSettings(("bare",), ("raw", "gpt")),
     )
 
@@ -100,11 +128,11 @@ def test_later_files_count_more(tmp_path: Path) -> None:
 
 
 def test_unknown_options_are_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    text = "[DEFAULT]\ndebug = true\nbind_port = 1\n[database]\npasword = secret\n"
+    text = "[DEFAULT]\nbacklog = 5\nbind_port = 1\n[database]\npasword = secret\n"
     with caplog.at_level(logging.INFO, "registry"):
         load(tmp_path, text)
     assert len(caplog.messages) == 1
-    assert "[DEFAULT] debug; [database] pasword" in caplog.text
+    assert "[DEFAULT] backlog; [database] pasword" in caplog.text
     assert "bind_port" not in caplog.text
     assert "secret" not in caplog.text
 
@@ -121,7 +149,7 @@ def test_unknown_options_are_named_once(tmp_path: Path, caplog: pytest.LogCaptur
         ("[paste_deploy]\nflavor = keystone", "auth_url"),
         ("[paste_deploy]\nflavor = keystone+caching", "auth_url"),
         ("[paste_deploy]\nflavor = trusted-auth", "trusted-auth"),
-        ("[database]\nconnection = mysql+pymysql://u:secret@h/d", "mysql"),
+        ("[database]\nconnection = oracle://u:secret@h/d", "oracle"),
         ("[database]\nconnection = nonsense", "not a database URL"),
         ("[database]\nconnection = sqlite://", "needs a file"),
         ("[database]\nconnection = sqlite:///:memory:", "needs a file"),
@@ -147,7 +175,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 SEVERAL = """\
 [DEFAULT]
 enabled_backends = Fast:file, remote:swift
-debug = true
+backlog = 5
 [glance_store]
 default_backend = Fast
 swift_store_user = as before there were several
@@ -173,7 +201,7 @@ def test_options_of_stores_are_known(tmp_path: Path, caplog: pytest.LogCaptureFi
         load(tmp_path, SEVERAL)
     (told,) = caplog.messages
     assert told == (
-        "options that this program does not know are ignored: [DEFAULT] debug; "
+        "options that this program does not know are ignored: [DEFAULT] backlog; "
         "[Fast] swift_store_container; [remote] swift_store_contaner"
     )
 

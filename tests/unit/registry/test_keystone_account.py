@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
+from harness.tokens import NumberedTokens
 from registry.domain.errors import UnavailableError
 from registry.errors import ConfigError
 from registry.keystone.account import RETRY_SECONDS, STALE_SECONDS, Access, Account, load_plugin
@@ -18,27 +18,15 @@ SETTINGS = KeystoneSettings(
 )
 
 
-class FakeKeystone:
-    """Hands out numbered tokens, once `open` is set."""
+def numbered(seconds: float = 3600.0) -> NumberedTokens[Access]:
+    def access(token: str, ends: datetime) -> Access:
+        return Access(token, "http://keystone.example/v3", ends)
 
-    def __init__(self, seconds: float = 3600.0) -> None:
-        self.asked = 0
-        self.seconds = seconds
-        self.open = threading.Event()
-        self.open.set()
-        self.failing = False
-
-    def __call__(self, _: KeystoneSettings) -> Access:
-        self.asked += 1
-        assert self.open.wait(30)
-        if self.failing:
-            raise UnavailableError("no token")
-        ends = datetime.now(UTC) + timedelta(seconds=self.seconds)
-        return Access(f"token-{self.asked}", "http://keystone.example/v3", ends)
+    return NumberedTokens(access, UnavailableError("no token"), seconds)
 
 
 async def test_one_log_in_for_all_who_wait() -> None:
-    keystone = FakeKeystone()
+    keystone = numbered()
     keystone.open.clear()
     account = Account(SETTINGS, keystone)
     waiting = [asyncio.create_task(account.access()) for _ in range(5)]
@@ -51,19 +39,19 @@ async def test_one_log_in_for_all_who_wait() -> None:
 
 
 async def test_a_token_that_ends_soon_is_replaced() -> None:
-    account = Account(SETTINGS, FakeKeystone(STALE_SECONDS - 1))
+    account = Account(SETTINGS, numbered(STALE_SECONDS - 1))
     assert [(await account.access()).token for _ in range(2)] == ["token-1", "token-2"]
 
 
 async def test_a_refused_token_is_replaced_but_not_its_successor() -> None:
-    account = Account(SETTINGS, FakeKeystone())
+    account = Account(SETTINGS, numbered())
     first = await account.access()
     assert (await account.access(refused=first)).token == "token-2"
     assert (await account.access(refused=first)).token == "token-2"
 
 
 async def test_after_a_failure_keystone_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    keystone = FakeKeystone()
+    keystone = numbered()
     keystone.failing = True
     account = Account(SETTINGS, keystone)
     for _ in range(3):
@@ -76,7 +64,7 @@ async def test_after_a_failure_keystone_is_left_alone(monkeypatch: pytest.Monkey
 
 
 async def test_who_waits_too_long_is_told_so() -> None:
-    keystone = FakeKeystone()
+    keystone = numbered()
     keystone.open.clear()
     account = Account(KeystoneSettings(SETTINGS.auth_url, request_seconds=0), keystone)
     with pytest.raises(UnavailableError, match="does not answer"):

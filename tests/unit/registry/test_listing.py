@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from registry.db import listing
 from registry.db.database import Database
-from registry.db.images import add_image
+from registry.db.images import add_image, delete_image
 from registry.db.listing import list_images
 from registry.domain.errors import InvalidRequestError
 from registry.domain.identity import EVERYBODY, Identity
 from registry.domain.image import Image, Visibility
 from registry.domain.limits import Limits
 from registry.domain.listing import SORT_FIELDS, parse_list_query
+from registry.domain.protection import Use
 from registry.domain.status import Status
 
 START = datetime(2026, 1, 1)  # noqa: DTZ001  # UTC without a zone, as the catalog's times are
@@ -88,6 +91,7 @@ def by_default(image: Image) -> bool:
 ALL = [("limit", "1000"), ("visibility", "all")]
 
 
+@pytest.mark.parametrize("few", [0, 30, 500])
 @pytest.mark.parametrize(
     ("pairs", "fits"),
     [
@@ -117,7 +121,15 @@ ALL = [("limit", "1000"), ("visibility", "all")]
     ],
     ids=lambda value: None if callable(value) else str(value),
 )
-async def test_filters(ask: Lister, pairs: list[tuple[str, str]], fits: Any) -> None:
+async def test_filters(
+    ask: Lister,
+    pairs: list[tuple[str, str]],
+    fits: Any,
+    few: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where so few images have a property or tag that they are looked at one by one."""
+    monkeypatch.setattr(listing, "FEW", few)
     found = await ask(*ALL, *pairs)
     assert {image.id for image in found} == {i.id for i in IMAGES if listed(i) and fits(i)}
 
@@ -183,5 +195,42 @@ async def test_an_unknown_marker(ask: Lister) -> None:
         await ask(("marker", "00000000-0000-0000-0000-000000000000"))
 
 
+async def test_a_marker_that_is_deleted_since(ask: Lister, filled: Database) -> None:
+    mine = [image for image in await ask(*ALL, identity=MINE) if image.status == "queued"]
+    expected = [image.id for image in await ask(*ALL, ("marker", mine[0].id))]
+    async with filled.write() as connection:
+        await delete_image(connection, mine[0], START)
+    found = await ask(*ALL, ("marker", mine[0].id))
+    assert [image.id for image in found] == expected
+    with pytest.raises(InvalidRequestError, match="marker"):
+        await ask(*ALL, ("marker", mine[0].id), identity=MINE)
+
+
 async def test_a_page_of_none(ask: Lister) -> None:
     assert await ask(("limit", "0")) == []
+
+
+class Hides:
+    """Hides one property from everybody."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def allow(self, use: Use, name: str, identity: Identity) -> bool:
+        del use, identity
+        return name != self.name
+
+
+async def test_what_a_caller_may_not_read_is_not_found_by_its_value(ask: Lister) -> None:
+    held = replace(EVERYBODY, protections=Hides("k"))
+    assert await ask(("k", "v"))
+    assert await ask(("k", "v"), identity=held) == []
+    assert await ask(("l", "v"), ("k", "v"), identity=held) == []
+    assert await ask(("l", "v"), identity=held) == await ask(("l", "v"))
+    with pytest.raises(InvalidRequestError, match="Invalid marker"):
+        await ask(("k", "v"), ("marker", "none"), identity=held)
+
+
+def test_a_second_limit_names_a_custom_property(limits: Limits) -> None:
+    query = parse_list_query([("limit", "0"), ("limit", "-1")], limits)
+    assert (query.limit, query.properties) == (0, (("limit", "-1"),))

@@ -9,9 +9,11 @@ import pytest
 
 from backends.manifest import ManifestRoot
 from registry.db.database import Database
+from registry.db.hashing import add_page
 from registry.db.images import move_image
 from registry.domain import errors
 from registry.domain.identity import EVERYBODY, Identity
+from registry.domain.manifest import ManifestPage
 from registry.domain.status import Status
 from registry.service.downloads import Downloads
 from registry.service.images import Images
@@ -72,3 +74,23 @@ async def test_a_deletion_overtakes_the_question(
         await manifests.root(published)
     with pytest.raises(errors.NotFoundError):
         await manifests.pages(published, range(1))
+
+
+async def test_what_hashing_left_is_not_in_the_way_of_an_upload(
+    database: Database, images: Images, uploads: Uploads, manifests: Manifests
+) -> None:
+    described = {"container_format": "bare", "disk_format": "raw"}
+    image_id = str((await images.create(EVERYBODY, described))["id"])
+    for number in range(2):
+        page = ManifestPage(bytes(32), bytes(32))
+        assert await database.change(add_page, image_id, number, page)
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"data"
+
+    await uploads.upload(EVERYBODY, image_id, Upload(None, None), body())
+    published = await manifests.find(EVERYBODY, image_id)
+    root = ManifestRoot.unpack(await manifests.root(published))
+    pages = await manifests.pages(published, range(2))
+    assert (len(root.page_digests), len(pages)) == (32, 32)
+    assert root.page_digests != bytes(32)

@@ -92,7 +92,7 @@ class Side:
         response.content_length = self.source.left
         await response.prepare(request)
         try:
-            await Outgoing(request, response).send(self.source)
+            await Outgoing(request.transport, request.writer).send(self.source)
             await response.write_eof()
         except (OSError, TimeoutError) as error:
             self.endings.put_nowait(error)

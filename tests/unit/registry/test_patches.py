@@ -166,10 +166,26 @@ def test_other_media_types_are_refused_with_the_right_ones(patch: Patcher) -> No
     assert caught.value.accepted == (V20, V21)
 
 
-@pytest.mark.parametrize("status", [Status.ACTIVE, Status.SAVING])
+@pytest.mark.parametrize(
+    "status", [Status.ACTIVE, Status.SAVING, Status.UPLOADING, Status.IMPORTING]
+)
 def test_formats_are_fixed_once_there_is_data(patch: Patcher, status: Status) -> None:
     with pytest.raises(ForbiddenError, match="disk_format"):
         patch([op("replace", "/disk_format", "raw")], image(status=status))
+
+
+@pytest.mark.parametrize("name", ["img_signature", "img_signature_certificate_uuid"])
+@pytest.mark.parametrize("operation", ["add", "replace", "remove"])
+def test_who_signed_is_fixed_while_data_is_verified(
+    patch: Patcher, operation: str, name: str
+) -> None:
+    body = [op(operation, f"/{name}", *([] if operation == "remove" else ["other"]))]
+    for status in (Status.SAVING, Status.IMPORTING):
+        with pytest.raises(ConflictError, match="while data is coming"):
+            patch(body, image(status=status, properties={name: "told"}))
+    for status in (Status.QUEUED, Status.ACTIVE):
+        after = patch(body, image(status=status, properties={name: "told"}))
+        assert after.properties.get(name) == (None if operation == "remove" else "other")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from harness.roles import CALLS, OTHER_CALLS, OUR_CALLS, OUR_OTHER_CALLS, ROLES, VISIBILITIES
-from harness.roles_table import OTHERS, OUR_OTHERS, OUR_TABLE, TABLE, roles_page, rules_page
+from harness.roles_table import (
+    OTHERS,
+    OUR_OTHERS,
+    OUR_TABLE,
+    TABLE,
+    metadef_roles_page,
+    roles_page,
+    rules_page,
+)
 from registry.keystone.options import KeystoneSettings
 from registry.policy.policy import LOOK_SECONDS
 from registry.policy.rules import RULES
@@ -16,7 +24,7 @@ PAGE = (Path(__file__).parents[3] / "docs/policies.md").read_text()
 DEFAULTS = KeystoneSettings("http://keystone")
 
 
-@pytest.mark.parametrize("table", [rules_page, roles_page])
+@pytest.mark.parametrize("table", [rules_page, roles_page, metadef_roles_page])
 def test_its_tables(table: object) -> None:
     assert callable(table)
     assert table() in PAGE, "run: PYTHONPATH=.:tests python -m harness.roles_table"

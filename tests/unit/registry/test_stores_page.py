@@ -10,9 +10,13 @@ import pytest
 
 from backends.configuration import KINDS
 from registry.config import load_settings, load_stores
+from registry.db.database import Database
+from registry.db.options import DatabaseSettings
 from registry.metrics import StoreMetrics
+from registry.service.jobs import Jobs
 
-PAGE = (Path(__file__).parents[3] / "docs/stores.md").read_text()
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = (DOCS / "stores.md").read_text()
 BLOCKS = re.findall(r"```ini\n(.*?)```", PAGE, re.DOTALL)
 REFERENCES = "/etc/glance/glance-store.conf"
 STORES = [block for block in BLOCKS if "auth_address" not in block]
@@ -35,12 +39,17 @@ def test_its_kinds() -> None:
     assert set(re.findall(r"^### (\w+)$", PAGE, re.MULTILINE)) == set(KINDS)
 
 
-def test_its_metrics() -> None:
+def test_its_metrics(tmp_path: Path) -> None:
     metrics = StoreMetrics()
+    jobs = Jobs(Database(DatabaseSettings(f"sqlite:///{tmp_path}/x")), {}, "here")
     observer = metrics.observer("fast")
     observer.moved("read", 1)
     observer.ended("read", 0.1, 1, None)
+    metrics.watch(jobs)
     told = set(re.findall(r"^# TYPE (\S+)", metrics.exposition("")[0].decode(), re.MULTILINE))
-    assert {name for name in told if not name.endswith("_created")} == set(
-        re.findall(r"`(cacheproxy_registry_\w+)`", PAGE)
-    )
+    told = {name for name in told if not name.endswith("_created")}
+    of_stores = {name for name in told if name.startswith("cacheproxy_registry_store_")}
+    assert of_stores == set(re.findall(r"`(cacheproxy_registry_\w+)`", PAGE))
+    others = DOCS / "uploads.md", DOCS / "notifications.md", DOCS / "jobs.md"
+    text = "".join(page.read_text() for page in others)
+    assert told - of_stores == set(re.findall(r"`(cacheproxy_registry_\w+?)(?:\{[^`]*)?`", text))

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from blake3 import blake3
-from sqlalchemy.exc import IntegrityError
 
 from backends.base import Writer, WriteResult
 from backends.errors import DeniedError, NoSpaceError, StoreError, UnavailableError
@@ -29,8 +28,10 @@ from registry.domain.image import Image
 from registry.domain.limits import Limits
 from registry.domain.status import Status
 from registry.service import digests
+from registry.service.checks import Checks
 from registry.service.digests import Hashing
 from registry.service.images import Images
+from registry.service.leases import Leases
 from registry.service.stores import Stores
 from registry.service.uploads import Upload, Uploads
 
@@ -129,15 +130,14 @@ async def test_an_image_too_large_for_a_manifest_has_none(
 async def test_a_manifest_that_cannot_be_stored_activates_nothing(
     uploads: Uploads, database: Database, store: MemoryStore, image_id: str
 ) -> None:
-    async with database.write() as connection:
-        await connection.execute(
-            sa.text(
-                "CREATE TRIGGER no_pages BEFORE INSERT ON image_manifest_pages "
-                "BEGIN SELECT RAISE(ABORT, 'no room'); END"
-            )
-        )
-    with pytest.raises(IntegrityError, match="no room"):
+    async def rename(now: str, then: str) -> None:
+        async with database.write() as connection:
+            await connection.execute(sa.text(f"ALTER TABLE {now} RENAME TO {then}"))
+
+    await rename("image_manifest_pages", "away")
+    with pytest.raises(errors.UnavailableError):
         await uploads.upload(EVERYBODY, image_id, ANY, body(DATA))
+    await rename("away", "image_manifest_pages")
     await assert_untouched(database, store, image_id)
 
 
@@ -156,9 +156,17 @@ async def test_an_empty_image(
 
 @pytest.mark.parametrize("algorithm", ["sha256", "blake2b"])
 async def test_another_algorithm(
-    database: Database, stores: Stores, limits: Limits, image_id: str, algorithm: str
+    *,
+    database: Database,
+    stores: Stores,
+    limits: Limits,
+    checks: Checks,
+    image_id: str,
+    algorithm: str,
 ) -> None:
-    uploads = Uploads(database, stores, limits, Hashing(algorithm, 1 << 20))
+    uploads = Uploads(
+        database, stores, limits, Hashing(algorithm, 1 << 20), checks, leases=Leases(database, 60)
+    )
     await uploads.upload(EVERYBODY, image_id, ANY, body(DATA))
     image = await look_up(database, image_id)
     assert image.os_hash_algo == algorithm
@@ -196,10 +204,18 @@ async def test_too_much_for_one_image(
     store: MemoryStore,
     limits: Limits,
     hashing: Hashing,
+    checks: Checks,
     image_id: str,
     announced: int | None,
 ) -> None:
-    uploads = Uploads(database, stores, replace(limits, image_size_cap=10), hashing)
+    uploads = Uploads(
+        database,
+        stores,
+        replace(limits, image_size_cap=10),
+        hashing,
+        checks,
+        leases=Leases(database, 60),
+    )
     with pytest.raises(errors.LimitExceededError, match="too large"):
         await uploads.upload(EVERYBODY, image_id, Upload(announced, None), body(b"12345678901"))
     await assert_untouched(database, store, image_id)
@@ -238,7 +254,7 @@ class FailingStore(MemoryStore):
             yield FailingWriter(self, writer)
 
 
-class FailingWriter:
+class FailingWriter(Writer):
     def __init__(self, store: FailingStore, writer: Writer) -> None:
         self.store = store
         self.writer = writer
@@ -247,12 +263,15 @@ class FailingWriter:
         self.store.fail_at("write")
         await self.writer.write(data)
 
-    async def commit(self) -> WriteResult:
-        self.store.fail_at("commit")
-        return await self.writer.commit()
+    async def publish(self) -> WriteResult:
+        self.store.fail_at("publish")
+        return await self.writer.publish()
+
+    def keep(self) -> None:
+        self.writer.keep()
 
 
-@pytest.mark.parametrize("step", ["create", "write", "commit"])
+@pytest.mark.parametrize("step", ["create", "write", "publish"])
 @pytest.mark.parametrize(
     ("failure", "told"),
     [
@@ -266,13 +285,16 @@ async def test_a_store_that_fails(
     database: Database,
     limits: Limits,
     hashing: Hashing,
+    checks: Checks,
     image_id: str,
     step: str,
     failure: StoreError,
     told: type[errors.RegistryError],
 ) -> None:
     store = FailingStore(step, failure)
-    uploads = Uploads(database, given({"f": store}), limits, hashing)
+    uploads = Uploads(
+        database, given({"f": store}), limits, hashing, checks, leases=Leases(database, 60)
+    )
     with pytest.raises(told, match=str(failure)):
         await uploads.upload(EVERYBODY, image_id, ANY, body(DATA))
     await assert_untouched(database, store, image_id)

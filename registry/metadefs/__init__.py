@@ -1,0 +1,1 @@
+"""Metadata definitions that operators load, export and unload."""

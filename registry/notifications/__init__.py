@@ -1,0 +1,1 @@
+"""Notifications: what happens to images is told to others, by oslo.messaging."""

@@ -1,0 +1,1 @@
+"""Property protections: an operator's file of who may use which custom properties."""

@@ -1,0 +1,1 @@
+"""Quotas of projects: the operator's for all alike, or Keystone's unified limits."""

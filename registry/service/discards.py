@@ -1,0 +1,202 @@
+"""Deletes data that no image has any more: owed in the database first, then done.
+
+unused   where a store would refuse, because somebody uses the data, nothing is begun
+owed     by the transaction in which a record forgets where its data is
+claimed  so that one deletes it, and nobody has new data in its place meanwhile
+done     by that call at once, and if it cannot, or dies, by the scrubber (`registry.service.scrubbing`)
+delayed  where the operator will, by the scrubber only, after a while
+
+So nothing is left in a store that nobody knows of, and no record tells of data that is not there.
+What an image names (again) is not deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from backends.outlasting import finished
+from registry.db.database import Connection, Database
+from registry.db.discards import (
+    Discard,
+    add_discards,
+    claim_discard,
+    drop_discard,
+    end_discard,
+    image_discards,
+    is_location,
+    postpone_discard,
+)
+from registry.domain.errors import ConflictError, RegistryError, UnavailableError
+from registry.domain.image import ImageLocation
+from registry.service.clock import Clock, utc_now
+from registry.service.stores import Stores
+
+T = TypeVar("T")
+LOG = logging.getLogger(__name__)
+
+DISCARD_SECONDS = 660.0  # of a deletion, which drivers bound themselves; then it is cut short
+# For whoever owes, or has claimed, a deletion to do it: longer than one lasts, by as much as the
+# clocks of two instances may differ.
+OWN_TIME = timedelta(minutes=30)
+PAUSE = timedelta(minutes=1)  # behind the first failure, then twice that, and so on
+PAUSE_MAX = timedelta(hours=1)
+DOUBLINGS_MAX = 16  # more than these limits need
+
+
+class UnaskedError(Exception):
+    """Stores are to be asked first whether the data in these places may go."""
+
+    def __init__(self, places: Sequence[ImageLocation]) -> None:
+        super().__init__(f"{len(places)} places")
+        self.places = places
+
+
+def _nobody() -> None:
+    """Nobody is to be told."""
+
+
+class Discards:
+    """The deletions that are owed; `delay` where all of them wait for so long."""
+
+    def __init__(
+        self,
+        database: Database,
+        stores: Stores,
+        clock: Clock = utc_now,
+        *,
+        delay: timedelta | None = None,
+    ) -> None:
+        self._database = database
+        self._stores = stores
+        self._clock = clock
+        self._delay = delay
+
+    @property
+    def are_delayed(self) -> bool:
+        """Whether what is deleted waits for the scrubber."""
+        return self._delay is not None
+
+    async def asking(self, forget: Callable[[Connection, Collection[str]], Awaitable[T]]) -> T:
+        """Return what a change returns, once stores were asked whether what it forgets may go.
+
+        It is called with the places that were asked about, which it passes to `owe`.
+        `ConflictError` where somebody uses the data: nothing is changed then.
+        """
+        asked: set[str] = set()
+        while True:
+            try:
+                return await self._database.change(forget, asked)
+            except UnaskedError as unasked:
+                for place in unasked.places:
+                    await self._require_unused(place)
+                    asked.add(place.url)
+
+    async def _require_unused(self, place: ImageLocation) -> None:
+        try:
+            await self._stores.require_unused(place)
+        except ConflictError:
+            raise
+        except RegistryError as error:  # of a store that is away, what it has is owed
+            LOG.info("nobody knows whether data is in use: %s", error)
+
+    async def owe(
+        self,
+        connection: Connection,
+        image_id: str,
+        places: Sequence[ImageLocation],
+        asked: Collection[str] | None = None,
+    ) -> None:
+        """Owe the deletion of data that a record forgets in this transaction.
+
+        With `asked`, that ends the transaction where a store was not asked about the data, unless
+        it stays there: because deletions wait, or for another image.
+        """
+        if asked is not None and self._delay is None:
+            unasked = [
+                place
+                for place in places
+                if place.url not in asked and not await is_location(connection, place.url, image_id)
+            ]
+            if unasked:
+                raise UnaskedError(unasked)
+        wait = OWN_TIME if self._delay is None else self._delay
+        await add_discards(connection, image_id, places, self._clock() + wait)
+
+    async def carry_out(self, image_id: str) -> None:
+        """Delete what an image has left, unless that waits; what cannot be deleted stays owed.
+
+        What others have begun to delete is left to them, and what is another image's too to the
+        scrubber: of two who leave it to each other at the same time, it finds it nobody's.
+        """
+        if self._delay is not None:
+            return
+        try:
+            for discard in await self._database.query(image_discards, image_id):
+                if not discard.attempts:
+                    await self._attempt(discard)
+        except RegistryError as error:
+            LOG.warning("image %s: its data is to be deleted later: %s", image_id, error)
+
+    async def carry_out_whole(self, image_id: str) -> None:
+        """Carry it out, to the end also if the caller leaves."""
+        try:
+            await finished(self.carry_out(image_id), OWN_TIME.total_seconds())
+        except TimeoutError:
+            LOG.warning("image %s: the rest of its data is to be deleted later", image_id)
+
+    def store_of(self, discard: Discard) -> str | None:
+        """Return the name of the store that a thing is in; None if that is not configured."""
+        return self._stores.name_of(discard.place)
+
+    async def settle(self, discard: Discard, away: Callable[[], None] = _nobody) -> bool:
+        """Delete one thing, or forget it if it is an image's; say whether that is settled.
+
+        `away` is told where its store does not answer.
+        """
+        if await self._attempt(discard, away):
+            return True
+        if await self._database.change(drop_discard, discard):
+            LOG.info("image %s: what it had is another image's now", discard.image_id)
+            return True
+        return False
+
+    async def _attempt(self, discard: Discard, away: Callable[[], None] = _nobody) -> bool:
+        """Claim one thing and delete it; say whether it is gone."""
+        until = self._clock() + OWN_TIME
+        claim = await self._database.change(claim_discard, discard, until)
+        if claim is None:
+            return False
+        try:
+            async with asyncio.timeout(DISCARD_SECONDS):
+                await self._stores.discard(claim.place)
+        except (RegistryError, TimeoutError) as error:
+            if isinstance(error, (UnavailableError, TimeoutError)):
+                away()
+            pause = min(PAUSE * 2 ** min(discard.attempts, DOUBLINGS_MAX), PAUSE_MAX)
+            LOG.warning(
+                "image %s: its data is deleted in %s, not now: %s", discard.image_id, pause, error
+            )
+            await self._database.change(postpone_discard, claim, self._clock() + pause)
+            return False
+        await self._database.change(end_discard, claim)
+        return True
+
+
+async def require_settled(
+    connection: Connection, stores: Stores, image_id: str, names: Collection[str]
+) -> None:
+    """Refuse to write an image's data into stores where what it had before is to be deleted.
+
+    `ConflictError`: the new object would have the old one's name, which is the image's id, and go
+    with it.  Parts of uploads have other names.
+    """
+    for discard in await image_discards(connection, image_id):
+        name = stores.name_of(discard.place)
+        if name in names and image_id in discard.place.url.split("/"):
+            raise ConflictError(
+                f"Image {image_id}: the data that it had in store {name} is not deleted yet."
+            )

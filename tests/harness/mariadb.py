@@ -1,0 +1,93 @@
+"""A real MariaDB, which forgets the last second in a crash."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.databases import PASSWORD, Server, as_user, home_of
+from harness.services import run_tool, unavailable
+
+
+class MariaDB(Server):
+    """A running server."""
+
+    kind = "mysql"
+
+    @property
+    def command(self) -> tuple[str | Path, ...]:
+        return (
+            *(*as_user(self.user), _found("mariadbd"), "--no-defaults"),
+            *(f"--datadir={self.directory}/data", f"--socket={self.socket}"),
+            *("--bind-address=127.0.0.1", f"--port={self.port}", "--skip-name-resolve"),
+            *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync"),
+            *("--skip-log-bin", "--innodb-buffer-pool-size=64M", "--performance-schema=OFF"),
+            *("--max-connections=60", f"--pid-file={self.directory}/pid"),
+        )
+
+    @property
+    def client(self) -> tuple[str | Path, ...]:
+        options = ("--no-defaults", "--user=root", f"--socket={self.socket}", "--skip-column-names")
+        return (_found("mariadb"), *options, "--batch", "--execute")
+
+    @property
+    def user(self) -> str:
+        """Whom the server runs as."""
+        return "mysql"
+
+    @property
+    def socket(self) -> Path:
+        """Where the administrator connects."""
+        return self.directory / "socket"
+
+    def initialize(self) -> None:
+        """Make what it keeps its databases in."""
+        options = ["--no-defaults", f"--datadir={self.directory}/data", "--skip-test-db"]
+        options += ["--auth-root-authentication-method=normal", "--skip-name-resolve"]
+        options += ["--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0"]
+        if os.geteuid() == 0:
+            (self.directory / "data").mkdir()
+            shutil.chown(self.directory / "data", self.user)
+            options.append(f"--user={self.user}")
+        run_tool(_found("mariadb-install-db"), *options)
+
+    def url(self, database: str) -> str:
+        return f"mysql+pymysql://catalog:{PASSWORD}@127.0.0.1:{self.port}/{database}?charset=utf8"
+
+    def drop(self, database: str) -> None:
+        self.run(f"DROP DATABASE {database}")
+
+
+def _found(program: str) -> str:
+    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    if path is None:
+        unavailable("MariaDB is not installed: make packages")
+    return path
+
+
+@contextmanager
+def running_mariadb() -> Iterator[MariaDB]:
+    """Run a server of one's own."""
+    _found("mariadbd")
+    with home_of("mysql") as directory:
+        server = MariaDB(directory)
+        server.initialize()
+        server.start()
+        try:
+            server.run(f"CREATE USER catalog@'%' IDENTIFIED BY '{PASSWORD}'")
+            server.run("GRANT ALL ON `catalog%`.* TO catalog@'%'")
+            yield server
+        finally:
+            server.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """Run one server for the whole test run."""
+    with running_mariadb() as server:
+        yield server
