@@ -13,8 +13,8 @@ from bench.server import Server, running
 
 
 @contextmanager
-def catalog(home: Path) -> Iterator[Server]:
-    """Run the catalog on its embedded defaults."""
+def catalog(home: Path, more: str = "") -> Iterator[Server]:
+    """Run the catalog on its embedded defaults; `more` is appended to its configuration."""
     port = free_port(9191)
     config = home / "catalog.conf"
     config.write_text(
@@ -27,7 +27,7 @@ connection = sqlite:///{home.resolve()}/catalog.db
 stores = file
 default_store = file
 filesystem_store_datadir = {home.resolve()}/images
-"""
+{more}"""
     )
     command = [sys.executable, "-m", "registry", "--config-file", str(config)]
     subprocess.run([*command, "db", "sync"], check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -15,6 +16,12 @@ from bench.server import Server
 MIB = 1 << 20
 
 Reading = Callable[[int], bytes]
+
+
+def random_bytes(size: int) -> bytes:
+    """Return whole MiB that look random, and are the same each time."""
+    chance = random.Random(1)
+    return b"".join(chance.randbytes(MIB) for _ in range(size // MIB))  # not 256 at once: it cannot
 
 
 @contextmanager
