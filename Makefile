@@ -56,7 +56,7 @@ clean:
 
 # Debian's programs that the tests use; python3-venv comes with them.
 packages:
-	@tests/services/packages.sh python3-venv ceph-common ceph-mon ceph-osd curl e2fsprogs \
+	@tests/services/packages.sh python3-venv ceph-common ceph-mon ceph-osd curl e2fsprogs haproxy \
 		mariadb-server nginx-light postgresql python3-rados python3-rbd qemu-block-extra qemu-utils openssl rabbitmq-server radosgw systemd \
 		wrk xfsprogs
 

@@ -13,6 +13,7 @@ for package in "$@"; do
         curl) command -v curl ;;
         debootstrap) PATH=$PATH:/usr/sbin:/sbin command -v debootstrap ;;
         e2fsprogs) PATH=$PATH:/usr/sbin:/sbin command -v mke2fs ;;
+        haproxy) PATH=$PATH:/usr/sbin:/sbin command -v haproxy ;;
         mariadb-server) PATH=$PATH:/usr/sbin:/sbin command -v mariadbd && command -v mariadb ;;
         mtools) command -v mcopy ;;
         nginx-light) PATH=$PATH:/usr/sbin:/sbin command -v nginx ;;
