@@ -17,12 +17,15 @@ export IMAGE
 INSTALL = install() { $(PY) -m uv pip install --quiet --compile-bytecode --python "$$@" \
 	|| $(PY) -m pip --python "$$1" install --quiet "$${@:2}"; }; install
 
-.PHONY: help run test test-long bench bench-deps lint format clean python packages packages-long \
-	services bindings
+AGAIN_MAX := 5
+
+.PHONY: help run test test-again test-long bench bench-deps lint format clean python packages \
+	packages-long services bindings
 
 help:
 	@echo 'make run               an image through catalog and proxy, end to end (IMAGE=path: your own)'
 	@echo 'make test              every gate: rules, lint, types, unit and conformance tests'
+	@echo 'make test-again        what failed in `make test`, alone; a gate does so by itself'
 	@echo 'make test-long         the tests that take many minutes: kills at every step, power cuts'
 	@echo 'make bench             every measurement of `python -m bench list` (SCENARIOS=...: some)'
 	@echo 'make bench-deps        what `python -m bench` needs, and those who are measured beside us'
@@ -35,6 +38,15 @@ run: $(VENV)/installed-run
 test: packages $(VENV)/installed-test services bindings
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest --numprocesses $(JOBS) --dist loadfile \
 		--no-loadscope-reorder $(ARGS)
+
+# What failed in the run before, alone: beside thousands of others on a machine that has neighbours a
+# test of time and processes may meet what no user does.  Who fails twice is broken; who passes now
+# has been told above with all that it said, and is to be mended.
+test-again:
+	@failed=$$(grep -c '"tests/' .pytest_cache/v/cache/lastfailed); \
+	echo "$$failed failed; up to $(AGAIN_MAX) are tried again, alone" >&2; [ "$$failed" -le $(AGAIN_MAX) ]
+	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest --last-failed --last-failed-no-failures none \
+		--verbose $(ARGS)
 
 test-long: packages packages-long $(VENV)/installed-test services bindings
 	CACHEPROXY_REQUIRE_SERVICES=1 $(PY) -m pytest -m long $(ARGS)
