@@ -26,7 +26,7 @@ from harness.mortal import MortalCatalog, mortal_catalog
 from harness.mortals import FORMATS, OCTETS, Mortals
 from harness.moto import running_moto
 from harness.results import note
-from harness.waiting import passing, until
+from harness.waiting import passing, until, until_async
 
 QUOTA_BYTES_OF_ONE = 256 << 10  # client: most of what is uploaded fits
 MORE = """
@@ -36,6 +36,7 @@ upload_lease_seconds = 3
 janitor_interval_seconds = 1
 """
 CALM_SECONDS = 90.0
+ALIVE_SECONDS = 300.0  # for what is answered between two kills
 TABLES = ("image_uploads", "image_upload_parts", "quota_reservations", "discards")
 MEMORY_BYTES_MAX = 400 << 20  # of 500 clients; 240 MiB were seen
 
@@ -87,18 +88,23 @@ class Storm:
 
     async def watch(self) -> None:
         while True:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 self.memory = max(self.memory, self.process().memory_info().rss)
-            except psutil.NoSuchProcess:
-                self.memory += 0
             await passing(0.1)
 
-    async def kill_now_and_then(self, pauses: list[float]) -> None:
+    async def kill_now_and_then(self, pauses: list[int]) -> None:
+        """Kill it each time that it has answered so many deeds more, and start it again."""
         for pause in pauses:
-            await passing(pause)
+            await self.answer(pause)
             await asyncio.to_thread(self.catalog.kill)
             self.kills += 1
             await asyncio.to_thread(self.catalog.start)
+
+    async def answer(self, deeds: int) -> None:
+        wanted = self.clients.answered + deeds
+        await until_async(
+            f"{deeds} answers", lambda: self.clients.answered >= wanted, ALIVE_SECONDS
+        )
 
     async def calm(self) -> dict[str, Any]:
         """Wait for the end of everything, and see that all is right."""
@@ -194,7 +200,7 @@ async def clients_die(directory: Path, store: VisibleStore, count: int, rounds: 
 
 
 async def all_die(
-    directory: Path, store: VisibleStore, count: int, rounds: int, pauses: list[float]
+    directory: Path, store: VisibleStore, count: int, rounds: int, pauses: list[int]
 ) -> Any:
     async with storm(directory, store, count) as wild:
         killing = asyncio.create_task(wild.kill_now_and_then(pauses))
@@ -213,8 +219,9 @@ async def test_clients_die(store: VisibleStore, tmp_path: Path) -> None:
 
 @on("file")
 async def test_the_catalog_dies_too(store: VisibleStore, tmp_path: Path) -> None:
-    figures = await all_die(tmp_path, store, 30, 3, [0.5])
+    figures = await all_die(tmp_path, store, 30, 3, [20])
     assert figures["kills"] == 1
+    assert figures["active"]
 
 
 @pytest.mark.long
@@ -222,6 +229,7 @@ async def test_the_catalog_dies_too(store: VisibleStore, tmp_path: Path) -> None
 @on("file", "s3")
 async def test_500_clients_die(store: VisibleStore, tmp_path: Path) -> None:
     figures = await clients_die(tmp_path, store, 500, 4)
+    assert figures["active"]
     await asyncio.to_thread(note, "uploads", f"500 clients die, {store.kind}", figures)
 
 
@@ -229,7 +237,8 @@ async def test_500_clients_die(store: VisibleStore, tmp_path: Path) -> None:
 @pytest.mark.timeout(1200)
 @on("file", "s3")
 async def test_500_clients_and_the_catalog_die(store: VisibleStore, tmp_path: Path) -> None:
-    figures = await all_die(tmp_path, store, 500, 4, [6.0, 5.0, 8.0, 7.0, 6.0])
+    figures = await all_die(tmp_path, store, 500, 4, [300, 200, 400, 350, 250])
+    assert figures["active"]
     await asyncio.to_thread(
         note, "uploads", f"500 clients and the catalog die, {store.kind}", figures
     )

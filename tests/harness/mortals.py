@@ -46,6 +46,12 @@ class Mortals:
         self.outcomes: Counter[str] = Counter()
         self.faults: list[str] = []
 
+    @property
+    def answered(self) -> int:
+        """How many deeds were not broken off by the catalog's death, and needed it."""
+        ends = ("broken", "nothing there")
+        return sum(times for outcome, times in self.outcomes.items() if not outcome.endswith(ends))
+
     async def live(self, rounds: int) -> None:
         """Let all of them do so many things each."""
         connector = aiohttp.TCPConnector(limit=0)
