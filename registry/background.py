@@ -66,7 +66,7 @@ class Background:
 def build_background(database: Database, stores: Stores, settings: Settings) -> Background:
     """Put it together."""
     chosen = settings.background
-    keep = timedelta(seconds=chosen.scrub_time)
+    keep = float(chosen.scrub_time)
     discards = Discards(database, stores, delay=keep if chosen.delayed_delete else None)
     hashing = BackgroundHashing(
         database,

@@ -3,17 +3,17 @@
 A row that was never claimed is no more than a plan: who has data in its place again drops it.  One
 that was claimed may be on its way in the store at any time, so that nobody may have data there until
 the row is gone.  Both are decided by changing the row itself, so that of a claim and a new place one
-comes second, on whatever node, and sees the other.
+comes second, on whatever node, and sees the other.  Times are those of the database's clock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import sqlalchemy as sa
 
+from registry.db.clock import moment_in
 from registry.db.database import Connection
 from registry.db.failures import OvertakenError
 from registry.db.tables import discards, image_locations, images
@@ -32,45 +32,42 @@ class Discard:
 
 
 async def add_discards(
-    connection: Connection, image_id: str, places: Iterable[ImageLocation], due_at: datetime
+    connection: Connection, image_id: str, places: Iterable[ImageLocation], seconds: float
 ) -> None:
-    """Owe the deletion of an image's data in some places, from a moment on."""
+    """Owe the deletion of an image's data in some places, due in so many seconds."""
     for place in places:
         await connection.execute(
             discards.insert().values(
                 image_id=image_id,
                 value=place.url,
                 meta_data=place.metadata,
-                due_at=due_at,
+                due_at=moment_in(seconds),
                 attempts=0,
             )
         )
 
 
 async def image_discards(connection: Connection, image_id: str) -> list[Discard]:
-    """Return what one image has left."""
-    return await _found(connection, sa.select(discards).where(discards.c.image_id == image_id))
+    """Return what one image has left, in the order in which it was owed."""
+    question = sa.select(discards).where(discards.c.image_id == image_id)
+    return await _found(connection, question.order_by(discards.c.id))
 
 
-async def due_discards(
-    connection: Connection, moment: datetime, most: int, behind: int = 0
-) -> list[Discard]:
+async def due_discards(connection: Connection, most: int, behind: int = 0) -> list[Discard]:
     """Return what is due, in the order in which it was owed, behind one by its id."""
-    question = sa.select(discards).where(discards.c.due_at <= moment, discards.c.id > behind)
+    question = sa.select(discards).where(discards.c.due_at <= moment_in(0), discards.c.id > behind)
     return await _found(connection, question.order_by(discards.c.id).limit(most))
 
 
-async def claim_discard(
-    connection: Connection, discard: Discard, until: datetime
-) -> Discard | None:
-    """Let nobody else delete the data before `until`, and nobody have data in its place.
+async def claim_discard(connection: Connection, discard: Discard, seconds: float) -> Discard | None:
+    """Let nobody else delete the data for so many seconds, and nobody have data in its place.
 
     Return the claim; None if somebody else has one, or an image has data there (again).
     """
     answer = await connection.execute(
         discards.update()
         .where(_is(discard), ~_is_an_images(discard.place.url))
-        .values(due_at=until, attempts=discard.attempts + 1)
+        .values(due_at=moment_in(seconds), attempts=discard.attempts + 1)
     )
     return replace(discard, attempts=discard.attempts + 1) if answer.rowcount == 1 else None
 
@@ -80,9 +77,9 @@ async def end_discard(connection: Connection, claim: Discard) -> None:
     await connection.execute(discards.delete().where(_is(claim)))
 
 
-async def postpone_discard(connection: Connection, claim: Discard, due_at: datetime) -> None:
-    """Note that data could not be deleted, and when to try again."""
-    await connection.execute(discards.update().where(_is(claim)).values(due_at=due_at))
+async def postpone_discard(connection: Connection, claim: Discard, seconds: float) -> None:
+    """Note that data could not be deleted, and in how many seconds to try again."""
+    await connection.execute(discards.update().where(_is(claim)).values(due_at=moment_in(seconds)))
 
 
 async def drop_discard(connection: Connection, discard: Discard) -> bool:

@@ -10,6 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from registry.db.changes import add_change
+from registry.db.clock import moment_in
 from registry.db.database import Connection
 from registry.db.images import delete_children, image_columns, load_images
 from registry.db.tables import images
@@ -20,11 +21,14 @@ from registry.domain.status import Status
 _IS_RETIRED = (images.c.deleted, images.c.status == Status.PENDING_DELETE)
 
 
-async def retired_images(connection: Connection, before: datetime, most: int) -> list[str]:
-    """Return the ids of images that were deleted before a moment, the longest ago first."""
+async def retired_images(connection: Connection, seconds: float, most: int) -> list[str]:
+    """Return the ids of images that were deleted so long ago or longer, the longest ago first.
+
+    By the database's clock: an instance whose own is wrong ends none before its time.
+    """
     question = (
         sa.select(images.c.id)
-        .where(*_IS_RETIRED, images.c.deleted_at <= before)
+        .where(*_IS_RETIRED, images.c.deleted_at <= moment_in(-seconds))
         .order_by(images.c.deleted_at)
         .limit(most)
     )

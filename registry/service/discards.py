@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import timedelta
 from typing import TypeVar
 
 from backends.outlasting import finished
@@ -32,18 +31,17 @@ from registry.db.discards import (
 )
 from registry.domain.errors import ConflictError, RegistryError, UnavailableError
 from registry.domain.image import ImageLocation
-from registry.service.clock import Clock, utc_now
 from registry.service.stores import Stores
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 
 DISCARD_SECONDS = 660.0  # of a deletion, which drivers bound themselves; then it is cut short
-# For whoever owes, or has claimed, a deletion to do it: longer than one lasts, by as much as the
-# clocks of two instances may differ.
-OWN_TIME = timedelta(minutes=30)
-PAUSE = timedelta(minutes=1)  # behind the first failure, then twice that, and so on
-PAUSE_MAX = timedelta(hours=1)
+# For whoever owes, or has claimed, a deletion to do it, by the database's clock: longer than one
+# lasts, by as much as a process may stand still in the midst of it.
+OWN_SECONDS = 1800.0
+PAUSE_SECONDS = 60.0  # behind the first failure, then twice that, and so on
+PAUSE_SECONDS_MAX = 3600.0
 DOUBLINGS_MAX = 16  # more than these limits need
 
 
@@ -60,19 +58,11 @@ def _nobody() -> None:
 
 
 class Discards:
-    """The deletions that are owed; `delay` where all of them wait for so long."""
+    """The deletions that are owed; `delay` where all of them wait for so many seconds."""
 
-    def __init__(
-        self,
-        database: Database,
-        stores: Stores,
-        clock: Clock = utc_now,
-        *,
-        delay: timedelta | None = None,
-    ) -> None:
+    def __init__(self, database: Database, stores: Stores, *, delay: float | None = None) -> None:
         self._database = database
         self._stores = stores
-        self._clock = clock
         self._delay = delay
 
     @property
@@ -123,8 +113,8 @@ class Discards:
             ]
             if unasked:
                 raise UnaskedError(unasked)
-        wait = OWN_TIME if self._delay is None else self._delay
-        await add_discards(connection, image_id, places, self._clock() + wait)
+        wait = OWN_SECONDS if self._delay is None else self._delay
+        await add_discards(connection, image_id, places, wait)
 
     async def carry_out(self, image_id: str) -> None:
         """Delete what an image has left, unless that waits; what cannot be deleted stays owed.
@@ -144,7 +134,7 @@ class Discards:
     async def carry_out_whole(self, image_id: str) -> None:
         """Carry it out, to the end also if the caller leaves."""
         try:
-            await finished(self.carry_out(image_id), OWN_TIME.total_seconds())
+            await finished(self.carry_out(image_id), OWN_SECONDS)
         except TimeoutError:
             LOG.warning("image %s: the rest of its data is to be deleted later", image_id)
 
@@ -166,8 +156,7 @@ class Discards:
 
     async def _attempt(self, discard: Discard, away: Callable[[], None] = _nobody) -> bool:
         """Claim one thing and delete it; say whether it is gone."""
-        until = self._clock() + OWN_TIME
-        claim = await self._database.change(claim_discard, discard, until)
+        claim = await self._database.change(claim_discard, discard, OWN_SECONDS)
         if claim is None:
             return False
         try:
@@ -176,11 +165,12 @@ class Discards:
         except (RegistryError, TimeoutError) as error:
             if isinstance(error, (UnavailableError, TimeoutError)):
                 away()
-            pause = min(PAUSE * 2 ** min(discard.attempts, DOUBLINGS_MAX), PAUSE_MAX)
+            doubled = PAUSE_SECONDS * 2 ** min(discard.attempts, DOUBLINGS_MAX)
+            pause = min(doubled, PAUSE_SECONDS_MAX)
             LOG.warning(
-                "image %s: its data is deleted in %s, not now: %s", discard.image_id, pause, error
+                "image %s: its data is deleted in %d s, not now: %s", discard.image_id, pause, error
             )
-            await self._database.change(postpone_discard, claim, self._clock() + pause)
+            await self._database.change(postpone_discard, claim, pause)
             return False
         await self._database.change(end_discard, claim)
         return True

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
-from datetime import timedelta
 from functools import partial
 
 from registry.db.database import Connection, Database
@@ -29,7 +28,7 @@ LOOK_SECONDS = 60.0  # from one look to the next while a store is slow
 
 
 class Scrubbing:
-    """What the scrubber does; `keep` is for how long deleted images can be restored."""
+    """What the scrubber does; `keep` is for how many seconds deleted images can be restored."""
 
     def __init__(
         self,
@@ -37,7 +36,7 @@ class Scrubbing:
         discards: Discards,
         clock: Clock = utc_now,
         *,
-        keep: timedelta = timedelta(0),
+        keep: float = 0.0,
         at_once: int = 1,
     ) -> None:
         self._database = database
@@ -86,8 +85,8 @@ class Scrubbing:
     async def _due(self, but: Collection[str | None]) -> dict[str | None, list[Discard]]:
         """Return what is due by its store, of all stores but some."""
         found: dict[str | None, list[Discard]] = {}
-        now, behind = self._clock(), 0
-        while page := await self._database.ask(due_discards, now, BATCH, behind):
+        behind = 0
+        while page := await self._database.ask(due_discards, BATCH, behind):
             for discard in page:
                 store = self._discards.store_of(discard)
                 if store not in but and len(found.get(store, ())) < LANE_MAX:
@@ -126,12 +125,11 @@ class Scrubbing:
         LOG.info("image %s is restored", image_id)
 
     async def _end_images(self) -> None:
-        before = self._clock() - self._keep
-        while found := await self._database.query(retired_images, before, BATCH):
+        while found := await self._database.query(retired_images, self._keep, BATCH):
             for image_id in found:
                 await self._database.change(self._end_image, image_id)
 
     async def _end_image(self, connection: Connection, image_id: str) -> None:
         image = await get_retired(connection, image_id)
         if image is not None and await end_retired(connection, image):
-            await add_discards(connection, image_id, image.locations, self._clock())
+            await add_discards(connection, image_id, image.locations, 0.0)

@@ -32,7 +32,7 @@ def hashing_of(
     return BackgroundHashing(
         database,
         Downloads(database, stores),
-        Discards(database, stores, clock),
+        Discards(database, stores),
         Hashing("sha512", 256 << 10),
         clock=clock,
     )
@@ -54,7 +54,7 @@ def images_of(
         validator,
         limits,
         locations=locations,
-        discards=discards or Discards(database, stores, clock),
+        discards=discards or Discards(database, stores),
         hashing=hashing_of(database, stores, clock),
         clock=clock,
     )

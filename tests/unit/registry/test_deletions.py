@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -18,11 +18,14 @@ from backends.errors import UnavailableError as StoreAwayError
 from backends.location import Location
 from backends.memory import MemoryStore
 from contracts.subject import write
+from harness.database_clock import DatabaseClock
 from harness.given_images import images_of
 from harness.given_stores import given
+from harness.owed import owed
 from registry.db.database import Connection, Database
-from registry.db.discards import add_discards, due_discards
+from registry.db.discards import add_discards
 from registry.db.images import add_image, add_location, get_image
+from registry.db.tables import discards as discard_rows
 from registry.domain.errors import ConflictError
 from registry.domain.identity import EVERYBODY
 from registry.domain.image import Image, ImageLocation
@@ -31,14 +34,13 @@ from registry.domain.status import Status
 from registry.domain.validation import ImageValidator
 from registry.service import discards as service
 from registry.service.copies import Copies
-from registry.service.discards import OWN_TIME, Discards
+from registry.service.discards import OWN_SECONDS, Discards
 from registry.service.images import Images
 from registry.service.scrubbing import Scrubbing
 from registry.service.stores import Stores
 from registry.service.uploads import Upload, Uploads
 
 NOW = datetime(2026, 1, 1)  # noqa: DTZ001  # UTC without a zone
-EVER = NOW + timedelta(days=1)
 MEDIA_TYPE = "application/openstack-images-v2.1-json-patch"
 IMAGE = "image"
 
@@ -54,15 +56,6 @@ class UsedStore(MemoryStore):
             raise InUseError("a clone")
 
 
-class Clock:
-    """A clock that tests move."""
-
-    now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @dataclass
 class Case:
     """An image with data in two stores."""
@@ -74,7 +67,7 @@ class Case:
     images: Images
     copies: Copies
     scrubbing: Scrubbing
-    clock: Clock
+    clock: DatabaseClock
 
     async def places(self) -> list[str] | None:
         """Return the stores that the record tells of, None if there is no record."""
@@ -82,8 +75,7 @@ class Case:
         return None if image is None else [place.metadata["store"] for place in image.locations]
 
     async def owed(self) -> list[str]:
-        found = await self.database.query(due_discards, EVER, 10)
-        return [discard.place.metadata["store"] for discard in found]
+        return [discard.place.metadata["store"] for discard in await owed(self.database)]
 
     @property
     def data(self) -> list[str]:
@@ -92,9 +84,9 @@ class Case:
 
 @pytest.fixture
 async def case(database: Database, validator: ImageValidator, limits: Limits) -> Case:
-    near, far, clock = UsedStore(), UsedStore(), Clock()
+    near, far = UsedStore(), UsedStore()
     stores = given({"near": near, "far": far})
-    discards = Discards(database, stores, clock)
+    discards = Discards(database, stores)
     image = Image(id=IMAGE, created_at=NOW, updated_at=NOW, status=Status.ACTIVE, size=4)
 
     async def add(connection: Connection) -> None:
@@ -106,10 +98,10 @@ async def case(database: Database, validator: ImageValidator, limits: Limits) ->
     await database.change(add)
     return Case(
         *(database, stores, near, far),
-        images_of(database, stores, validator, limits, clock, discards),
-        Copies(stores, discards, clock),
-        Scrubbing(database, discards, clock),
-        clock,
+        images_of(database, stores, validator, limits, discards=discards),
+        Copies(stores, discards),
+        Scrubbing(database, discards),
+        DatabaseClock(database, discard_rows.c.due_at),
     )
 
 
@@ -200,7 +192,7 @@ async def test_killed_behind_that(
     is_deleted = step[1] == "end_discard" or (step[1] == "delete" and behind)
     there = [name for name in BOTH if name != gone[0]] if is_deleted else BOTH
     assert (await case.places() or [], await case.owed(), case.data) == (left, gone, there)
-    case.clock.now += OWN_TIME
+    await case.clock.move(OWN_SECONDS)
     await case.scrubbing.scrub()
     assert (await case.places() or [], await case.owed(), case.data) == (left, [], left)
 
@@ -238,7 +230,7 @@ async def test_another_images_data_is_asked_about_by_nobody(case: Case) -> None:
     await case.database.change(share)
     await case.images.delete(EVERYBODY, IMAGE)
     assert (await case.places(), case.data) == (None, BOTH)
-    case.clock.now += OWN_TIME
+    await case.clock.move(OWN_SECONDS)
     await case.scrubbing.scrub()
     assert (await case.owed(), case.data) == ([], BOTH)
 
@@ -270,7 +262,7 @@ async def test_an_upload_waits_for_what_the_image_had(
         image = Image(id="again", created_at=NOW, updated_at=NOW)
         await add_image(connection, replace(image, disk_format="raw", container_format="bare"))
         place = ImageLocation("memory:///again", {"store": "near"})
-        await add_discards(connection, "again", [place], NOW)
+        await add_discards(connection, "again", [place], 0.0)
 
     async def data() -> AsyncIterator[bytes]:
         yield b"new"

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
 
+from backends.location import Location
 from backends.memory import MemoryStore
+from contracts.subject import write
 from harness.catalog_database import IN_EVERY_RUN, server_of
+from harness.database_clock import mislead
 from harness.databases import Server
 from harness.given_stores import given
+from harness.owed import owed
+from registry.db.clock import moment_in
 from registry.db.database import Connection, Database
 from registry.db.discards import (
     Discard,
@@ -28,15 +33,16 @@ from registry.db.discards import (
     postpone_discard,
 )
 from registry.db.images import add_image, add_location, delete_image, get_image, remove_location
+from registry.db.retired import get_retired
 from registry.db.tables import discards, image_locations, images
 from registry.domain.errors import ConflictError
 from registry.domain.image import Image, ImageLocation
 from registry.domain.status import Status
-from registry.service.discards import require_settled
+from registry.service.discards import OWN_SECONDS, Discards, require_settled
+from registry.service.scrubbing import Scrubbing
 
 NOW = datetime(2026, 1, 1)  # noqa: DTZ001  # UTC without a zone
-LATER = NOW + timedelta(hours=1)
-EVER = NOW + timedelta(days=1)
+HOUR = 3600.0
 LONG = "swift+https://" + "x" * 600  # what begins like it is another place
 PLACE = ImageLocation(LONG + "/1", {"store": "near"})
 OTHER_PLACE = ImageLocation(LONG + "/2", {"store": "near"})
@@ -59,12 +65,8 @@ async def delete(connection: Connection, name: str) -> None:
     """Delete an image as the catalog does: what it had is owed in the same transaction."""
     image = await get_image(connection, name, for_update=True)
     assert image is not None
-    await add_discards(connection, name, image.locations, NOW)
+    await add_discards(connection, name, image.locations, 0.0)
     await delete_image(connection, image, NOW)
-
-
-async def owed(database: Database) -> list[Discard]:
-    return await database.query(due_discards, EVER, 10)
 
 
 @pytest.fixture
@@ -80,20 +82,20 @@ async def discard(database: Database) -> Discard:
 
 async def test_one_of_two_claims_it(database: Database, discard: Discard) -> None:
     claims = await asyncio.gather(
-        *(database.change(claim_discard, discard, LATER) for _ in range(2))
+        *(database.change(claim_discard, discard, HOUR) for _ in range(2))
     )
     (claim,) = [claim for claim in claims if claim is not None]
     assert await owed(database) == [claim]
-    assert await database.query(due_discards, NOW, 10) == []
-    again = await database.change(claim_discard, claim, LATER)
+    assert await database.query(due_discards, 10) == []
+    again = await database.change(claim_discard, claim, HOUR)
     assert again is not None
     # Who had it before changes nothing any more.
-    await database.change(postpone_discard, claim, NOW)
+    await database.change(postpone_discard, claim, 0.0)
     await database.change(end_discard, claim)
     assert await owed(database) == [again]
-    assert await database.query(due_discards, NOW, 10) == []
-    await database.change(postpone_discard, again, NOW)
-    assert await database.query(due_discards, NOW, 10) == [again]
+    assert await database.query(due_discards, 10) == []
+    await database.change(postpone_discard, again, 0.0)
+    assert await database.query(due_discards, 10) == [again]
     await database.change(end_discard, again)
     assert await owed(database) == []
 
@@ -101,7 +103,7 @@ async def test_one_of_two_claims_it(database: Database, discard: Discard) -> Non
 async def test_nobody_has_data_in_a_place_whose_data_is_being_deleted(
     database: Database, discard: Discard
 ) -> None:
-    claim = await database.change(claim_discard, discard, LATER)
+    claim = await database.change(claim_discard, discard, HOUR)
     with pytest.raises(ConflictError, match="being deleted"):
         await database.change(add_location, "empty", PLACE)
     assert not await database.query(is_location, PLACE.url)
@@ -112,7 +114,7 @@ async def test_nobody_has_data_in_a_place_whose_data_is_being_deleted(
 async def test_data_in_a_place_ends_its_deletion(database: Database, discard: Discard) -> None:
     await database.change(add_location, "empty", PLACE)
     assert await owed(database) == []
-    assert await database.change(claim_discard, discard, LATER) is None
+    assert await database.change(claim_discard, discard, HOUR) is None
 
 
 async def test_what_another_image_has_too_is_not_claimed(database: Database) -> None:
@@ -120,10 +122,10 @@ async def test_what_another_image_has_too_is_not_claimed(database: Database) -> 
     await database.change(add, "two", PLACE)
     await database.change(delete, "one")
     (discard,) = await owed(database)
-    assert await database.change(claim_discard, discard, LATER) is None
+    assert await database.change(claim_discard, discard, HOUR) is None
     await database.change(delete, "two")
     assert not await database.change(drop_discard, discard)
-    assert await database.change(claim_discard, discard, LATER) is not None
+    assert await database.change(claim_discard, discard, HOUR) is not None
 
 
 async def test_what_another_image_has_is_forgotten(database: Database) -> None:
@@ -140,7 +142,7 @@ async def test_a_claim_waits_for_who_is_about_to_have_data_there(
 ) -> None:
     async with database.write() as connection:
         await add_location(connection, "empty", PLACE)
-        claiming = asyncio.create_task(database.change(claim_discard, discard, LATER))
+        claiming = asyncio.create_task(database.change(claim_discard, discard, HOUR))
         await asyncio.wait({claiming}, timeout=BLOCKED_SECONDS)
     assert await claiming is None
     assert await database.query(is_location, PLACE.url)
@@ -150,7 +152,7 @@ async def test_who_is_about_to_have_data_there_waits_for_a_claim(
     database: Database, discard: Discard
 ) -> None:
     async with database.write() as connection:
-        claim = await claim_discard(connection, discard, LATER)
+        claim = await claim_discard(connection, discard, HOUR)
         adding = asyncio.create_task(database.change(add_location, "empty", PLACE))
         await asyncio.wait({adding}, timeout=BLOCKED_SECONDS)
     with pytest.raises(ConflictError):
@@ -167,7 +169,7 @@ async def test_who_shares_a_place_keeps_its_data(database: Database) -> None:
     async def deleted_with_its_data() -> Discard | None:
         await database.change(delete, "one")
         (discard,) = await owed(database)
-        return await database.change(claim_discard, discard, LATER)
+        return await database.change(claim_discard, discard, HOUR)
 
     async with database.write() as connection:
         await add_location(connection, "empty", PLACE)
@@ -186,6 +188,63 @@ async def test_a_place_that_is_taken_away_counts_as_a_change(database: Database)
     assert (after.version, after.locations) == (before.version + 1, (OTHER_PLACE,))
 
 
+class HeldStore(MemoryStore):
+    """A store in which the first deletion begins, and ends when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.open = asyncio.Event(), asyncio.Event()
+        self.tries = 0
+
+    async def delete(self, location: Location) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            self.begun.set()
+            await self.open.wait()
+        await super().delete(location)
+
+
+async def retire(connection: Connection, name: str) -> None:
+    """Delete an image now, by the database's clock, that can be restored for an hour."""
+    await add(connection, name)
+    gone = {"status": Status.PENDING_DELETE, "deleted": True, "deleted_at": moment_in(0)}
+    await connection.execute(images.update().where(images.c.id == name).values(gone))
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+async def test_an_instance_whose_clock_is_wrong_takes_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """What another deletes, or owes and is about to, stays that one's; what is due is deleted."""
+    store = HeldStore()
+    stores = given({"near": store})
+
+    async def owe(name: str, seconds: float) -> None:
+        place = ImageLocation((await write(store, name, b"data")).uri, {"store": "near"})
+        await database.change(add_discards, name, [place], seconds)
+
+    await owe("held", 0.0)
+    await owe("owed", OWN_SECONDS)
+    await database.change(retire, "retired")
+    (held,) = await database.query(image_discards, "held")
+    deleting = asyncio.create_task(Discards(database, stores).settle(held))
+    async with asyncio.timeout(60):
+        await store.begun.wait()
+    mislead(monkeypatch, hours)
+    scrubbing = Scrubbing(database, Discards(database, stores), keep=HOUR)
+    before = await owed(database)
+    assert await scrubbing.scrub() == 0
+    assert (await owed(database), store.tries) == (before, 1)
+    assert await database.query(get_retired, "retired") is not None
+    store.open.set()
+    assert await deleting
+    await database.change(
+        add_discards, "due", [ImageLocation("memory:///due", {"store": "near"})], 0.0
+    )
+    assert await scrubbing.scrub() == 1
+    assert store.names == {"owed"}
+
+
 @pytest.mark.parametrize("form", ["rbd://fsid/pool/{}/snap", "rbd://{}", "s3://host/bucket/{}"])
 async def test_a_store_takes_no_data_before_what_was_there_is_deleted(
     database: Database, form: str
@@ -193,7 +252,7 @@ async def test_a_store_takes_no_data_before_what_was_there_is_deleted(
     stores = given({"near": MemoryStore(), "far": MemoryStore()})
     names = ("image", "image.a-part")
     places = [ImageLocation(form.format(name), {"store": "near"}) for name in names]
-    await database.change(add_discards, "image", places, NOW)
+    await database.change(add_discards, "image", places, 0.0)
     await database.query(require_settled, stores, "image", ["far"])
     await database.query(require_settled, stores, "other", ["near"])
     with pytest.raises(ConflictError, match="not deleted yet"):
@@ -250,7 +309,7 @@ async def plans(connection: Connection) -> list[str]:
     await is_location(connection, mine, "image")
     await add_location(connection, str(UUID(int=1)), ImageLocation(theirs, {}))
     await add_location(connection, str(UUID(int=1)), ImageLocation(mine, {}))
-    await claim_discard(connection, discard, LATER)
+    await claim_discard(connection, discard, HOUR)
     await drop_discard(connection, discard)
     sa.event.remove(engine, "before_cursor_execute", note)
     lines: list[str] = []

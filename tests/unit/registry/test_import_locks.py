@@ -81,7 +81,7 @@ async def importing(  # what it is made of
     parts = Parts(
         database=database,
         stores=stores,
-        discards=Discards(database, stores, clock),
+        discards=Discards(database, stores),
         downloads=downloads,
         limits=limits,
         hashing=hashing,

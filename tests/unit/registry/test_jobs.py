@@ -7,13 +7,13 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.database_clock import DatabaseClock, mislead
 from harness.waiting import passing, until_async
 from registry.db.changes import add_change
 from registry.db.clock import moment_in
@@ -48,47 +48,9 @@ ENDURING = replace(QUICK, lease=1e6)  # none is lost while the clock is moved
 KIND = "work"
 
 
-class Clock:
-    """Time that passes when tests let it: what is to come moves nearer.
-
-    The times of jobs are the database's, which nobody moves.
-    """
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def now(self) -> datetime:
-        """Return the database's time."""
-
-        async def ask(connection: Connection) -> datetime:
-            moment: datetime = (await connection.execute(sa.select(moment_in(0)))).scalar_one()
-            return moment
-
-        return await self._database.ask(ask)
-
-    async def move(self, seconds: float) -> None:
-        """Let so much time pass."""
-        await self._database.change(self._move, timedelta(seconds=seconds))
-
-    async def _move(self, connection: Connection, ago: timedelta) -> None:
-        times = sa.select(jobs.c.id, jobs.c.due_at, jobs.c.given_up_at).with_for_update()
-        for job_id, *moments in await connection.execute(times):
-            due_at, given_up_at = (moment and moment - ago for moment in moments)
-            await connection.execute(
-                jobs.update()
-                .where(jobs.c.id == job_id)
-                .values(due_at=due_at, given_up_at=given_up_at)
-            )
-
-    async def require(self, moment: datetime, since: datetime, seconds: float) -> None:
-        """Hold a moment to be so long after one that lies between `since` and now."""
-        pause = timedelta(seconds=seconds)
-        assert since + pause <= moment <= await self.now() + pause
-
-
 @pytest.fixture
-def clock(database: Database) -> Clock:
-    return Clock(database)
+def clock(database: Database) -> DatabaseClock:
+    return DatabaseClock(database, jobs.c.due_at, jobs.c.given_up_at)
 
 
 @asynccontextmanager
@@ -207,7 +169,7 @@ async def test_the_oldest_first(database: Database) -> None:
     assert [job.id for job in hands.done] == added
 
 
-async def test_not_before_its_time(database: Database, clock: Clock) -> None:
+async def test_not_before_its_time(database: Database, clock: DatabaseClock) -> None:
     await database.change(add_job, KIND, after=10)
     assert await database.query(due_jobs, {KIND: 9}, "h") == []
     await clock.move(10)
@@ -275,7 +237,7 @@ async def test_a_kind_that_is_busy_keeps_no_other_waiting(database: Database) ->
 
 
 async def test_a_failure_is_tried_again_after_growing_pauses(
-    database: Database, clock: Clock
+    database: Database, clock: DatabaseClock
 ) -> None:
     await database.change(add_job, KIND)
     hands = Hands(RuntimeError("x"), UnavailableError("down"), RuntimeError("y"))
@@ -294,7 +256,9 @@ async def test_a_failure_is_tried_again_after_growing_pauses(
     assert [job.attempts for job in hands.done] == [1, 2, 3, 4]
 
 
-async def test_what_is_not_to_be_done_yet_is_no_failure(database: Database, clock: Clock) -> None:
+async def test_what_is_not_to_be_done_yet_is_no_failure(
+    database: Database, clock: DatabaseClock
+) -> None:
     await database.change(add_job, KIND)
     hands = Hands(LaterError(5), LaterError(7))
     since = await clock.now()
@@ -309,7 +273,9 @@ async def test_what_is_not_to_be_done_yet_is_no_failure(database: Database, cloc
     assert [job.attempts for job in hands.done] == [1, 1, 1]
 
 
-async def test_what_nobody_has_begun_can_be_hurried(database: Database, clock: Clock) -> None:
+async def test_what_nobody_has_begun_can_be_hurried(
+    database: Database, clock: DatabaseClock
+) -> None:
     added = await database.change(add_job, KIND, image_id="i", after=DAY)
     since = await clock.now()
     assert await database.change(reschedule_job, added, 2 * DAY, {"a": 1})
@@ -328,7 +294,9 @@ async def test_what_nobody_has_begun_can_be_hurried(database: Database, clock: C
     assert not await database.change(end_job, due)
 
 
-async def test_a_refusal_is_for_good_and_its_reason_kept(database: Database, clock: Clock) -> None:
+async def test_a_refusal_is_for_good_and_its_reason_kept(
+    database: Database, clock: DatabaseClock
+) -> None:
     await database.change(add_job, KIND, image_id="i")
     hands = Hands(ConflictError("not so"))
     since = await clock.now()
@@ -343,7 +311,9 @@ async def test_a_refusal_is_for_good_and_its_reason_kept(database: Database, clo
     assert await database.change(forget_jobs, 1) == 1
 
 
-async def test_what_always_fails_is_settled_and_given_up(database: Database, clock: Clock) -> None:
+async def test_what_always_fails_is_settled_and_given_up(
+    database: Database, clock: DatabaseClock
+) -> None:
     told = {"uri": "http://user:password@host/"}
     await database.change(add_job, KIND, arguments=told)
     hands = Hands(*[RuntimeError("again")] * 100)
@@ -359,7 +329,9 @@ async def test_what_always_fails_is_settled_and_given_up(database: Database, clo
     assert (row.reason, row.arguments) == ("RuntimeError: not yet", {})
 
 
-async def test_what_cannot_even_be_settled_is_given_up(database: Database, clock: Clock) -> None:
+async def test_what_cannot_even_be_settled_is_given_up(
+    database: Database, clock: DatabaseClock
+) -> None:
     await database.change(add_job, KIND)
     hands = Hands(*[RuntimeError("again")] * 100)
     settler = Hands(*[ConflictError("never")] * 100)
@@ -370,7 +342,9 @@ async def test_what_cannot_even_be_settled_is_given_up(database: Database, clock
     assert len(settler.done) == service.SETTLING_MAX
 
 
-async def test_what_always_kills_its_process_is_given_up(database: Database, clock: Clock) -> None:
+async def test_what_always_kills_its_process_is_given_up(
+    database: Database, clock: DatabaseClock
+) -> None:
     await database.change(add_job, KIND)
     for attempt in range(1, service.ATTEMPTS_MAX + 1):
         (due,) = await database.query(due_jobs, {KIND: 9}, "one")
@@ -385,7 +359,7 @@ async def test_what_always_kills_its_process_is_given_up(database: Database, clo
     assert row.reason == service.DIED
 
 
-async def test_whoever_holds_a_job_keeps_it(database: Database, clock: Clock) -> None:
+async def test_whoever_holds_a_job_keeps_it(database: Database, clock: DatabaseClock) -> None:
     await database.change(add_job, KIND)
     gate, other = Gate(), Hands()
     async with running(instance(database, Hands(gate))):
@@ -402,7 +376,9 @@ async def test_whoever_holds_a_job_keeps_it(database: Database, clock: Clock) ->
     assert other.done == []
 
 
-async def test_a_job_of_the_dead_goes_on_elsewhere(database: Database, clock: Clock) -> None:
+async def test_a_job_of_the_dead_goes_on_elsewhere(
+    database: Database, clock: DatabaseClock
+) -> None:
     await database.change(add_job, KIND)
     (due,) = await database.query(due_jobs, {KIND: 9}, "dead")
     assert await database.change(claim_job, due, 3600)
@@ -462,13 +438,7 @@ async def test_an_instance_whose_clock_is_wrong_neither_robs_nor_is_robbed(
     await database.change(add_job, KIND)
     async with running(instance(database, Hands(held))):
         await held.begun.wait()
-
-        class Wrong(datetime):
-            @classmethod
-            def now(cls, tz: tzinfo | None = None) -> Any:
-                return datetime.now(tz) + timedelta(hours=hours)
-
-        monkeypatch.setattr("registry.service.clock.datetime", Wrong)
+        mislead(monkeypatch, hours)
         added = await database.change(add_job, KIND, host="wrong")
         hands = Hands(own)
         async with running(instance(database, hands, "wrong", pace=PATIENT)):
@@ -535,7 +505,7 @@ async def test_a_handler_may_end_its_job_with_what_it_came_to(database: Database
         await until_rows(database, lambda found: not found)
 
 
-async def test_recurring_jobs_are_due_again(database: Database, clock: Clock) -> None:
+async def test_recurring_jobs_are_due_again(database: Database, clock: DatabaseClock) -> None:
     hands = Hands(None, RuntimeError("x"), ConflictError("y"))
     first = instance(database, hands, recurring={KIND: 100})
     second = instance(database, hands, "two", recurring={KIND: 100})
@@ -556,7 +526,7 @@ async def test_recurring_jobs_are_due_again(database: Database, clock: Clock) ->
 
 
 async def test_a_recurring_job_that_is_wanted_more_often_is_due_earlier(
-    database: Database, clock: Clock
+    database: Database, clock: DatabaseClock
 ) -> None:
     for seconds in (100, 10):
         since = await clock.now()
@@ -660,7 +630,7 @@ asyncio.run(main())
 
 
 async def test_killed_at_any_step_it_is_done_once(
-    database: Database, clock: Clock, empty_settings: DatabaseSettings
+    database: Database, clock: DatabaseClock, empty_settings: DatabaseSettings
 ) -> None:
     async def work(job: Job) -> None:
         await database.change(finish, job)
@@ -700,7 +670,7 @@ async def mortal(url: str, step: int) -> int | None:
 
 
 async def test_what_is_told_of_jobs(
-    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    database: Database, clock: DatabaseClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "COUNT_SECONDS", 0.0)
     gate = Gate()

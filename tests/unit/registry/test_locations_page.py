@@ -8,7 +8,7 @@ import pytest
 
 from registry.config import LimitSettings
 from registry.locations.options import BACKGROUND_DEFAULTS
-from registry.service.discards import PAUSE, PAUSE_MAX
+from registry.service.discards import PAUSE_SECONDS, PAUSE_SECONDS_MAX
 from registry.service.hashing import SURVEY_SECONDS
 
 PAGE = " ".join((Path(__file__).parents[3] / "docs/locations.md").read_text().split())
@@ -30,5 +30,5 @@ def test_it_names_what_holds(told: str) -> None:
 
 
 def test_its_times() -> None:
-    assert (PAUSE.total_seconds(), PAUSE_MAX.total_seconds()) == (60, 3600)
+    assert (PAUSE_SECONDS, PAUSE_SECONDS_MAX) == (60, 3600)
     assert SURVEY_SECONDS == 600

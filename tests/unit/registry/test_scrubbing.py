@@ -6,13 +6,16 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from backends.errors import InUseError, StoreError, UnavailableError
 from backends.location import Location
 from backends.memory import MemoryStore
 from contracts.subject import write
+from harness.database_clock import DatabaseClock
 from harness.given_images import images_of
 from harness.given_stores import given
+from harness.owed import owed
 from harness.waiting import until_async
 from registry.db.changes import get_tail
 from registry.db.database import Connection, Database
@@ -20,6 +23,8 @@ from registry.db.discards import add_discards, due_discards, image_discards
 from registry.db.images import add_image, add_location
 from registry.db.purge import purge_images
 from registry.db.retired import get_retired, retired_images
+from registry.db.tables import discards as discard_rows
+from registry.db.tables import images as image_rows
 from registry.domain import errors
 from registry.domain.identity import EVERYBODY
 from registry.domain.image import Image, ImageLocation
@@ -27,24 +32,15 @@ from registry.domain.limits import Limits
 from registry.domain.status import Status
 from registry.domain.validation import ImageValidator
 from registry.service import scrubbing as scrubbing_module
-from registry.service.discards import OWN_TIME, PAUSE, PAUSE_MAX, Discards
+from registry.service.discards import OWN_SECONDS, PAUSE_SECONDS, PAUSE_SECONDS_MAX, Discards
 from registry.service.images import Images
 from registry.service.scrubbing import Scrubbing
 from registry.service.stores import Stores
 
-KEEP = timedelta(hours=1)
+KEEP = 3600.0  # seconds
 NOW = datetime(2026, 1, 1)  # noqa: DTZ001  # UTC without a zone
-EVER = NOW + timedelta(days=1000)
-
-
-class Clock:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
+EVER = NOW + timedelta(days=100_000)
+MARGIN = 600.0  # seconds, which no step of a test takes
 
 
 class MoodyStore(MemoryStore):
@@ -72,8 +68,8 @@ class MoodyStore(MemoryStore):
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock(database: Database) -> DatabaseClock:
+    return DatabaseClock(database, discard_rows.c.due_at, image_rows.c.deleted_at)
 
 
 @pytest.fixture
@@ -87,13 +83,13 @@ def stores(store: MoodyStore) -> Stores:
 
 
 @pytest.fixture
-def discards(database: Database, stores: Stores, clock: Clock) -> Discards:
-    return Discards(database, stores, clock, delay=KEEP)
+def discards(database: Database, stores: Stores) -> Discards:
+    return Discards(database, stores, delay=KEEP)
 
 
 @pytest.fixture
-def scrubbing(database: Database, discards: Discards, clock: Clock) -> Scrubbing:
-    return Scrubbing(database, discards, clock, keep=KEEP, at_once=3)
+def scrubbing(database: Database, discards: Discards) -> Scrubbing:
+    return Scrubbing(database, discards, keep=KEEP, at_once=3)
 
 
 @pytest.fixture
@@ -102,11 +98,10 @@ def images(
     stores: Stores,
     validator: ImageValidator,
     limits: Limits,
-    clock: Clock,
     discards: Discards,
 ) -> Images:
     """Records of a catalog with delayed_delete."""
-    return images_of(database, stores, validator, limits, clock, discards)
+    return images_of(database, stores, validator, limits, discards=discards)
 
 
 async def active(database: Database, store: MemoryStore, name: str, **fields: object) -> Image:
@@ -152,17 +147,17 @@ async def test_it_goes_when_its_time_has_come(
     scrubbing: Scrubbing,
     image: str,
     store: MoodyStore,
-    clock: Clock,
+    clock: DatabaseClock,
 ) -> None:
     await images.delete(EVERYBODY, image)
-    clock.now += KEEP - timedelta(seconds=1)
+    await clock.move(KEEP - MARGIN)
     assert await scrubbing.scrub() == 0
     assert store.names == {image}
-    clock.now += timedelta(seconds=1)
+    await clock.move(MARGIN + 1)
     assert await scrubbing.scrub() == 1
     assert store.names == frozenset()
-    assert await database.query(retired_images, EVER, 10) == []
-    assert await database.query(due_discards, EVER, 10) == []
+    assert await database.query(retired_images, 0.0, 10) == []
+    assert await owed(database) == []
     with pytest.raises(errors.ConflictError):
         await scrubbing.restore(image)
 
@@ -173,12 +168,12 @@ async def test_restored_it_is_as_it_was(
     scrubbing: Scrubbing,
     image: str,
     store: MoodyStore,
-    clock: Clock,
+    clock: DatabaseClock,
 ) -> None:
     before = await images.show(EVERYBODY, image)
     await images.delete(EVERYBODY, image)
     await scrubbing.restore(image)
-    clock.now += KEEP
+    await clock.move(KEEP + 1)
     assert await scrubbing.scrub() == 0
     after = await images.show(EVERYBODY, image)
     assert after == {**before, "updated_at": after["updated_at"]}
@@ -190,13 +185,13 @@ async def test_restored_it_is_as_it_was(
 
 
 async def test_a_purge_leaves_what_still_has_data(
-    database: Database, images: Images, scrubbing: Scrubbing, image: str, clock: Clock
+    database: Database, images: Images, scrubbing: Scrubbing, image: str, clock: DatabaseClock
 ) -> None:
     await images.delete(EVERYBODY, image)
     assert await database.change(purge_images, EVER, 10) == 0
     await scrubbing.restore(image)
     await images.delete(EVERYBODY, image)
-    clock.now += KEEP
+    await clock.move(KEEP + 1)
     await scrubbing.scrub()
     assert await database.change(purge_images, EVER, 10) == 1
 
@@ -217,6 +212,16 @@ async def test_an_image_without_data_goes_at_once(images: Images, scrubbing: Scr
         await scrubbing.restore(image)
 
 
+async def due_at(database: Database) -> datetime:
+    """Return when the one deletion that is owed is due."""
+
+    async def ask(connection: Connection) -> datetime:
+        moment: datetime = (await connection.execute(sa.select(discard_rows.c.due_at))).scalar_one()
+        return moment
+
+    return await database.query(ask)
+
+
 @pytest.mark.parametrize("failure", [UnavailableError("away"), InUseError("a clone")])
 async def test_what_a_store_does_not_delete_is_tried_again_ever_more_rarely(
     *,
@@ -225,38 +230,41 @@ async def test_what_a_store_does_not_delete_is_tried_again_ever_more_rarely(
     scrubbing: Scrubbing,
     image: str,
     store: MoodyStore,
-    clock: Clock,
+    clock: DatabaseClock,
     failure: StoreError,
 ) -> None:
     await images.delete(EVERYBODY, image)
-    clock.now += KEEP
+    await clock.move(KEEP + 1)
     store.error = failure
+    since = await clock.now()
     assert await scrubbing.scrub() == 0
-    pauses = [PAUSE * 2**number for number in range(6)]
-    for pause in [*pauses, PAUSE_MAX, PAUSE_MAX]:
+    pauses = [PAUSE_SECONDS * 2**number for number in range(6)]
+    for pause in [*pauses, PAUSE_SECONDS_MAX, PAUSE_SECONDS_MAX]:
         tries = store.tries
-        clock.now += pause - timedelta(seconds=1)
-        await scrubbing.scrub()
-        assert store.tries == tries
-        clock.now += timedelta(seconds=1)
+        await clock.require(await due_at(database), since, pause)
+        since = await clock.now()
+        await clock.move(pause)
         await scrubbing.scrub()
         assert store.tries == tries + 1
-    assert len(await database.query(image_discards, image)) == 1
     store.error = None
-    clock.now += PAUSE_MAX
+    await clock.move(PAUSE_SECONDS_MAX)
     assert await scrubbing.scrub() == 1
     assert store.names == frozenset()
     assert await database.query(image_discards, image) == []
 
 
 async def test_so_many_at_the_same_time(
-    database: Database, images: Images, scrubbing: Scrubbing, store: MoodyStore, clock: Clock
+    database: Database,
+    images: Images,
+    scrubbing: Scrubbing,
+    store: MoodyStore,
+    clock: DatabaseClock,
 ) -> None:
     names = [f"image-{number}" for number in range(9)]
     for name in names:
         await active(database, store, name)
         await images.delete(EVERYBODY, name)
-    clock.now += KEEP
+    await clock.move(KEEP + 1)
     store.together = asyncio.Barrier(3)
     assert await scrubbing.scrub() == len(names)
     assert store.most == 3
@@ -271,16 +279,16 @@ async def test_what_its_process_did_not_delete_is_deleted_by_another(
     limits: Limits,
     image: str,
     store: MoodyStore,
-    clock: Clock,
+    clock: DatabaseClock,
 ) -> None:
-    now = Discards(database, stores, clock)
-    images = images_of(database, stores, validator, limits, clock, now)
+    now = Discards(database, stores)
+    images = images_of(database, stores, validator, limits, discards=now)
     store.error = UnavailableError("away")
     await images.delete(EVERYBODY, image)
     store.error = None
-    scrubbing = Scrubbing(database, now, clock)
+    scrubbing = Scrubbing(database, now)
     assert await scrubbing.scrub() == 0  # the call that owes it has time to do it
-    clock.now += OWN_TIME
+    await clock.move(OWN_SECONDS)
     assert await scrubbing.scrub() == 1
     assert store.names == frozenset()
 
@@ -291,17 +299,17 @@ async def test_what_another_image_has_now_is_left(
     scrubbing: Scrubbing,
     image: str,
     store: MoodyStore,
-    clock: Clock,
+    clock: DatabaseClock,
 ) -> None:
     await images.delete(EVERYBODY, image)
-    clock.now += KEEP
+    await clock.move(KEEP + 1)
     other = Image(id="other", created_at=NOW, updated_at=NOW, status=Status.ACTIVE, size=4)
     await database.change(add_image, other)
     place = ImageLocation("memory:///image", {"store": "memory"})
     await database.change(add_location, "other", place)
     await scrubbing.scrub()
     assert store.names == {"image"}
-    assert await database.query(due_discards, EVER, 10) == []
+    assert await owed(database) == []
 
 
 async def test_two_scrubbers_delete_once(
@@ -310,32 +318,32 @@ async def test_two_scrubbers_delete_once(
     scrubbing: Scrubbing,
     image: str,
     store: MoodyStore,
-    clock: Clock,
+    clock: DatabaseClock,
 ) -> None:
     await images.delete(EVERYBODY, image)
-    clock.now += KEEP
+    await clock.move(KEEP + 1)
     await asyncio.gather(scrubbing.scrub(), scrubbing.scrub())
     assert store.names == frozenset()
-    assert await database.query(due_discards, EVER, 10) == []
+    assert await owed(database) == []
 
 
 async def test_a_store_that_is_slow_or_away_holds_up_no_other(
-    database: Database, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one deletes one thing, and another answers nothing, a third goes on with what comes."""
     monkeypatch.setattr(scrubbing_module, "LOOK_SECONDS", 0.0)
     slow, away, quick = MoodyStore(), MoodyStore(), MoodyStore()
     stores = given({"slow": slow, "away": away, "quick": quick})
-    discards = Discards(database, stores, clock)
+    discards = Discards(database, stores)
     slow.together, away.error = asyncio.Barrier(2), UnavailableError("away")
 
     async def owe(connection: Connection, number: int, store: str) -> None:
         place = ImageLocation(f"memory:///{number}", {"store": store})
-        await add_discards(connection, f"image-{number}", [place], clock())
+        await add_discards(connection, f"image-{number}", [place], 0.0)
 
     for number, store in enumerate(["away"] * 5 + ["slow"] * 2 + ["quick"] * 2):
         await database.change(owe, number, store)
-    task = asyncio.create_task(Scrubbing(database, discards, clock).scrub())
+    task = asyncio.create_task(Scrubbing(database, discards).scrub())
     try:
         await until_async("the quick one", lambda: quick.tries == 2 and slow.running == 1)
         await database.change(owe, 10, "quick")
@@ -345,5 +353,5 @@ async def test_a_store_that_is_slow_or_away_holds_up_no_other(
         slow.together = asyncio.Barrier(1)
         task.cancel()
         await asyncio.wait({task})
-    left = [discard.image_id for discard in await database.query(due_discards, NOW, 10)]
+    left = [discard.image_id for discard in await database.query(due_discards, 10)]
     assert left == [*(f"image-{number}" for number in range(1, 5)), "image-6"]
