@@ -152,7 +152,11 @@ class Importing:
     @property
     def settlers(self) -> Mapping[str, Handler]:
         """Who settles what jobs leave behind that are given up."""
-        return {IMPORT: self.importer.settle, OUTSIDE: self.importer.settle}
+        return {
+            IMPORT: self.importer.settle,
+            OUTSIDE: self.importer.settle,
+            UNSTAGE: self.staging.settle,
+        }
 
     @property
     def limits(self) -> Mapping[str, int]:

@@ -3,7 +3,7 @@
 What is there is known by a job of each thing, `unstage`, which is owed before the first byte comes
 and bound to the host whose disk it is on.  It takes the thing away as soon as nobody needs it: when
 it was marked free, when the image is gone or has become something else, when its writer died.  So a
-process may die anywhere, and nothing stays behind.
+process may die anywhere, and nothing stays behind.  Nor is the job ever given up.
 
 queued → uploading   with the job, due when the writer has been silent for too long
 written              the writer renews that; a failure marks it free and queues the image again
@@ -276,15 +276,27 @@ class Staging:
             await free(connection, owed)
 
     async def unstage(self, job: Job) -> None:
-        """Take away what nobody needs: a `registry.service.jobs.Handler`."""
+        """Take away what nobody needs: a `registry.service.jobs.Handler`.
+
+        What a store refuses is tried again, as is one that is away: operators may put it right.
+        """
         name = str(job.arguments["name"])
         try:
             if not job.arguments.get("free"):
                 await self._database.change(self._require_unneeded, job)
             await self._area.clear(name, local=bool(job.arguments.get("local")))
-        except UnavailableError as error:
+        except RegistryError as error:
+            LOG.warning("image %s: what is staged goes later: %s", job.image_id, error)
             raise LaterError(LOOK_SECONDS) from error
         LOG.info("image %s: nothing is staged any more", job.image_id)
+
+    async def settle(self, job: Job) -> None:
+        """Keep a job that always fails, or dies: a `registry.service.jobs.Handler`.
+
+        Nobody else knows of what is staged; a job that is given up forgets it.
+        """
+        LOG.error("image %s: what is staged cannot be taken away; it is tried later", job.image_id)
+        raise LaterError(LOOK_SECONDS)
 
     async def _require_unneeded(self, connection: Connection, job: Job) -> None:
         image_id = str(job.image_id)

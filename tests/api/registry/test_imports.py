@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -302,6 +303,27 @@ async def test_a_writer_that_died_is_cleared_away(
     async with asyncio.timeout(30):
         while (await client.show(image_id))["status"] != "queued":
             pass
+    await assert_nothing_waits(database, tmp_path)
+
+
+async def test_what_processes_died_of_is_not_forgotten(
+    client: Any, database: Database, tmp_path: Path
+) -> None:
+    image_id = await client.create()
+    assert (await stage(client, image_id)).status == 204
+    (file,) = (tmp_path / "staging").iterdir()
+    ours = jobs.c.image_id == image_id
+    often = {"attempts": jobs_module.ATTEMPTS_MAX, "due_at": datetime(1970, 1, 1)}  # noqa: DTZ001  # as all times there
+    async with database.write() as connection:
+        await connection.execute(jobs.update().where(ours).values(often))
+    async with asyncio.timeout(30):
+        while True:
+            async with database.read() as connection:
+                row = (await connection.execute(sa.select(jobs).where(ours))).one()
+            if row.attempts == 0 or row.given_up_at:
+                break
+    assert (row.given_up_at, row.arguments["name"]) == (None, file.name)
+    await client.call("DELETE", f"/{image_id}")
     await assert_nothing_waits(database, tmp_path)
 
 

@@ -156,12 +156,26 @@ async def test_what_the_database_may_have_noted_stays(
     assert await status(database, image_id) is Status.QUEUED
 
 
-async def test_an_area_that_is_away_does_not_count(
-    staging: Staging, area: StagingArea, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "failure",
+    [
+        errors.UnavailableError("away"),
+        errors.InvalidRequestError("Unknown store: staging"),
+        errors.GoneError("Adding images to the store is disabled."),
+        errors.ConflictError("in use"),
+        errors.LimitExceededError("full"),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+async def test_an_area_that_cannot_be_cleared_does_not_count(
+    staging: Staging,
+    area: StagingArea,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: errors.RegistryError,
 ) -> None:
-    async def away(*_: object, **__: object) -> None:
-        raise errors.UnavailableError("away")
+    async def fails(*_: object, **__: object) -> None:
+        raise failure
 
-    monkeypatch.setattr(area, "clear", away)
+    monkeypatch.setattr(area, "clear", fails)
     with pytest.raises(LaterError):
         await staging.unstage(Job("id", UNSTAGE, "i", {"name": "i.1", "free": True}, 1, 1))
