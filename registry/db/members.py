@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from registry.db.database import Connection
+from registry.db.failures import OvertakenError
 from registry.db.tables import image_members
 from registry.domain.member import Member, MemberStatus
 
@@ -39,17 +40,26 @@ async def get_member(connection: Connection, image_id: str, project_id: str) -> 
 
 
 async def save_member(connection: Connection, member: Member) -> None:
-    """Write what a member answered, and when."""
-    await connection.execute(
+    """Write what a member answered, and when; `OvertakenError`: it is none any more."""
+    answer = await connection.execute(
         image_members.update()
         .where(_is(member.image_id, member.project_id))
         .values(status=member.status, updated_at=member.updated_at)
     )
+    _require_one(answer, member)
 
 
 async def remove_member(connection: Connection, member: Member) -> None:
-    """Share an image with one project less."""
-    await connection.execute(image_members.delete().where(_is(member.image_id, member.project_id)))
+    """Share an image with one project less; `OvertakenError`: somebody has done so."""
+    answer = await connection.execute(
+        image_members.delete().where(_is(member.image_id, member.project_id))
+    )
+    _require_one(answer, member)
+
+
+def _require_one(answer: sa.CursorResult[Any], member: Member) -> None:
+    if answer.rowcount != 1:
+        raise OvertakenError(f"Member {member.project_id} is being changed by others.")
 
 
 def _is(image_id: str, project_id: str) -> sa.ColumnElement[bool]:
