@@ -52,7 +52,8 @@ Then, the first command once and after every upgrade:
     cacheproxy-registry --config-file FILE serve
     openstack --os-auth-type none --os-endpoint http://127.0.0.1:9292 image list
 
-SIGTERM stops the service: it accepts nothing new and finishes what is under way.
+SIGTERM stops the service: /healthcheck tells balancers, then it accepts nothing new and finishes what
+is under way (docs/high-availability.md).
 """
 
 _DATABASE_EPILOG = """\
@@ -84,9 +85,11 @@ _SERVE_EPILOG = """\
     cacheproxy-registry --config-file /etc/cacheproxy/registry.conf serve
 
 It listens on [DEFAULT] bind_host and bind_port; docs/install-catalog.md has it behind Keystone.
-Under systemd it tells when it is ready (Type=notify). SIGTERM: nothing new is accepted, and what is
-under way is finished, for 30 seconds at most. Lines of its log name the request that they belong to,
-as every answer does (X-OpenStack-Request-ID); [DEFAULT] debug, log_file and log_dir are Glance's.
+Under systemd it tells when it is ready (Type=notify). SIGTERM: if a balancer asks /healthcheck, that
+is 503 for drain_notice_seconds (5) first; then nothing new is accepted, and what is under way is
+finished, for drain_seconds (30) at most. A second SIGTERM ends the waiting.
+Lines of its log name the request that they belong to, as every answer does (X-OpenStack-Request-ID);
+[DEFAULT] debug, log_file and log_dir are Glance's.
 Exit code 1: it could not start, and the last line says what to change.
 """
 

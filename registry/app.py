@@ -53,6 +53,7 @@ from registry.service.members import Members
 from registry.service.metadef_items import MetadefItems
 from registry.service.metadefs import Metadefs
 from registry.service.places import Places
+from registry.service.readiness import Readiness
 from registry.service.records import Records
 from registry.service.resumable import ResumableUploads
 from registry.service.storeinfo import StoreInfo
@@ -66,6 +67,7 @@ from registry.web.changes import ChangeHandlers
 from registry.web.content import ContentHandlers
 from registry.web.discovery import DiscoveryHandlers
 from registry.web.fast_lane import FastLane
+from registry.web.health import HealthHandlers
 from registry.web.identity import Identify, Recognise, anybody, everybody, held_to, known_to
 from registry.web.image_data import ImageDataHandlers, received
 from registry.web.images import ImageHandlers
@@ -89,6 +91,7 @@ RECEIVE_BYTES = 1 << 20  # received and not yet read, per connection (aiohttp le
 HEADER_BYTES_MAX = 64 << 10  # one header line: Keystone's tokens and long filters fit
 FLUSH_SECONDS = 2.0  # for what has been answered to leave, and requests that were cut to notice
 UNWIND_SECONDS = 30.0  # for a request that was cut to undo what it began
+CLOSE_SECONDS = 60.0  # for jobs to be given back to a database that hangs
 
 
 @asynccontextmanager
@@ -98,7 +101,7 @@ async def open_application(
     metrics: StoreMetrics,
     progress: Progress,
     stop: Callable[[], None],
-) -> AsyncIterator[tuple[web.Application, Fast]]:
+) -> AsyncIterator[tuple[web.Application, Fast, HealthHandlers]]:
     """Build the application on a database that is up to date, and close it all behind.
 
     Its connections are to ask the fast lane first.  `stop` is called when it cannot go on.
@@ -176,12 +179,15 @@ async def open_application(
         )
         continued = ResumableHandlers(resumable, received)
         janitor = Janitor(database, stores, leases, resumable.settle, metrics.dead_upload)
-        verify = settings.verify_downloads
-        downloads = Downloads(database, stores, verify=verify, notifier=notifier, records=records)
+        downloads = Downloads(
+            *(database, stores),
+            verify=settings.verify_downloads,
+            notifier=notifier,
+            records=records,
+        )
         at_hand = AtHand(records, downloads)
         stack.push_async_callback(at_hand.aclose)
         copies = Copies(stores, background.discards, notifier=notifier)
-        known = settings.authentication
         parts = Parts(
             database=database,
             stores=stores,
@@ -194,7 +200,11 @@ async def open_application(
             uri_filter=uri_filter,
             validator=validator,
             plugins=Plugins(settings.plugins, settings.inspection, limits.image_size_cap),
-            keystone=None if known is None else known.keystone.auth_url,
+            keystone=(
+                None
+                if settings.authentication is None
+                else settings.authentication.keystone.auth_url
+            ),
             quotas=quotas,
             notifier=notifier,
         )
@@ -220,8 +230,10 @@ async def open_application(
         metrics.watch(jobs)
         importing.told_to(jobs)
         background.hashing.told_to(jobs)
-        for work in (feed.watch(), leases.run(), jobs.run()):
+        readiness = Readiness(database)
+        for work in (feed.watch(), leases.run(), jobs.run(), readiness.watch()):
             await stack.enter_async_context(_going_on(work, stop))
+        health = HealthHandlers(readiness, progress, settings.front.disabling_file)
         application = build_application(
             progress,
             identify,
@@ -229,6 +241,7 @@ async def open_application(
                 DiscoveryHandlers(
                     formats, settings.public_endpoint, several_stores=configured.several
                 ),
+                health,
                 ImageHandlers(images, settings.imports.methods),
                 MemberHandlers(Members(database, limits, notifier=notifier)),
                 ImageDataHandlers(uploads, downloads, at_hand, continued),
@@ -246,7 +259,7 @@ async def open_application(
             ),
             settings.front,
         )
-        yield application, FastLane(recognise, at_hand, downloads, progress)
+        yield application, FastLane(recognise, at_hand, downloads, progress), health
 
 
 @asynccontextmanager
@@ -289,16 +302,20 @@ async def _going_on(
 
 @asynccontextmanager
 async def listening(
-    settings: Settings, stores: StoresSettings, stop: Callable[[], None] = lambda: None
+    settings: Settings,
+    stores: StoresSettings,
+    stop: Callable[[], None] = lambda: None,
+    hurry: asyncio.Event | None = None,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve as long as the context lasts, and tell at which address; `stop` asks to leave it.
 
-    Leaving it stops the listening at once, and gives requests in progress `drain_seconds`.
+    Leaving it tells those who watch the health for `drain_notice_seconds`, then stops the listening
+    and gives requests in progress `drain_seconds`; `hurry` ends both waits.
     """
-    progress, metrics = Progress(), StoreMetrics()
+    progress, metrics = Progress(hurry), StoreMetrics()
     async with (
         _told_metrics(settings, metrics),
-        open_application(settings, stores, metrics, progress, stop) as (application, fast),
+        open_application(settings, stores, metrics, progress, stop) as (application, fast, health),
     ):
         runner = web.AppRunner(application, shutdown_timeout=FLUSH_SECONDS)
         await runner.setup()
@@ -322,13 +339,17 @@ async def listening(
                 host, port = server.sockets[0].getsockname()[:2]
                 yield host, port
             finally:
+                if health.is_watched:
+                    LOG.info("balancers are told, for %d seconds", settings.drain_notice_seconds)
+                    await progress.notify(settings.drain_notice_seconds)
                 server.close()
+                LOG.info("requests in progress have %d seconds", settings.drain_seconds)
                 cut = await progress.settle(settings.drain_seconds)
                 if cut:
                     LOG.warning("%d requests are cut off", cut)
         finally:
             await runner.cleanup()
-            await progress.settle(UNWIND_SECONDS)
+            await progress.unwind(UNWIND_SECONDS)
 
 
 @asynccontextmanager
@@ -363,17 +384,26 @@ def _listening_at(host: str, port: int, options: str) -> Iterator[None]:
 
 
 async def serve(settings: Settings, stores: StoresSettings) -> None:
-    """Serve until SIGTERM or SIGINT; a service manager that waits for it is told."""
+    """Serve until SIGTERM or SIGINT, of which the second one ends the drain.
+
+    A service manager that waits for it is told.
+    """
     manager = Notify.from_environment(os.environ)
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with listening(settings, stores, stop.set) as (host, port):
+        loop.add_signal_handler(number, end)
+    async with listening(settings, stores, stop.set, hurry) as (host, port):
         shown = f"[{host}]" if ":" in host else host
         LOG.info("serving the image catalog on http://%s:%d", shown, port)
         manager.send("READY=1", f"STATUS=serving on http://{shown}:{port}")
         await stop.wait()
-        manager.send("STOPPING=1")
-        LOG.info("stopping; requests in progress have %.0f seconds", settings.drain_seconds)
+        longest = settings.drain_notice_seconds + settings.drain_seconds + FLUSH_SECONDS
+        longest += UNWIND_SECONDS + CLOSE_SECONDS
+        manager.send("STOPPING=1", f"EXTEND_TIMEOUT_USEC={round(longest * 1e6)}")
+        LOG.info("stopping")
     LOG.info("stopped")

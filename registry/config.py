@@ -117,9 +117,11 @@ class Settings:
     protections: protections.ProtectionSettings | None = None  # None: whoever may change an image
     uploads: UploadSettings = field(default_factory=UploadSettings)
     imports: ImportSettings = field(default_factory=ImportSettings)
+    drain_notice_seconds: float = 5.0  # that a stop is told to balancers before it begins
     drain_seconds: float = 30.0  # how long a stop waits for requests in progress
 
 
+_DAY_SECONDS = 86_400
 _LIMITS = LimitSettings()
 _FORMATS = FormatSettings()
 OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
@@ -237,6 +239,20 @@ OPTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             type=Commented(types.Integer(0, 65535)),
             help="Port of that address. Not set: no figures are told.",
         ),
+        integer(
+            "drain_notice_seconds",
+            5,
+            "When the service is stopped, GET /healthcheck answers 503 for so many seconds while all requests are still taken, so that a balancer sends them elsewhere before connections are refused: as long as it needs to see that, and a little more. Only where /healthcheck was asked in the minute before. See docs/high-availability.md.",
+            0,
+            _DAY_SECONDS,
+        ),
+        integer(
+            "drain_seconds",
+            30,
+            "Seconds that requests in progress then have to end by themselves, uploads and downloads among them; those that do not are reset.",
+            0,
+            _DAY_SECONDS,
+        ),
         *UPLOAD_OPTIONS,
         *locations.MANIFEST_OPTIONS,
         *IMPORT_SHARED["cacheproxy"],
@@ -327,6 +343,8 @@ def _settings(conf: Any, files: Sequence[Path]) -> Settings:
         hash_algorithm=algorithm,
         manifest_chunk_bytes=_chunk_bytes(conf.cacheproxy.manifest_chunk_bytes),
         verify_downloads=conf.cacheproxy.verify_downloads,
+        drain_notice_seconds=conf.cacheproxy.drain_notice_seconds,
+        drain_seconds=conf.cacheproxy.drain_seconds,
         show_direct_url=conf.show_image_direct_url,
         show_locations=conf.show_multiple_locations,
         metadefs_path=Path(conf.metadata_source_path),

@@ -67,11 +67,16 @@ class SchemaState:
 
 async def schema_state(database: Database) -> SchemaState:
     """Look at a database without changing it."""
-    newest = _newest(await asyncio.to_thread(_scripts))
+    newest = await newest_program()
     async with database.read() as connection:
         current = await connection.run_sync(_current)
         oldest = await connection.run_sync(oldest_program)
     return SchemaState(current, newest, oldest)
+
+
+async def newest_program() -> str:
+    """Return this program's newest revision, by which databases know it."""
+    return _newest(await asyncio.to_thread(_scripts))
 
 
 async def upgrade_schema(database: Database) -> SchemaState:

@@ -1,4 +1,4 @@
-"""What clients ask before they do anything: versions, schemas, abilities, health."""
+"""What clients ask before they do anything: versions, schemas, abilities."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _WITH_ONE = ("2.15", "2.9", *_OLD)
 
 
 class DiscoveryHandlers:
-    """`/`, `/versions`, `/v2/schemas/…`, `/v2/info/…` and `/healthcheck`."""
+    """`/`, `/versions`, `/v2/schemas/…` and `/v2/info/…`."""
 
     def __init__(
         self, formats: Formats, public_endpoint: str | None, *, several_stores: bool
@@ -96,9 +96,3 @@ class DiscoveryHandlers:
         """GET /v2/schemas/tasks."""
         refuse_body(request)
         return json_response(self._tasks_schema)
-
-    async def health(self, request: web.Request) -> web.Response:
-        """GET /healthcheck, and any other method."""
-        if request.method == hdrs.METH_HEAD:
-            return web.Response(status=204)
-        return web.Response(text="OK")

@@ -1,4 +1,4 @@
-"""`[cors]` and `[oslo_middleware]`: what browsers are told, and whether proxies are believed.
+"""`[cors]`, `[oslo_middleware]`, `[healthcheck]`: what browsers and balancers are told, who is believed.
 
 Names and defaults are Glance's.
 """
@@ -6,6 +6,7 @@ Names and defaults are Glance's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from oslo_config import cfg
@@ -37,6 +38,7 @@ class CorsSettings:
 
 
 _NOBODY = CorsSettings()
+_DISABLING_FILE = "/etc/glance/healthcheck_disable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class WebSettings:
 
     cors: CorsSettings = _NOBODY
     believes_proxies: bool = False
+    disabling_file: Path | None = Path(_DISABLING_FILE)  # where it is, balancers send nothing
 
 
 WEB_UNTOLD = WebSettings()
@@ -78,12 +81,19 @@ WEB_SECTIONS: dict[str, tuple[cfg.Opt, ...]] = {
             "Make links as the proxy in front tells (Forwarded, or X-Forwarded-Proto, -Host and -Prefix). Only behind one that sets them itself, whatever clients send.",
         ),
     ),
+    "healthcheck": (
+        cfg.StrOpt(
+            "disable_by_file_path",
+            default=_DISABLING_FILE,
+            help="As long as this file is there, GET /healthcheck answers 503, so that a balancer sends no more requests; what comes is answered. Glance has this in its paste file.",
+        ),
+    ),
 }
 
 
 def read_web(conf: Any) -> WebSettings:
     """Take the options as oslo.config has read them."""
-    cors = conf.cors
+    cors, file = conf.cors, conf.healthcheck.disable_by_file_path
     return WebSettings(
         cors=CorsSettings(
             origins=frozenset(cors.allowed_origin or ()),
@@ -94,4 +104,5 @@ def read_web(conf: Any) -> WebSettings:
             allowed=tuple(cors.allow_headers),
         ),
         believes_proxies=conf.oslo_middleware.enable_proxy_headers_parsing,
+        disabling_file=Path(file) if file else None,
     )

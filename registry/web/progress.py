@@ -9,14 +9,16 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 
 class Progress:
     """Counts requests from their head to their response."""
 
-    def __init__(self) -> None:
+    def __init__(self, hurry: asyncio.Event | None = None) -> None:
+        """Once `hurry` is set, nothing is waited for but what has to be undone."""
+        self._hurry = hurry or asyncio.Event()
         self._count = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -58,9 +60,15 @@ class Progress:
         """End connections with their response, once stopping (an `on_response_prepare` signal)."""
         if self._closing:
             response.force_close()
+            response.headers[hdrs.CONNECTION] = "close"  # aiohttp has made its headers already
+
+    async def notify(self, seconds: float) -> None:
+        """Say that the service is stopping, and take all requests for so long still."""
+        self._closing = True
+        await _first(seconds, self._hurry)
 
     def at_closing(self, release: Callable[[], None]) -> None:
-        """Have `release` called once stopping, to end requests that only wait."""
+        """Have `release` called when requests are to settle, to end those that only wait."""
         self._at_closing.append(release)
 
     async def settle(self, seconds: float) -> int:
@@ -68,9 +76,20 @@ class Progress:
         self._closing = True
         for release in self._at_closing:
             release()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._idle.wait()
-        except TimeoutError:
-            return self._count
-        return 0
+        await _first(seconds, self._idle, self._hurry)
+        return self._count
+
+    async def unwind(self, seconds: float) -> None:
+        """Wait until requests that were cut off have undone what they began."""
+        await _first(seconds, self._idle)
+
+
+async def _first(seconds: float, *events: asyncio.Event) -> None:
+    """Wait until one of the events has come, `seconds` at most."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)

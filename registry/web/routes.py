@@ -13,6 +13,7 @@ from registry.web.content import ContentHandlers
 from registry.web.cors import Cors
 from registry.web.discovery import DiscoveryHandlers
 from registry.web.errors import answer_errors
+from registry.web.health import HealthHandlers
 from registry.web.identity import Identify, identifying
 from registry.web.image_data import ImageDataHandlers, promise_nothing
 from registry.web.images import ImageHandlers
@@ -37,6 +38,7 @@ class Handlers:
     """Who answers what."""
 
     discovery: DiscoveryHandlers
+    health: HealthHandlers
     images: ImageHandlers
     members: MemberHandlers
     data: ImageDataHandlers
@@ -93,7 +95,8 @@ def build_application(
             web.get(v2 + "/images", images.list, allow_head=False),
             web.post(v2 + "/images", images.create),
             web.route("*", "/versions{slash:/?}", discovery.versions),
-            web.route("*", "/healthcheck{slash:/?}", discovery.health),
+            web.route("*", "/healthcheck{slash:/?}", handlers.health.ready),
+            web.route("*", "/healthcheck/live", handlers.health.live),
             web.route("*", v2, discovery.entrance),
             web.get(v2 + "/schemas/image", discovery.image_schema, allow_head=False),
             web.get(v2 + "/schemas/images", discovery.images_schema, allow_head=False),

@@ -101,7 +101,8 @@ def running_catalog(directory: Path, more: str = "", *stores: Path) -> Iterator[
         program.wait_for_port(port)
         yield Catalog(f"http://127.0.0.1:{port}", program)
     finally:
-        program.stop()
+        if program in Program.running:  # a test may have killed and stopped it
+            program.stop()
 
 
 def load_metadefs(directory: Path, *, glance: Path) -> None:

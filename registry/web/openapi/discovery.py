@@ -24,7 +24,17 @@ DISCOVERY = (
     Operation(
         "GET",
         "/healthcheck",
-        "Whether the service answers",
+        "Whether requests are to be sent to this instance",
+        {
+            200: Answer("OK", {"text/plain": TEXT}),
+            503: Answer("No, and why.", {"text/plain": TEXT}),
+        },
+        is_known_to_all=True,
+    ),
+    Operation(
+        "GET",
+        "/healthcheck/live",
+        "Whether the process answers",
         {200: Answer("OK", {"text/plain": TEXT})},
         is_known_to_all=True,
     ),

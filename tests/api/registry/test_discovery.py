@@ -1,4 +1,4 @@
-"""Versions, schemas, health, and the form of refusals."""
+"""Versions, schemas, and the form of refusals."""
 
 from __future__ import annotations
 
@@ -55,11 +55,6 @@ async def test_ways_of_import(client: Any) -> None:
         assert (await answer.json())["import-methods"]["value"] == [
             *("glance-direct", "web-download", "copy-image")
         ]
-
-
-async def test_health(client: Any) -> None:
-    async with client.session.get("/healthcheck") as answer:
-        assert (answer.status, await answer.text()) == (200, "OK")
 
 
 @pytest.mark.parametrize(

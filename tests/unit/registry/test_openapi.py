@@ -17,7 +17,7 @@ from registry.web.routes import Handlers, build_application
 
 PAGE = Path(__file__).parents[3] / "docs/openapi.json"
 # Paths that any method is answered at; they are described by the one that clients use.
-ANY = {"/versions", "/healthcheck", "/v2", "/"}
+ANY = {"/versions", "/healthcheck", "/healthcheck/live", "/v2", "/"}
 
 
 def routes() -> set[tuple[str, str]]:

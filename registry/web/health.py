@@ -1,0 +1,52 @@
+"""What those ask who send requests here, and those who restart what does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from aiohttp import hdrs, web
+
+from registry.service.readiness import Readiness
+from registry.web.progress import Progress
+
+WATCHED_SECONDS = 60.0  # after a question: whoever asks more rarely is not waited for
+
+DRAINING = "DRAINING"
+DISABLED = "DISABLED BY FILE"  # oslo.middleware's words
+
+
+class HealthHandlers:
+    """`/healthcheck`, as oslo.middleware answers it, and `/healthcheck/live`."""
+
+    def __init__(self, readiness: Readiness, progress: Progress, file: Path | None) -> None:
+        """`file`, where it is there, takes the instance out."""
+        self._readiness = readiness
+        self._progress = progress
+        self._file = file
+        self._asked = -WATCHED_SECONDS
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody asks, who would learn that the service is to stop."""
+        return time.monotonic() - self._asked < WATCHED_SECONDS
+
+    async def ready(self, request: web.Request) -> web.Response:
+        """GET /healthcheck, and any other method: 503 if no requests are to be sent here."""
+        self._asked = time.monotonic()
+        hindrance = await self._hindrance()
+        if request.method == hdrs.METH_HEAD:
+            return web.Response(status=503 if hindrance else 204)
+        return web.Response(text=hindrance or "OK", status=503 if hindrance else 200)
+
+    async def live(self, _request: web.Request) -> web.Response:
+        """GET /healthcheck/live, and any other method: the process answers, whatever becomes of requests."""
+        return web.Response(text="OK")
+
+    async def _hindrance(self) -> str | None:
+        if self._progress.closing:
+            return DRAINING
+        if self._file is not None and await asyncio.to_thread(self._file.exists):
+            return DISABLED
+        return self._readiness.hindrance
