@@ -45,7 +45,7 @@ from registry.service.images import Images
 from registry.service.janitor import JANITOR, Janitor
 from registry.service.jobs import Jobs, pace_of
 from registry.service.leases import Leases
-from registry.service.leftovers import CLEAR, Leftovers
+from registry.service.leftovers import CLEAR, OF_A_STORE, Leftovers
 from registry.service.locating import Locating
 from registry.service.locations import Locations
 from registry.service.manifests import Manifests
@@ -59,6 +59,7 @@ from registry.service.resumable import ResumableUploads
 from registry.service.storeinfo import StoreInfo
 from registry.service.stores import Stores
 from registry.service.tasks import Tasks
+from registry.service.turns import Turns
 from registry.service.uploads import Uploads
 from registry.signatures.keys import Keys
 from registry.upkeep import opened_database
@@ -213,7 +214,7 @@ async def open_application(
             database,
             {
                 JANITOR: janitor.work,
-                CLEAR: Leftovers(database, stores, leases).clear,
+                CLEAR: Turns(Leftovers(database, stores, leases).clear, "store", OF_A_STORE),
                 **background.handlers,
                 **importing.handlers,
             },

@@ -14,13 +14,13 @@ from registry.domain.validation import ImageValidator
 from registry.fetching.filtering import UriFilter
 from registry.imports.glances import OtherGlances
 from registry.imports.importing import Importer
+from registry.imports.kinds import IMPORT, OF_A_PROJECT, OUTSIDE, OUTSIDE_AT_ONCE
 from registry.imports.options import ImportSettings
 from registry.imports.records import ImportRecords
 from registry.imports.requests import Imports
 from registry.imports.sources import Sources
 from registry.imports.staging import UNSTAGE, Staging, StagingArea
 from registry.imports.tasks import TaskRequests
-from registry.imports.turns import IMPORT, OUTSIDE, OUTSIDE_AT_ONCE, Turns
 from registry.plugins.plugins import Plugins
 from registry.quotas.quotas import Quotas
 from registry.service.checks import Checks
@@ -33,6 +33,7 @@ from registry.service.jobs import Handler, Job, Jobs
 from registry.service.leftovers import Leftovers
 from registry.service.news import TaskNews
 from registry.service.stores import Stores
+from registry.service.turns import Turns
 
 FORGET_TASKS = "forget-tasks"  # the kind of a recurring job
 FORGET_SECONDS = 3600.0
@@ -129,7 +130,7 @@ class Importing:
             quotas=parts.quotas,
             ended=ended,
         )
-        self._outside = Turns(self.importer.work)
+        self._outside = Turns(self.importer.work, "project", OF_A_PROJECT)
 
     def told_to(self, jobs: Jobs) -> None:
         """Tell who looks for jobs of those that are owed from now on."""

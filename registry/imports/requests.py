@@ -40,9 +40,9 @@ from registry.domain.status import Status
 from registry.domain.task import OPEN, Task, TaskKind, TaskStatus
 from registry.fetching.filtering import UriFilter
 from registry.imports.glances import OtherGlances
+from registry.imports.kinds import KINDS, kind_of
 from registry.imports.options import ImportSettings
 from registry.imports.staging import waiting
-from registry.imports.turns import KINDS, kind_of
 from registry.quotas.quotas import Quota, Quotas
 from registry.service.clock import Clock, utc_now
 from registry.service.discards import require_settled

@@ -28,8 +28,8 @@ from registry.domain.status import Status
 from registry.domain.task import Document, Task, TaskKind, TaskStatus, task_document
 from registry.domain.validation import ImageValidator
 from registry.fetching.filtering import UriFilter
+from registry.imports.kinds import kind_of
 from registry.imports.requests import Caller
-from registry.imports.turns import kind_of
 from registry.service.clock import Clock, utc_now
 from registry.service.news import TaskNews
 

@@ -26,6 +26,7 @@ from registry.service.stores import Stores
 LOG = logging.getLogger(__name__)
 
 CLEAR = "clear"  # the kind of job
+OF_A_STORE = 3  # of these at once in one instance: a store that hangs holds up no other
 AGAIN_SECONDS = 600.0  # between looks, during which the image cannot be uploaded to
 
 

@@ -30,10 +30,10 @@ from registry.fetching.filtering import UriFilter
 from registry.fetching.options import FilterSettings
 from registry.imports.building import Importing, Parts, open_importing
 from registry.imports.deliveries import Delivery
+from registry.imports.kinds import IMPORT
 from registry.imports.options import ImportSettings
 from registry.imports.orders import Order
 from registry.imports.requests import Caller
-from registry.imports.turns import IMPORT
 from registry.inspection.options import InspectionSettings
 from registry.plugins.options import PluginSettings
 from registry.plugins.plugins import Plugins

@@ -34,9 +34,9 @@ from registry.fetching.filtering import UriFilter
 from registry.fetching.options import FilterSettings
 from registry.imports import glances
 from registry.imports.building import Importing, Parts, open_importing
+from registry.imports.kinds import KINDS
 from registry.imports.options import ImportSettings
 from registry.imports.requests import Caller
-from registry.imports.turns import KINDS
 from registry.inspection.options import InspectionSettings
 from registry.plugins.options import PluginSettings
 from registry.plugins.plugins import Plugins

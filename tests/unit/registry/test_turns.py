@@ -1,4 +1,4 @@
-"""Turns at imports from outside: no project has all of them."""
+"""Turns at jobs that are as slow as what they wait for: nobody has all of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from registry.domain.job import Job
-from registry.imports.turns import IMPORT, OUTSIDE, Turns, kind_of
+from registry.imports.kinds import IMPORT, OUTSIDE, kind_of
 from registry.service.jobs import LaterError
+from registry.service.turns import Turns
 
 
 def job_of(project: str | None) -> Job:
@@ -34,7 +35,7 @@ async def test_no_project_has_them_all() -> None:
         await let.wait()
         done.append(job.arguments["project"])
 
-    turns = Turns(handler, 2)
+    turns = Turns(handler, "project", 2)
     async with asyncio.TaskGroup() as group:
         for project in ("p1", "p1", "p2", None):
             group.create_task(turns(job_of(project)))
@@ -51,7 +52,7 @@ async def test_a_failure_gives_its_turn_back() -> None:
     async def handler(job: Job) -> None:
         raise KeyError(job.id)
 
-    turns = Turns(handler, 1)
+    turns = Turns(handler, "project", 1)
     for _ in range(2):
         with pytest.raises(KeyError):
             await turns(job_of("p1"))
