@@ -61,6 +61,13 @@ async def test_a_file_takes_an_instance_out(settings: Any, stores: Any, tmp_path
         assert await asked(session, "HEAD") == (204, "")
 
 
+async def test_a_file_that_cannot_be_looked_for(settings: Any, stores: Any) -> None:
+    nobody_sees = Path("/" + "x" * 300)  # fails for root too, as a directory without rights does
+    named = replace(settings, front=WebSettings(disabling_file=nobody_sees))
+    async with running(named, stores) as session:
+        assert await asked(session) == (200, "OK")
+
+
 async def test_a_database_that_is_away(
     settings: Settings, stores: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
