@@ -87,6 +87,18 @@ async def get_reservation(connection: Connection, image_id: str, resource: Resou
     return (await connection.execute(question)).scalar_one_or_none()
 
 
+async def enlarge(
+    connection: Connection, image_id: str, resource: Resource, reserved: int, size: int
+) -> bool:
+    """Reserve `size` bytes where `reserved` were read; False if they are not (any more).
+
+    It makes no reservation: whoever takes one away need not hold the project.
+    """
+    known = _of(image_id, resource) & (quota_reservations.c.size == reserved)
+    answer = await connection.execute(quota_reservations.update().where(known).values(size=size))
+    return answer.rowcount == 1
+
+
 async def spend(connection: Connection, image_id: str, resource: Resource, size: int) -> None:
     """Reserve so many bytes less for an image, of which they are counted from now on."""
     reserved = quota_reservations.c.size

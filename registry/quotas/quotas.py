@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from registry.db.database import Connection, Database
-from registry.db.quotas import get_reservation, get_usage, hold_project, release, reserve
+from registry.db.failures import OvertakenError
+from registry.db.quotas import (
+    enlarge,
+    get_reservation,
+    get_usage,
+    hold_project,
+    release,
+    reserve,
+)
 from registry.domain.errors import GoneError
 from registry.domain.identity import Identity
 from registry.domain.quota import Ceilings, Resource, Usage, over_storage
@@ -86,7 +94,8 @@ class Quota:
             self.ceilings.require(resource, usage, more)
             raise over_storage(needed, room)
         step = max(more, STEP_BYTES if room is None else min(STEP_BYTES, room))
-        await reserve(connection, self.ceilings.project_id, image_id, resource, reserved + step)
+        if not await enlarge(connection, image_id, resource, reserved, reserved + step):
+            raise OvertakenError(f"Image {image_id} is being changed by others.")
         return reserved + step
 
     async def _held(self, connection: Connection) -> Usage:

@@ -12,8 +12,8 @@ import pytest
 from harness.catalog_database import IN_EVERY_RUN, server_of
 from harness.databases import Server
 from registry.db.database import Connection, Database
-from registry.db.quotas import get_usage
-from registry.domain.errors import LimitExceededError, RegistryError, UnavailableError
+from registry.db.quotas import get_reservation, get_usage, release
+from registry.domain.errors import GoneError, LimitExceededError, RegistryError, UnavailableError
 from registry.domain.identity import Identity
 from registry.domain.quota import MIB, Resource, Usage
 from registry.quotas.quotas import STEP_BYTES, Quotas
@@ -152,6 +152,30 @@ async def test_data_of_unknown_size_is_reserved_in_steps(database: Database) -> 
     with pytest.raises(LimitExceededError, match="0 bytes remaining"):
         await database.change(extend, STEP_BYTES + MIB + 1)
     assert (await used(database)).stored == STEP_BYTES + MIB
+
+
+async def test_a_step_does_not_outlive_its_upload(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image is deleted between a look at what is reserved for it, and a step more."""
+    quota = await Quotas(database, 100 << 20).of(MEMBER)
+    await database.change(quota.reserve, "a", Resource.SIZE, None)
+
+    async def released_behind(
+        connection: Connection, image_id: str, resource: Resource
+    ) -> int | None:
+        found = await get_reservation(connection, image_id, resource)
+        if found is not None:
+            await database.change(release, image_id)
+        return found
+
+    if database.kind == "sqlite":  # one writer at a time: it comes before
+        await database.change(release, "a")
+    else:
+        monkeypatch.setattr("registry.quotas.quotas.get_reservation", released_behind)
+    with pytest.raises(GoneError):
+        await database.change(quota.extend, "a", Resource.SIZE, 1)
+    assert await database.query(_reservations) == 0
 
 
 async def test_too_many_uploads_at_once(database: Database, given: Given, catalog_of: Any) -> None:
