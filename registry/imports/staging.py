@@ -258,8 +258,8 @@ class Staging:
     async def _unwind(self, image_id: str, name: str) -> None:
         try:
             await self._database.change(self._give_up, image_id, name)
-        except RegistryError:
-            LOG.exception("image %s: failed staging will be undone later", image_id)
+        except RegistryError as error:
+            LOG.warning("image %s: failed staging is undone later: %s", image_id, error)
         self._wake()
 
     async def _give_up(self, connection: Connection, image_id: str, name: str) -> None:

@@ -183,8 +183,13 @@ class Jobs:
     def _ended(self, task: asyncio.Task[None]) -> None:
         job = self._running.pop(task)
         self.wake()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            LOG.error("job %s (%s) could not be written down", job.id, job.kind, exc_info=error)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        # Of the database's absence all is said by its words.
+        trace = None if isinstance(error, UnavailableError) else error
+        LOG.error(
+            "job %s (%s) could not be written down: %s", job.id, job.kind, error, exc_info=trace
+        )
 
     async def _do(self, job: Job, claimed: float) -> None:
         """Handle a job, hold it meanwhile, and write down what it came to."""

@@ -218,9 +218,9 @@ class Uploads:
                 async with attempt.held():
                     await self._leftovers.take_away(attempt.target.name, attempt.image_id)
             await self._database.change(self._release, attempt.row)
-        except RegistryError:
-            LOG.exception(
-                "image %s: a failed upload could not be undone: the janitor will", attempt.image_id
+        except RegistryError as error:
+            LOG.warning(
+                "image %s: a failed upload waits for the janitor: %s", attempt.image_id, error
             )
 
     async def _release(self, connection: Connection, row: UploadRow) -> None:

@@ -572,6 +572,26 @@ async def test_a_database_that_is_away_does_not_end_it(
     assert not failures
 
 
+async def test_a_database_that_is_away_when_a_job_ends_is_told_in_a_line(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await database.change(add_job, KIND)
+    tried = asyncio.Event()
+
+    async def away(*_: Any) -> None:
+        tried.set()
+        raise UnavailableError("away")
+
+    monkeypatch.setattr(service, "end_job", away)
+    jobs = instance(database, Hands())
+    async with running(jobs):
+        await tried.wait()
+        await until_async("the job to end", lambda: not jobs._running)
+    (told,) = [each for each in caplog.records if "written down" in each.message]
+    assert told.message.endswith("away")
+    assert not told.exc_info
+
+
 # Dies at the end of its n-th look at the database, or before that is committed.
 MORTAL = """
 import asyncio, os, sys

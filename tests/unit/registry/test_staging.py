@@ -131,6 +131,7 @@ async def test_what_the_database_may_have_noted_stays(
     image_id: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     keep = staging._keep
 
@@ -148,6 +149,8 @@ async def test_what_the_database_may_have_noted_stays(
         patched.setattr(staging, "_give_up", away)
         with pytest.raises(errors.UnavailableError):
             await staging.stage(EVERYBODY, image_id, None, aiter(body))
+    (told,) = [each for each in caplog.records if "undone later" in each.message]
+    assert not told.exc_info  # it says all
     assert len(files(tmp_path)) == 1
     (job,) = await jobs_of(database, image_id)
     # What `kept` noted was undone with its transaction: this is a writer that died.

@@ -235,6 +235,27 @@ async def test_a_body_that_breaks_off(
     assert (await look_up(database, image_id)).status is Status.ACTIVE
 
 
+async def test_a_database_that_is_away_behind_it_is_told_in_a_line(
+    uploads: Uploads,
+    image_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield DATA
+        raise errors.UploadCutError("gone")
+
+    async def away(*_: object) -> None:
+        raise errors.UnavailableError("away")
+
+    monkeypatch.setattr(uploads, "_release", away)
+    with pytest.raises(errors.UploadCutError):
+        await uploads.upload(EVERYBODY, image_id, ANY, broken())
+    (told,) = [each for each in caplog.records if "waits for the janitor" in each.message]
+    assert told.message.endswith("away")
+    assert not told.exc_info
+
+
 class FailingStore(MemoryStore):
     """A store that fails at one step."""
 
