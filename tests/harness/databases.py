@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+
+import psutil
 
 from harness.program import Program, free_port
 from harness.services import run_tool
@@ -49,8 +52,10 @@ class Server(ABC):
 
     kind: str
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, keeps_promises: bool = False) -> None:
+        """`keeps_promises`: what it has committed outlives its process, though not the machine."""
         self.directory = directory
+        self.keeps_promises = keeps_promises
         self.port = free_port()
         self._numbers = count()
         self._program: Program | None = None
@@ -94,6 +99,18 @@ class Server(ABC):
         """Stop it in order; whoever is connected loses his connection."""
         program, self._program = self.program, None
         program.stop()
+
+    def kill(self) -> None:
+        """Kill it, and all its processes, in the middle of whatever they do."""
+        program, self._program = self.program, None
+        children = program.children()
+        program.process.kill()
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        psutil.wait_procs(children)
+        program.process.wait()
+        program.stop(codes=(-signal.SIGKILL,))
 
     def close(self) -> None:
         """Stop it, unless a test has."""

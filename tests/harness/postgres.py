@@ -1,4 +1,7 @@
-"""A real PostgreSQL, which forgets everything in a crash: it writes nothing through."""
+"""A real PostgreSQL; unless it is to keep its promises, a crash makes it forget what was last.
+
+Nothing is written through to the disk: a machine that dies takes everything along.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,8 @@ class Postgres(Server):
     @property
     def command(self) -> tuple[str | Path, ...]:
         settings = {**SETTINGS, "port": self.port, "unix_socket_directories": self.directory}
+        if self.keeps_promises:
+            settings["synchronous_commit"] = "on"
         arguments = [f"--{name}={value}" for name, value in settings.items()]
         return (
             *as_user(USER, "INT"),
@@ -86,10 +91,10 @@ class Postgres(Server):
 
 
 @contextmanager
-def running_postgres() -> Iterator[Postgres]:
+def running_postgres(*, keeps_promises: bool = False) -> Iterator[Postgres]:
     """Run a server of one's own."""
     with home_of(USER) as directory:
-        server = Postgres(directory)
+        server = Postgres(directory, keeps_promises=keeps_promises)
         server.initialize()
         server.start()
         try:
