@@ -30,6 +30,9 @@ class MariaDB(Server):
             *(f"--innodb-flush-log-at-trx-commit={log}", "--innodb-flush-method=nosync"),
             *("--skip-log-bin", "--innodb-buffer-pool-size=64M", "--performance-schema=OFF"),
             *("--max-connections=60", f"--pid-file={self.directory}/pid"),
+            # Whoever starts removes all temporary tables that lie there, also another server's; that
+            # one then dies of a SIGSEGV.
+            f"--tmpdir={self.temporary}",
         )
 
     @property
@@ -47,14 +50,22 @@ class MariaDB(Server):
         """Where the administrator connects."""
         return self.directory / "socket"
 
+    @property
+    def temporary(self) -> Path:
+        """Where its temporary tables are."""
+        return self.directory / "temporary"
+
     def initialize(self) -> None:
         """Make what it keeps its databases in."""
+        self.temporary.mkdir()
         options = ["--no-defaults", f"--datadir={self.directory}/data", "--skip-test-db"]
+        options.append(f"--tmpdir={self.temporary}")
         options += ["--auth-root-authentication-method=normal", "--skip-name-resolve"]
         options += ["--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0"]
         if os.geteuid() == 0:
             (self.directory / "data").mkdir()
             shutil.chown(self.directory / "data", self.user)
+            shutil.chown(self.temporary, self.user)
             options.append(f"--user={self.user}")
         run_tool(_found("mariadb-install-db"), *options)
 
