@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from blake3 import blake3
@@ -28,32 +28,40 @@ class Hashing:
 
 
 class Digests:
-    """The md5, the configured hash and the manifest of a stream; each in a thread, in order."""
+    """The md5, the configured hash and the manifest of a stream that each of `observers` has seen."""
 
     def __init__(self, hashing: Hashing) -> None:
         self._algorithm = hashing.algorithm
-        self._hashes = (
-            hashlib.md5(usedforsecurity=False),
-            hashlib.new(hashing.algorithm, usedforsecurity=False),
-        )
+        self._checksum = hashlib.md5(usedforsecurity=False)
+        self._hash = hashlib.new(hashing.algorithm, usedforsecurity=False)
         self._chunks = ChunkDigests(hashing.chunk_bytes)
+        updates = (self._checksum.update, self._hash.update, self._chunks.update)
+        self.observers = tuple(_InThreads(update) for update in updates)
 
-    async def update(self, data: bytes) -> None:
-        """Add bytes; one call at a time."""
-        updates = (*(each.update for each in self._hashes), self._chunks.update)
-        await asyncio.gather(*(asyncio.to_thread(update, data) for update in updates))
-
-    async def finish(self) -> Mapping[str, object]:
-        """Return the two hashes, by fields of the image."""
+    def fields(self) -> Mapping[str, object]:
+        """Return the two hashes of all bytes, by fields of the image."""
         return {
-            "checksum": self._hashes[0].hexdigest(),
+            "checksum": self._checksum.hexdigest(),
             "os_hash_algo": self._algorithm,
-            "os_hash_value": self._hashes[1].hexdigest(),
+            "os_hash_value": self._hash.hexdigest(),
         }
 
     def manifest(self) -> Manifest | None:
         """The manifest of all bytes, which end here; None of more than a manifest can list."""
         return self._chunks.finish()
+
+
+class _InThreads:
+    """An observer (`registry.service.intake.Observer`) of which each update is in a thread."""
+
+    def __init__(self, update: Callable[[bytes], None]) -> None:
+        self._update = update
+
+    async def update(self, data: bytes) -> None:
+        await asyncio.to_thread(self._update, data)
+
+    async def finish(self) -> Mapping[str, object]:
+        return {}
 
 
 def chunk_digest(chunk: bytes) -> bytes:

@@ -3,22 +3,24 @@
 open     the name is free in the store: that is noted, and from then on whatever has it there is this
          one's, for whoever has to clean up
 stream   each piece is counted, hashed and inspected (in threads) while the store writes it and the
-         next ones come; memory grows by the digests of its chunks only, 32 MiB for 1 TiB
+         next ones come, nobody waiting for another (`registry.service.blocks`); memory grows by the
+         digests of its chunks only, 32 MiB for 1 TiB
 publish  the object has its name
 enter    the record has the data; if it has not, since the image is gone, or because somebody else
          goes on with it, the store takes back this very object, and no other of its name
 keep     the object stays; so it does where nobody can say whether the record has it
 
 Whoever wants to learn of the data, or to refuse it, is an observer: hashes, the manifest, a look at
-the format.  All see every piece, in order, while the store writes it.
+the format.  All see every byte, in order, while the store writes it.  The first one that fails ends
+the others, and nothing of them goes on when that is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,12 +31,11 @@ from registry.domain.errors import InvalidRequestError, RegistryError
 from registry.domain.image import ImageLocation
 from registry.domain.limits import Limits
 from registry.domain.manifest import ManifestPage
+from registry.service.blocks import Blocks, Reader
 from registry.service.digests import Digests, Hashing
 from registry.service.stores import NamedStore, Stores, translated
 
 LOG = logging.getLogger(__name__)
-
-AHEAD_BYTES = 1 << 20  # received while what came before is seen; a piece more, if it is not over
 
 
 class Observer(Protocol):
@@ -57,45 +58,6 @@ class Taken:
     place: ImageLocation
     fields: Mapping[str, Any]
     pages: tuple[ManifestPage, ...]
-
-
-class Received:
-    """What has come and was not seen yet: some comes while what was before is hashed and written.
-
-    All of it is seen together, so that what comes in small pieces takes few turns of threads.
-    """
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._is_whole = False
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-
-    async def put(self, piece: bytes) -> None:
-        """Add what came, and wait while there is much."""
-        self._pieces.append(piece)
-        self._size += len(piece)
-        self._news.set()
-        if self._size >= AHEAD_BYTES:
-            self._room.clear()
-            await self._room.wait()
-
-    def end(self) -> None:
-        """Nothing comes any more."""
-        self._is_whole = True
-        self._news.set()
-
-    async def take(self) -> bytes:
-        """Wait for something, and return all that there is; b"" at the end."""
-        while not self._size and not self._is_whole:
-            self._news.clear()
-            await self._news.wait()
-        block = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
-        self._size = 0
-        self._room.set()
-        return block
 
 
 class Ledger(Protocol):
@@ -148,14 +110,14 @@ class Intake:
                         created = target.store.create(name, size)
                         writer = await stack.enter_async_context(created)
                         await ledger.begin()
-                        seen = (digests, *observers)
+                        seen = (*digests.observers, *observers)
                         found = await take_in(body, size, self._limits, writer, seen)
                         result = await writer.publish()
                     manifest = await asyncio.to_thread(digests.manifest)
                     told = {"size": result.size, "os_manifest": manifest.name if manifest else None}
                     taken = Taken(
                         self._stores.placed(result.location, target, result.metadata),
-                        {**found, **told},
+                        {**digests.fields(), **found, **told},
                         manifest.pages if manifest else (),
                     )
                     try:
@@ -202,60 +164,47 @@ async def take_in(
 ) -> dict[str, object]:
     """Write all of `body`, which is `size` bytes where that is known; nothing is published.
 
-    Return what the observers found, by fields of the image.  `InvalidRequestError` if it is another size; `RegistryError` of what refuses it.
+    Return what the observers found, by fields of the image.  `InvalidRequestError` if it is another
+    size; `RegistryError` of what refuses it.
     """
-    taken = 0
-    received = Received()
-    seeing = asyncio.create_task(_see(received, writer, observers))
-    try:
-        async with _while_runs(seeing):
-            async for piece in body:
-                taken += len(piece)
-                limits.require_size(taken)
-                if size is not None and taken > size:
-                    raise InvalidRequestError(f"More than the announced {size} bytes.")
-                await received.put(piece)
-        if size not in {None, taken}:
-            raise InvalidRequestError(f"{size} bytes were announced and {taken} received.")
-        received.end()
-        await seeing
-    finally:
-        seeing.cancel()
-        await asyncio.wait({seeing})
-        if not seeing.cancelled():
-            seeing.exception()  # looked at; what ended the body first is told
+    seeing = (writer.write, *(each.update for each in observers))
+    blocks = Blocks(len(seeing))
+    await _together(
+        _receive(body, size, limits, blocks),
+        *(_see(reader, see) for reader, see in zip(blocks.readers, seeing, strict=True)),
+    )
     found: dict[str, object] = {}
     for each in observers:
         found |= await each.finish()
     return found
 
 
-async def _see(received: Received, writer: Writer, observers: Sequence[Observer]) -> None:
-    while block := await received.take():
-        observing = asyncio.gather(*(each.update(block) for each in observers))
-        try:
-            await writer.write(block)
-        finally:
-            await observing
+async def _receive(
+    body: AsyncIterator[bytes], size: int | None, limits: Limits, blocks: Blocks
+) -> None:
+    taken = 0
+    async for piece in body:
+        taken += len(piece)
+        limits.require_size(taken)
+        if size is not None and taken > size:
+            raise InvalidRequestError(f"More than the announced {size} bytes.")
+        await blocks.put(piece)
+    if size not in {None, taken}:
+        raise InvalidRequestError(f"{size} bytes were announced and {taken} received.")
+    blocks.end()
 
 
-@asynccontextmanager
-async def _while_runs(task: asyncio.Task[None]) -> AsyncIterator[None]:
-    """Do something unless a task fails meanwhile: then that ends with the task's error."""
+async def _see(blocks: Reader, see: Callable[[bytes], Awaitable[None]]) -> None:
+    async for block in blocks:
+        await see(block)
 
-    def stop(_task: asyncio.Task[None]) -> None:
-        limit.reschedule(0)
 
-    limit = asyncio.timeout(None)
+async def _together(*doings: Coroutine[None, None, None]) -> None:
+    """Do all at once; the first error ends the others, and is raised when they have ended."""
     try:
-        async with limit:
-            task.add_done_callback(stop)
-            try:
-                yield
-            finally:
-                task.remove_done_callback(stop)
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        task.result()
-        raise
+        async with asyncio.TaskGroup() as group:
+            for each in doings:
+                group.create_task(each)
+    except BaseExceptionGroup as failures:
+        first = failures.exceptions[0]
+        raise first from first.__cause__

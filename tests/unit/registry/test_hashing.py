@@ -184,7 +184,8 @@ async def do_jobs(database: Database, hashing: BackgroundHashing) -> None:
 
 async def manifest_name(data: bytes) -> str:
     digests = Digests(Hashing("sha512", 256 << 10))
-    await digests.update(data)
+    for each in digests.observers:
+        await each.update(data)
     manifest = digests.manifest()
     assert manifest is not None
     return manifest.name

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from registry.domain.errors import InvalidRequestError, UploadCutError
 from registry.domain.limits import Limits
-from registry.service.intake import AHEAD_BYTES, take_in
+from registry.service.blocks import AHEAD_BYTES
+from registry.service.intake import take_in
 
 LIMITS = Limits(0, 0, 0, 0, image_size_cap=1 << 30, limit_param_default=1, api_limit_max=1)
 PIECE = b"p" * (AHEAD_BYTES // 4)
@@ -68,9 +69,9 @@ class Body:
 
 
 async def taken(
-    body: AsyncIterator[bytes], writer: Keeping, observer: Keeping, size: int | None = None
+    body: AsyncIterator[bytes], writer: Keeping, *observers: Keeping, size: int | None = None
 ) -> dict[str, object]:
-    return await take_in(body, size, LIMITS, cast("Any", writer), [cast("Any", observer)])
+    return await take_in(body, size, LIMITS, cast("Any", writer), cast("Any", observers))
 
 
 def others() -> set[asyncio.Task[Any]]:
@@ -80,22 +81,39 @@ def others() -> set[asyncio.Task[Any]]:
 @given(pieces=st.lists(st.binary(max_size=9)))
 async def test_all_is_seen_in_order(pieces: list[bytes]) -> None:
     writer, observer, whole = Keeping(), Keeping(), b"".join(pieces)
-    found = await taken(aiter(Body(pieces)), writer, observer, len(whole))
+    found = await taken(aiter(Body(pieces)), writer, observer, size=len(whole))
     assert (bytes(writer.seen), bytes(observer.seen)) == (whole, whole)
     assert found == {"size_seen": len(whole)}
 
 
-async def test_more_comes_while_it_is_written_but_not_without_end() -> None:
-    writer, observer, body = Keeping(), Keeping(), Body([PIECE] * 40)
-    writer.may_go_on.clear()
-    taking = asyncio.create_task(taken(aiter(body), writer, observer))
+@pytest.mark.parametrize("who", ["writer", "observer"])
+async def test_who_is_slow_holds_up_nobody_before_so_much_waits_for_it(who: str) -> None:
+    writer, one, another, body = Keeping(), Keeping(), Keeping(), Body([PIECE] * 40)
+    slow = writer if who == "writer" else one
+    quick = [each for each in (writer, one, another) if each is not slow]
+    slow.may_go_on.clear()
+    taking = asyncio.create_task(taken(aiter(body), writer, one, another))
     for _ in range(200):
         await asyncio.sleep(0)
-    ahead = AHEAD_BYTES // len(PIECE)
-    assert ahead <= body.asked <= 2 * ahead  # what is written, and what waits
-    writer.may_go_on.set()
+    assert body.asked == AHEAD_BYTES // len(PIECE)
+    assert not slow.seen
+    assert [len(each.seen) for each in quick] == [AHEAD_BYTES] * 2
+    slow.may_go_on.set()
     await taking
-    assert (len(writer.seen), body.asked) == (40 * len(PIECE), 40)
+    assert [len(each.seen) for each in (slow, *quick)] == [40 * len(PIECE)] * 3
+
+
+async def test_the_first_error_ends_all_the_others() -> None:
+    failure = InvalidRequestError("no")
+    failure.__cause__ = cause = OSError("why")
+    writer, slow, failing = Keeping(), Keeping(), Keeping(failure)
+    writer.may_go_on.clear()
+    slow.may_go_on.clear()
+    with pytest.raises(InvalidRequestError, match="no") as raised:
+        await taken(Body([PIECE]).then_silence(), writer, slow, failing)
+    assert (raised.value, raised.value.__cause__) == (failure, cause)
+    assert (writer.is_cancelled, slow.is_cancelled) == (True, True)
+    assert not others()
 
 
 @pytest.mark.parametrize("who", ["writer", "observer"])
@@ -132,5 +150,5 @@ async def test_a_caller_who_leaves_ends_the_writing() -> None:
 @pytest.mark.parametrize("size", [len(PIECE) - 1, len(PIECE) + 1])
 async def test_another_size_than_was_announced(size: int) -> None:
     with pytest.raises(InvalidRequestError):
-        await taken(aiter(Body([PIECE])), Keeping(), Keeping(), size)
+        await taken(aiter(Body([PIECE])), Keeping(), Keeping(), size=size)
     assert not others()
