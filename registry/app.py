@@ -70,9 +70,10 @@ from registry.web.discovery import DiscoveryHandlers
 from registry.web.fast_lane import FastLane
 from registry.web.health import HealthHandlers
 from registry.web.identity import Identify, Recognise, anybody, everybody, held_to, known_to
-from registry.web.image_data import ImageDataHandlers, received
+from registry.web.image_data import ImageDataHandlers
 from registry.web.images import ImageHandlers
 from registry.web.imports import ImportHandlers
+from registry.web.incoming import received
 from registry.web.lane import Fast, Lane
 from registry.web.locations import LocationHandlers
 from registry.web.manifests import ManifestHandlers

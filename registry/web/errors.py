@@ -33,6 +33,7 @@ from registry.domain.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from registry.web.incoming import receive_rest
 from registry.web.request_id import RequestIdTooLongError, assign_request_id
 
 LOG = logging.getLogger(__name__)
@@ -84,8 +85,7 @@ async def _deliver(request: web.Request, response: web.Response) -> None:
         await response.prepare(request)
         await response.write_eof()
         async with asyncio.timeout(REFUSED_BODY_SECONDS):
-            while await request.content.readany():
-                pass
+            await receive_rest(request)
 
 
 def _response_to(request: web.Request, error: Exception) -> web.Response:

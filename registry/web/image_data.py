@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator
 from http import HTTPStatus
 
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from backends.spans import END, MultipleRangesError, RangeNotSatisfiableError, Span
-from registry.domain.errors import InvalidRequestError, MediaTypeError, UploadCutError
+from registry.domain.errors import InvalidRequestError, MediaTypeError
 from registry.service.athand import AtHand
 from registry.service.downloads import Data, Downloads
 from registry.service.uploads import Upload, Uploads
@@ -19,14 +16,14 @@ from registry.web.bodies import refuse_body
 from registry.web.conditions import entity_tag, is_unchanged, wanted_span
 from registry.web.errors import error_response
 from registry.web.identity import IDENTITY
-from registry.web.outgoing import CLIENT_SILENCE_SECONDS, Outgoing
+from registry.web.incoming import received
+from registry.web.outgoing import Outgoing
 from registry.web.request_id import REQUEST_ID
 from registry.web.resumable import COMPLETE, ResumableHandlers
 
 LOG = logging.getLogger(__name__)
 
 OCTETS = "application/octet-stream"
-_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ImageDataHandlers:
@@ -150,21 +147,3 @@ async def promise_nothing(_request: web.Request) -> None:
 
     An `expect_handler` of aiohttp.
     """
-
-
-async def received(request: web.Request) -> AsyncIterator[bytes]:
-    """Receive the body; a client that waits for it is told to begin now, not before."""
-    if hdrs.EXPECT in request.headers:
-        await request.writer.write(_CONTINUE)
-        request.writer.output_size = 0  # the answer proper has not begun
-    try:
-        while True:
-            async with asyncio.timeout(CLIENT_SILENCE_SECONDS):
-                piece = await request.content.readany()
-            if not piece:
-                return
-            yield piece
-    except TimeoutError:
-        raise UploadCutError(f"No data came for {CLIENT_SILENCE_SECONDS:.0f} seconds.") from None
-    except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
-        raise UploadCutError(f"The upload broke off: {error}") from error

@@ -12,7 +12,8 @@ from registry.imports.requests import Caller, Imports
 from registry.imports.staging import Staging
 from registry.web.bodies import json_response, read_json, refuse_body
 from registry.web.identity import IDENTITY
-from registry.web.image_data import OCTETS, announced_size, received
+from registry.web.image_data import OCTETS, announced_size
+from registry.web.incoming import received
 from registry.web.request_id import REQUEST_ID
 
 

@@ -18,6 +18,7 @@ from registry.web.identity import Identify, identifying
 from registry.web.image_data import ImageDataHandlers, promise_nothing
 from registry.web.images import ImageHandlers
 from registry.web.imports import ImportHandlers
+from registry.web.incoming import end_connection
 from registry.web.links import BELIEVES_PROXIES
 from registry.web.locations import LocationHandlers
 from registry.web.manifests import ManifestHandlers
@@ -82,6 +83,7 @@ def build_application(
     application.on_response_prepare.append(add_request_id)
     application.on_response_prepare.append(cors.tell)
     application.on_response_prepare.append(progress.close_connection)
+    application.on_response_prepare.append(end_connection)
     known = {"v2", *(f"v{version}" for version in discovery.known_versions)}
     application.router.register_resource(Negotiation(application.router, known))
     application.add_routes(
