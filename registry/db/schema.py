@@ -68,10 +68,13 @@ class SchemaState:
 async def schema_state(database: Database) -> SchemaState:
     """Look at a database without changing it."""
     newest = await newest_program()
-    async with database.read() as connection:
-        current = await connection.run_sync(_current)
-        oldest = await connection.run_sync(oldest_program)
+    current, oldest = await database.query(_marks)
     return SchemaState(current, newest, oldest)
+
+
+async def _marks(connection: Connection) -> tuple[str | None, str | None]:
+    """Return the revision, and the oldest program that fits."""
+    return await connection.run_sync(_current), await connection.run_sync(oldest_program)
 
 
 async def newest_program() -> str:

@@ -16,6 +16,7 @@ from registry.db.database import Connection, Database
 from registry.db.failures import OutageError
 from registry.db.images import add_image, get_image
 from registry.db.options import DatabaseSettings
+from registry.db.schema import schema_state
 from registry.domain.image import Image
 
 NOW = datetime(2026, 1, 1)  # noqa: DTZ001  # UTC without a zone
@@ -37,6 +38,8 @@ async def restart(server: Server) -> None:
 
 async def test_restarts_are_outlived(database: Database, server: Server) -> None:
     await asyncio.gather(*(database.query(get_image, "a") for _ in range(5)))
+    await restart(server)
+    assert (await schema_state(database)).is_newest  # so a start goes on
     await restart(server)
     await database.change(add_image, IMAGE)
     found = await asyncio.gather(*(database.query(get_image, "a") for _ in range(5)))
