@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,11 +70,6 @@ class Instance:
         """What it has told in all of its lives."""
         return self.directory / f"registry-{self.port}.log"
 
-    @property
-    def is_running(self) -> bool:
-        """Whether its process is there."""
-        return self.program is not None
-
     def start(self) -> None:
         """Start it, and wait until it answers."""
         files = ("registry.conf", f"registry-{self.port}.conf")
@@ -100,6 +95,13 @@ class Instance:
         program, self.program = self.program, None
         assert program is not None
         program.stop(codes=(0, KILLED))
+
+    def close(self) -> None:
+        """Let it end in order, whatever a test has done to it."""
+        if self.program is not None:
+            if self.program.process.poll() is None:
+                self.thaw()
+            self.stop()
 
     def freeze(self) -> None:
         """Let it stand still; its connections stay."""
@@ -154,12 +156,8 @@ def running_fleet(
         settings = ("--config-file", str(directory / "registry.conf"))
         python_path = f"PYTHONPATH={REPOSITORY}"
         run("env", python_path, sys.executable, "-m", "registry", *settings, "db", "sync")
-        try:
+        with ExitStack() as stack:
             for instance in instances:
+                stack.callback(instance.close)
                 instance.start()
             yield fleet
-        finally:
-            for instance in instances:
-                if instance.is_running:
-                    instance.thaw()
-                    instance.stop()
