@@ -9,7 +9,6 @@ bodies of refusals, and what links to further pages repeat of parameters of one 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from differential.call import Call
 from harness.http import Answer
+from registry.domain.limits import INTEGER_MAX, NAME_LENGTH_MAX
 
 PAGE = Path(__file__).parents[2] / "docs/differences-catalog.md"
 HEAD = """# What the catalog answers otherwise than Glance
@@ -39,7 +39,7 @@ What is different about data, places, imports, properties and who may do what is
 class Difference:
     """One of them: what it is, why it stays, and which calls it explains.
 
-    Behind it the two sides may hold different things: a story ends there.
+    Behind a change the two sides may hold different things: a story ends there.
     """
 
     what: str
@@ -50,6 +50,7 @@ class Difference:
 _OPERATORS = frozenset({"in", "eq"})
 _WITH_OPERATORS = frozenset({"name", "id", "status", "container_format", "disk_format"})
 _NUMBERS = frozenset({"size", "virtual_size", "min_ram", "min_disk"})
+_PATHS = frozenset({"path", "add", "replace", "remove"})  # where a change says what it changes
 
 
 def _statuses(theirs: Answer, ours: Answer) -> tuple[int, int]:
@@ -116,13 +117,43 @@ def _sent(call: Call) -> str:
     return call.body if isinstance(call.body, str) else json.dumps(call.document)
 
 
+def _given(call: Call) -> list[tuple[Any, Any]]:
+    """Return the names and values that a creation gives, or a patch."""
+    try:
+        document = json.loads(_sent(call))
+    except ValueError:
+        return []
+    if call.method == "POST" and isinstance(document, dict):
+        return list(document.items())
+    if call.method != "PATCH" or not isinstance(document, list):
+        return []
+    changes = [change for change in document if isinstance(change, dict)]
+    paths = [next(map(change.get, _PATHS & change.keys()), None) for change in changes]
+    return [
+        (path.removeprefix("/"), change.get("value"))
+        for path, change in zip(paths, changes, strict=True)
+        if isinstance(path, str)
+    ]
+
+
 def _beyond_a_column(call: Call, theirs: Answer, ours: Answer) -> bool:
-    beyond = re.search(rf'"min_(disk|ram)": (-|\d{{10}})|: "(-1|{1 << 31})"', _sent(call))
-    return beyond is not None and ours.status == 400 and theirs.status >= 400
+    numbers = [value for name, value in _given(call) if name in {"min_disk", "min_ram"}]
+    return not all(map(_fits, numbers)) and ours.status == 400 <= theirs.status
+
+
+def _fits(value: Any) -> bool:
+    """Tell whether a database has room for a number, or it is none."""
+    return not isinstance(value, int | float) or 0 <= value <= INTEGER_MAX
+
+
+def _long_name(call: Call, _theirs: Answer, ours: Answer) -> bool:
+    names = [name for name, _ in _given(call) if isinstance(name, str)]
+    is_too_long = any(len(name) > NAME_LENGTH_MAX for name in names)
+    return call.method == "PATCH" and is_too_long and ours.status == 400
 
 
 def _no_text(call: Call, _theirs: Answer, ours: Answer) -> bool:
-    return "\\u0000" in _sent(call) and ours.status == 400
+    return any(sign in _sent(call) for sign in ("\\u0000", "\\ud800")) and ours.status == 400
 
 
 def _beyond_the_plane(call: Call, theirs: Answer, ours: Answer) -> bool:
@@ -229,8 +260,13 @@ DIFFERENCES = (
         _beyond_a_column,
     ),
     Difference(
-        "a text holds no NUL (400)",
-        "PostgreSQL can keep none: Glance fails on it, and keeps it elsewhere",
+        "names of properties have 255 characters at most in a patch too (400)",
+        "Glance leaves it to its database: SQLite keeps longer ones, others fail",
+        _long_name,
+    ),
+    Difference(
+        "a text holds no NUL and no half of a character (400)",
+        "PostgreSQL can keep none: Glance fails on it, or keeps it, or looks first who may",
         _no_text,
     ),
     Difference(

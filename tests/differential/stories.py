@@ -17,7 +17,7 @@ from differential.lists import LISTS
 
 Story: TypeAlias = tuple[Call, ...]
 
-CALLS = 16  # after the first images are there, at most
+CALLS_MIN, CALLS_MAX = 6, 20  # after the first images are there
 V20 = "application/openstack-images-v2.0-json-patch"
 _UUID = "01234567-89ab-cdef-0123-456789abcdef"
 
@@ -145,5 +145,5 @@ def stories(draw: st.DrawFn, callers: int) -> Story:
     first = [
         draw(_creation(st.just(f"{{{number}}}"))) for number in range(draw(st.integers(1, IMAGES)))
     ]
-    calls = (*first, *draw(st.lists(_CALLS, max_size=CALLS)))
+    calls = (*first, *draw(st.lists(_CALLS, min_size=CALLS_MIN, max_size=CALLS_MAX)))
     return tuple(replace(call, caller=draw(st.integers(0, callers - 1))) for call in calls)
