@@ -36,7 +36,7 @@ from registry.domain.metadefs.listing import (
 )
 from registry.domain.metadefs.notices import item_notice, namespace_notice
 from registry.domain.metadefs.prefixes import prefixed
-from registry.domain.metadefs.reading import read_namespace
+from registry.domain.metadefs.reading import read_fields, read_namespace
 from registry.domain.metadefs.records import PRIVATE, Item, Namespace
 from registry.domain.notices import SILENT, Notifier
 from registry.service.clock import Clock, utc_now
@@ -93,7 +93,7 @@ class Metadefs:
 
     async def update(self, identity: Identity, name: str, body: Any) -> Document:
         """Replace what is said of a namespace; what it has stays."""
-        fields = (await asyncio.to_thread(read_namespace, body)).fields
+        fields = await asyncio.to_thread(read_fields, body)
 
         async def work(connection: Connection) -> Namespace:
             found = await held(connection, identity, name)

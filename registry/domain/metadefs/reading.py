@@ -49,10 +49,18 @@ class Described:
 
 def read_namespace(body: Any) -> Described:
     """Return what a body says of a namespace and of what it shall have."""
+    fields = read_fields(body)
+    return Described(fields, tuple(body.keys() & _PARTS), tuple(_items_of(body)))
+
+
+def read_fields(body: Any) -> dict[str, Any]:
+    """Return what a body says of a namespace alone.
+
+    What the namespace has may be told beside it, as clients do who send back what they were shown.
+    """
     body = _document(body, _LINKED)
     require_fit(_NAMESPACE, body)
-    fields = {name: value for name, value in body.items() if name not in _PARTS}
-    return Described(fields, tuple(body.keys() & _PARTS), tuple(_items_of(body)))
+    return {name: value for name, value in body.items() if name not in _PARTS}
 
 
 def read_item(kind: Kind, body: Any, *, new: bool) -> Item:

@@ -47,6 +47,20 @@ async def test_a_body_has_an_end(client: Any, path: str) -> None:
     assert (await call(client, "GET", "namespaces")).json()["namespaces"] == []
 
 
+async def test_what_is_shown_of_a_namespace_may_be_sent_back(client: Any) -> None:
+    """So `glance md-namespace-update` does; what the namespace has stays as it is."""
+    types = [{"name": "OS::Nova::Flavor"}]
+    whole = WHOLE | {"namespace": "n", "resource_type_associations": types}
+    assert (await call(client, "POST", "namespaces", json=whole)).status == 201
+    shown = (await call(client, "GET", "namespaces/n")).json()
+    read_only = {"self", "schema", "created_at", "updated_at"}
+    sent = {name: value for name, value in shown.items() if name not in read_only}
+    changed = await call(client, "PUT", "namespaces/n", json=sent | {"description": "new"})
+    assert changed.status == 200
+    now = (await call(client, "GET", "namespaces/n")).json()
+    assert now == shown | {"description": "new", "updated_at": now["updated_at"]}
+
+
 async def test_what_the_api_shows_may_be_saved_as_a_file_and_loaded(client: Any) -> None:
     assert (await call(client, "POST", "namespaces", json=WHOLE)).status == 201
     shown = (await call(client, "GET", "namespaces/OS::%C3%BC%20one")).json()
