@@ -15,6 +15,7 @@ from registry.fetching.filtering import UriFilter
 from registry.imports.glances import OtherGlances
 from registry.imports.importing import Importer
 from registry.imports.kinds import IMPORT, OF_A_PROJECT, OUTSIDE, OUTSIDE_AT_ONCE
+from registry.imports.news import ImportNews
 from registry.imports.options import ImportSettings
 from registry.imports.records import ImportRecords
 from registry.imports.requests import Imports
@@ -74,6 +75,7 @@ class Importing:
             *(parts.database, self.area, parts.limits, self._wake),
             clock=parts.clock,
             quotas=parts.quotas,
+            notifier=parts.notifier,
         )
         self.requests = Imports(
             parts.database,
@@ -94,6 +96,7 @@ class Importing:
             news=news,
             task_hours=settings.task_hours,
             wake=self._wake,
+            notifier=parts.notifier,
             clock=parts.clock,
         )
 
@@ -101,6 +104,7 @@ class Importing:
             glances.forget(task_id)
             self._wake()  # what was staged can go
 
+        told = ImportNews(news, parts.notifier)
         sources = Sources(
             parts.database,
             parts.stores,
@@ -117,7 +121,7 @@ class Importing:
                 parts.stores,
                 parts.discards,
                 parts.limits,
-                news=news,
+                news=told,
                 task_hours=settings.task_hours,
                 clock=parts.clock,
             ),
@@ -128,6 +132,7 @@ class Importing:
             leftovers=parts.leftovers,
             checks=parts.checks,
             quotas=parts.quotas,
+            news=told,
             ended=ended,
         )
         self._outside = Turns(self.importer.work, "project", OF_A_PROJECT)

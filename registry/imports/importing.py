@@ -29,6 +29,7 @@ from registry.domain.limits import Limits
 from registry.domain.quota import Resource
 from registry.fetching.reading import Source
 from registry.imports.deliveries import Delivery
+from registry.imports.news import ImportNews
 from registry.imports.orders import Order
 from registry.imports.records import ImportRecords, LostError
 from registry.imports.sources import Ready, Sources
@@ -68,6 +69,7 @@ class Importer:
         leftovers: Leftovers,
         checks: Checks,
         quotas: Quotas,
+        news: ImportNews,
         ended: Callable[[str], None],
     ) -> None:
         self._records = records
@@ -78,6 +80,7 @@ class Importer:
         self._leftovers = leftovers
         self._checks = checks
         self._quotas = quotas
+        self._news = news
         self._ended = ended  # told of each task that has ended
 
     async def work(self, job: Job) -> None:
@@ -136,7 +139,7 @@ class Importer:
                     if order.must_succeed or not failure.stores:
                         raise
                     LOG.warning("import of image %s: %s: %s", image.id, store, failure)
-                    await self._records.skip(order, store)
+                    image = await self._records.skip(order, store)
         if not image.locations:
             raise _FailedError(InvalidRequestError("None of the uploads finished!"))
 
@@ -149,9 +152,13 @@ class Importer:
 
     async def _ready(self, stack: AsyncExitStack, order: Order, image: Image) -> Ready:
         try:
-            return await stack.enter_async_context(self._sources.ready(order, image))
+            ready = await stack.enter_async_context(self._sources.ready(order, image))
+            described = ready.described(image, self._limits)
         except RegistryError as error:
             raise _FailedError(error) from error
+        if described != image:
+            self._news.changed(described)
+        return ready
 
     async def _bring(  # noqa: PLR0913  # what goes where
         self,
@@ -164,17 +171,21 @@ class Importer:
         copies: int,
     ) -> Image:
         """Bring the data into one more store, the first of so many; return the image with it."""
+        source = Ready(partial(self._sources.stored, image)) if image.locations else ready
+        assert source is not None
+        try:
+            coming = source.described(image, self._limits)
+        except RegistryError as error:
+            raise _FailedError(error, store) from error
         try:
             target = self._stores.for_new_data(store)
-            source = Ready(partial(self._sources.stored, image)) if image.locations else ready
-            assert source is not None
             observers: Sequence[Observer] = ()
             if not image.locations:
-                described = source.described(image, self._limits)
-                observers = await self._checks.of(order.identity, described)
+                observers = await self._checks.of(order.identity, coming)
         except TransientError:  # the database is away
             raise
         except RegistryError as error:
+            self._news.refused(coming, store, error)
             raise _FailedError(error, store) from error
         delivery = Delivery(
             self._records,
@@ -187,14 +198,15 @@ class Importer:
         )
         try:
             async with _source(source.opened()) as opened:
-                if opened.size is not None:
-                    self._limits.require_size(opened.size)
-                room = await self._reserved(order, quota, copies, opened.size)
-                await self._intake.take(
-                    *(target, image.id, opened.size, self._told(order, opened.body)),
-                    observers=(*observers, *room),
-                    ledger=delivery,
-                )
+                with self._news.coming(coming, store):
+                    if opened.size is not None:
+                        self._limits.require_size(opened.size)
+                    room = await self._reserved(order, quota, copies, opened.size)
+                    await self._intake.take(
+                        *(target, image.id, opened.size, self._told(order, opened.body)),
+                        observers=(*observers, *room),
+                        ledger=delivery,
+                    )
         except RegistryError as error:
             if isinstance(error, UnavailableError) and not is_of_store(error):  # the database
                 raise
@@ -204,6 +216,7 @@ class Importer:
                 order.begun.clear()  # the store has taken it back
             which = () if delivery.is_refused else (store,)
             raise _FailedError(error, *which) from error
+        self._news.came(coming, delivery.image)
         return delivery.image
 
     async def _reserved(

@@ -32,12 +32,12 @@ from registry.domain.quota import Resource
 from registry.domain.status import Status
 from registry.domain.task import OPEN, TaskStatus
 from registry.imports.brought import Brought
+from registry.imports.news import ImportNews
 from registry.imports.orders import Order
 from registry.imports.staging import free_all
 from registry.quotas.quotas import Quota
 from registry.service.clock import Clock
 from registry.service.discards import Discards
-from registry.service.news import TaskNews
 from registry.service.stores import Stores
 
 _NOTHING = ("checksum", "os_hash_algo", "os_hash_value", "os_manifest")
@@ -69,7 +69,7 @@ class ImportRecords:
         discards: Discards,
         limits: Limits,
         *,
-        news: TaskNews,
+        news: ImportNews,
         task_hours: int,
         clock: Clock,
     ) -> None:
@@ -85,7 +85,7 @@ class ImportRecords:
         """Return the image that is to be imported."""
         image, is_first = await self._database.change(self._begin, order)
         if is_first:
-            await self._news.begun(order.task_id)
+            await self._news.begun(order, image)
         return image
 
     async def _begin(self, connection: Connection, order: Order) -> tuple[Image, bool]:
@@ -195,29 +195,36 @@ class ImportRecords:
         assert changed is not None
         return changed
 
-    async def skip(self, order: Order, store: str | None) -> None:
+    async def skip(self, order: Order, store: str | None) -> Image:
         """Note that the data could not come into a store, which does not end the import."""
-        await self._database.change(self._skip, order, store)
+        image = await self._database.change(self._skip, order, store)
+        self._news.changed(image)
+        return image
 
-    async def _skip(self, connection: Connection, order: Order, store: str | None) -> None:
+    async def _skip(self, connection: Connection, order: Order, store: str | None) -> Image:
         image = failed(await self._held(connection, order), [store])
-        await save_image(connection, replace(image, updated_at=self._clock()))
+        return await save_image(connection, replace(image, updated_at=self._clock()))
 
     async def succeed(self, order: Order) -> None:
         """End an import whose data is where it should be."""
-        await self._database.change(self._succeed, order)
+        held = await self._database.change(self._succeed, order)
+        self._news.changed(held)
         await self._news.ended(order.task_id)
 
-    async def _succeed(self, connection: Connection, order: Order) -> None:
+    async def _succeed(self, connection: Connection, order: Order) -> Image:
+        """Return the image as it was held: so Glance tells of it, and of no lock that goes."""
         image = await self._held(connection, order)
         await save_image(connection, replace(released(image), updated_at=self._clock()))
         await release(connection, image.id, Resource.SIZE)
         told = {"result": {"image_id": image.id}, "message": _copied(image.size or 0)}
         await self._end(connection, order, TaskStatus.SUCCESS, **told)
+        return image
 
     async def fail(self, order: Order, message: str, stores: Collection[str | None]) -> None:
         """End an import that came to nothing because of some stores, and take away what it brought."""
-        await self._database.change(self._fail, order, message, stores)
+        held = await self._database.change(self._fail, order, message, stores)
+        if held is not None:
+            self._news.changed(held)
         await self._news.ended(order.task_id)
         await self._discards.carry_out(order.image_id)
 
@@ -227,19 +234,20 @@ class ImportRecords:
         order: Order,
         message: str,
         stores: Collection[str | None],
-    ) -> None:
+    ) -> Image | None:
         image = await get_image(connection, order.image_id, for_update=True)
+        held = None
         if image is not None and is_held(image, order.task_id):
-            await self._revert(connection, order, image, stores)
+            held = await self._revert(connection, order, image, stores)
         await self._end(connection, order, TaskStatus.FAILURE, message=message)
+        return held
 
     async def _revert(
         self, connection: Connection, order: Order, image: Image, stores: Collection[str | None]
-    ) -> None:
-        now = self._clock()
-        image = await save_image(
-            connection, replace(released(failed(image, stores, order.stores)), updated_at=now)
-        )
+    ) -> Image:
+        """Return the image without what was brought, as if it were held still."""
+        held = replace(failed(image, stores, order.stores), updated_at=self._clock())
+        image = await save_image(connection, released(held))
         await release(connection, image.id, Resource.SIZE)
         ours = self._brought(order, image)
         await self._discards.owe(connection, image.id, ours)
@@ -249,6 +257,8 @@ class ImportRecords:
             image = await describe_image(connection, image, **dict.fromkeys(_NOTHING))
             await remove_pages(connection, image.id)
             await self._move(connection, image, Status.QUEUED)
+            image = replace(image, status=Status.QUEUED)
+        return replace(image, properties=held.properties)
 
     def _brought(self, order: Order, image: Image) -> Sequence[ImageLocation]:
         """Return what the import has brought so far."""

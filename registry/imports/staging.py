@@ -17,6 +17,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from backends.base import PruneStore, WriteResult
@@ -29,8 +30,10 @@ from registry.db.jobs import add_job, owed_jobs, reschedule_job
 from registry.domain import access
 from registry.domain.errors import GoneError, RegistryError, UnavailableError
 from registry.domain.identity import Identity
+from registry.domain.image import Image
 from registry.domain.job import Owed
 from registry.domain.limits import Limits
+from registry.domain.notices import SILENT, Notifier, image_notice
 from registry.domain.quota import Resource
 from registry.domain.status import Status, require_transition
 from registry.imports.options import ImportSettings
@@ -118,12 +121,14 @@ class Staging:
         *,
         clock: Clock = utc_now,
         quotas: Quotas | None = None,
+        notifier: Notifier = SILENT,
     ) -> None:
         self._database = database
         self._area = area
         self._limits = limits
         self._quotas = quotas or Quotas(database)
         self._wake = wake
+        self._notifier = notifier
         self._clock = clock
 
     async def stage(
@@ -137,18 +142,24 @@ class Staging:
         lock = self._database.change(self._lock, identity, image_id, name, quota=quota, size=size)
         locking = asyncio.create_task(lock)
         try:
-            job_id = await asyncio.shield(locking)
+            image, job_id = await asyncio.shield(locking)
         except asyncio.CancelledError:
             await asyncio.wait({locking})
             if locking.exception() is None:
                 await self._unwind(image_id, name)
             raise
+        self._tell(image)
         try:
             meter = self._quotas.meter(quota, image_id, Resource.STAGE, size)
-            await self._write(image_id, name, job_id, size, body, meter=meter)
+            staged = await self._write(image_id, name, job_id, size, body, meter=meter)
         except BaseException:
-            await self._unwind(image_id, name)
+            if await self._unwind(image_id, name):
+                self._tell(replace(image, status=Status.QUEUED))
             raise
+        self._tell(staged)
+
+    def _tell(self, image: Image) -> None:
+        self._notifier.emit("image.update", image_notice(image))
 
     async def _write(  # noqa: PLR0913  # what goes where
         self,
@@ -159,7 +170,8 @@ class Staging:
         body: AsyncIterator[bytes],
         *,
         meter: Sequence[Observer],
-    ) -> None:
+    ) -> Image:
+        """Return the image with the data's size."""
         async with asyncio.timeout(None) as life:
             renewing = asyncio.create_task(self._renew(job_id, life))
             try:
@@ -171,7 +183,7 @@ class Staging:
                         await self._database.change(self._require_owed, job_id, image_id)
                         result = await writer.publish()
                         try:
-                            await self._database.change(self._keep, image_id, name, result)
+                            image = await self._database.change(self._keep, image_id, name, result)
                         except GoneError:
                             raise
                         except BaseException:
@@ -186,6 +198,7 @@ class Staging:
                 renewing.cancel()
                 await asyncio.wait({renewing})
         LOG.info("image %s is staged: %d bytes", image_id, result.size)
+        return image
 
     async def _lock(  # noqa: PLR0913  # what is staged
         self,
@@ -196,7 +209,8 @@ class Staging:
         *,
         quota: Quota,
         size: int | None,
-    ) -> str:
+    ) -> tuple[Image, str]:
+        """Return the image, and the job of what is to be staged."""
         await quota.admit_bytes(connection, Resource.STAGE, size or 0)
         image = access.require_visible(
             identity, await get_image(connection, image_id, for_update=True), image_id
@@ -208,7 +222,7 @@ class Staging:
             raise OvertakenError(f"Image {image_id} is being changed by others.")
         await quota.admit_upload(connection)
         await quota.reserve(connection, image_id, Resource.STAGE, size)
-        return await add_job(
+        job_id = await add_job(
             connection,
             UNSTAGE,
             image_id=image_id,
@@ -216,6 +230,7 @@ class Staging:
             host=self._area.host,
             after=SILENCE_SECONDS,
         )
+        return replace(image, status=Status.UPLOADING, updated_at=now), job_id
 
     async def _renew(self, job_id: str, life: asyncio.Timeout) -> None:
         """Tell that the writer lives; end it if nobody hears that."""
@@ -244,36 +259,42 @@ class Staging:
 
     async def _keep(
         self, connection: Connection, image_id: str, name: str, result: WriteResult
-    ) -> None:
+    ) -> Image:
         """Note that the data is whole."""
         image = await get_image(connection, image_id, for_update=True)
         owed = await waiting(connection, image_id, name)
         if image is None or image.status is not Status.UPLOADING or owed is None:
             raise GoneError(f"Image {image_id} was deleted while its data was staged.")
-        await describe_image(connection, image, size=result.size, updated_at=self._clock())
+        image = await describe_image(connection, image, size=result.size, updated_at=self._clock())
         told = {"name": name, "url": result.location.uri}
         if not await reschedule_job(connection, owed.id, LOOK_SECONDS, told):
             raise _given_up(image_id)
+        return image
 
-    async def _unwind(self, image_id: str, name: str) -> None:
+    async def _unwind(self, image_id: str, name: str) -> bool:
         try:
-            await self._database.change(self._give_up, image_id, name)
+            return await self._database.change(self._give_up, image_id, name)
         except RegistryError as error:
             LOG.warning("image %s: failed staging is undone later: %s", image_id, error)
-        self._wake()
+            return False
+        finally:
+            self._wake()
 
-    async def _give_up(self, connection: Connection, image_id: str, name: str) -> None:
-        """Let go what was being staged."""
+    async def _give_up(self, connection: Connection, image_id: str, name: str) -> bool:
+        """Let go what was being staged; say whether the image is queued again."""
         owed = await waiting(connection, image_id, name)
         if owed is None:  # its job found nothing yet, and has ended
             told = {"name": name, "free": True}
             await add_job(
                 connection, UNSTAGE, image_id=image_id, arguments=told, host=self._area.host
             )
-        elif not owed.arguments.get("free"):
-            now = self._clock()
-            await move_image(connection, image_id, Status.UPLOADING, Status.QUEUED, now)
-            await free(connection, owed)
+            return False
+        if owed.arguments.get("free"):
+            return False
+        now = self._clock()
+        is_queued = await move_image(connection, image_id, Status.UPLOADING, Status.QUEUED, now)
+        await free(connection, owed)
+        return is_queued
 
     async def unstage(self, job: Job) -> None:
         """Take away what nobody needs: a `registry.service.jobs.Handler`.

@@ -24,6 +24,7 @@ from registry.domain.errors import InvalidRequestError, RegistryError
 from registry.domain.image import Image
 from registry.domain.importing import WEB, begun
 from registry.domain.limits import Limits
+from registry.domain.notices import SILENT, Notifier, image_notice
 from registry.domain.status import Status
 from registry.domain.task import Document, Task, TaskKind, TaskStatus, task_document
 from registry.domain.validation import ImageValidator
@@ -49,6 +50,7 @@ class TaskRequests:
         news: TaskNews,
         task_hours: int,
         wake: Callable[[], None],
+        notifier: Notifier = SILENT,
         clock: Clock = utc_now,
     ) -> None:
         self._database = database
@@ -58,6 +60,7 @@ class TaskRequests:
         self._news = news
         self._task_life = timedelta(hours=task_hours)
         self._wake = wake
+        self._notifier = notifier
         self._clock = clock
 
     async def create(self, caller: Caller, body: Any) -> Document:
@@ -88,6 +91,7 @@ class TaskRequests:
         else:
             await self._database.change(self._begin, caller, task, image, uri)
             self._news.created(task)
+            self._notifier.emit("image.create", image_notice(image))
             self._wake()
         return task_document(task)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.catalog import STORES_OF_GLANCE, THIS_MACHINE, WITH_KEYSTONE, running_catalog
-from harness.glance import FileServer, running_glance
+from harness.glance import FileServer, Glance, running_glance
 from harness.http import ask
 from harness.images_api import ImagesApi
 from harness.keystone import ADMIN, MEMBER, PARTNER, Keystone
@@ -142,24 +143,40 @@ filesystem_store_datadir = {directory}/staging
 """
 
 
+class Imports:
+    """Imports, each of which is waited for; `names` are those of their tasks and images."""
+
+    def __init__(self, owner: ImagesApi, listener: Listener) -> None:
+        self.owner = owner
+        self.names: dict[str, str] = {}
+        self._listener = listener
+        self._ends: Counter[str] = Counter()
+
+    def staged(self) -> str:
+        image = self.owner.create()
+        octets = {"body": b"0123456789", "headers": OCTETS}
+        self.owner.call("PUT", f"/{image}/stage", **octets).expect(204)
+        return image
+
+    def begin(self, image: str, end: str, method: str, about: Any = None, **more: Any) -> str:
+        document = {"method": {"name": method, **(about or {})}, **more}
+        self.owner.call("POST", f"/{image}/import", document=document).expect(202)
+        self._ends[end] += 1
+        self._listener.wait_for(end, self._ends[end])
+        (task,) = self.owner.call("GET", f"/{image}/tasks").expect(200).json()["tasks"]
+        self.names |= {f"TASK {len(self.names)}": task["id"], f"IMAGE {len(self.names)}": image}
+        return image
+
+
 def story_of_tasks(url: str, web: str, keystone: Keystone, listener: Listener) -> dict[str, str]:
     """Import in every way, one after the other; return the names of the tasks."""
     owner = ImagesApi(url, {"X-Auth-Token": keystone.token(MEMBER)})
     admin = ImagesApi(url, {"X-Auth-Token": keystone.token(ADMIN)})
-    names: dict[str, str] = {}
-
-    def begin(image: str, end: str, times: int, method: str, **more: str) -> None:
-        document = {"method": {"name": method, **more}}
-        owner.call("POST", f"/{image}/import", document=document).expect(202)
-        listener.wait_for(end, times)
-        tasks = owner.call("GET", f"/{image}/tasks").expect(200).json()["tasks"]
-        names[f"TASK {len(names)}"] = tasks[-1]["id"]
-
-    begin(owner.create(), "task.run", 1, "web-download", uri=f"{web}/image")
-    begin(owner.create(), "task.failure", 1, "web-download", uri=f"{web}/missing")
-    staged = owner.create()
-    owner.call("PUT", f"/{staged}/stage", body=b"0123456789", headers=OCTETS).expect(204)
-    begin(staged, "task.run", 2, "glance-direct")
+    imports = Imports(owner, listener)
+    imports.begin(owner.create(), "task.run", "web-download", {"uri": f"{web}/image"})
+    imports.begin(owner.create(), "task.failure", "web-download", {"uri": f"{web}/missing"})
+    imports.begin(imports.staged(), "task.run", "glance-direct")
+    names = imports.names
     described = {"container_format": "bare", "disk_format": "raw"}
     asked = {"import_from": f"{web}/image", "import_from_format": "raw"}
     for end, times, properties in (
@@ -201,6 +218,86 @@ def test_tasks_like_glance(
     told = [[(each["event_type"], each["payload"]) for each in side["info"]] for side in seen]
     assert told[1] == told[0]
     assert seen[1] == seen[0]
+
+
+STORED = """
+[DEFAULT]
+enabled_backends = fast:file,slow:file,web:http
+enabled_import_methods = [glance-direct,web-download,copy-image,glance-download]
+[slow]
+filesystem_store_datadir = {directory}/slow
+[os_glance_staging_store]
+filesystem_store_datadir = {directory}/staging
+"""
+
+
+def story_of_imports(imports: Imports, web: str, remote: str) -> Collection[str]:
+    """Import in every way, into stores that take it and one that does not; return what came to nothing."""
+    owner, both = imports.owner, {"stores": ["slow", "fast"]}
+    lax = {"stores": ["web", "slow"], "all_stores_must_succeed": False}
+    there, missing = {"uri": f"{web}/image"}, {"uri": f"{web}/missing"}
+
+    def uploaded() -> str:
+        image = owner.create()
+        owner.upload(image, b"0123456789", store="fast")
+        return image
+
+    imports.begin(imports.staged(), "task.run", "glance-direct", **both)
+    imports.begin(owner.create(), "task.run", "web-download", there)
+    imports.begin(owner.create(), "task.run", "web-download", there, **lax)
+    imports.begin(uploaded(), "task.run", "copy-image", stores=["slow"])
+    imports.begin(uploaded(), "task.run", "copy-image", **lax)
+    region = {"glance_region": "RegionOne", "glance_image_id": remote}
+    other = owner.create(disk_format="iso", hw_disk_bus="ide")
+    imports.begin(other, "task.run", "glance-download", region)
+    none = {**lax, "stores": ["web"]}
+    return [
+        imports.begin(owner.create(), "task.failure", "web-download", missing),
+        imports.begin(owner.create(), "task.failure", "web-download", there, stores=["web"]),
+        imports.begin(owner.create(), "task.failure", "web-download", there, **none),
+        imports.begin(uploaded(), "task.failure", "copy-image", stores=["slow", "web"]),
+    ]
+
+
+def without_steps_back(told: list[Any], undone: Collection[str]) -> list[Any]:
+    """Leave only the last of what is told of images as they become what they were: Glance tells of each step."""
+    return [
+        each
+        for each, following in zip(told, [*told[1:], None], strict=True)
+        if not (
+            each["event_type"] == "image.update"
+            and following["event_type"] == "image.update"
+            and each["payload"]["id"] == following["payload"]["id"]
+            and each["payload"]["id"] in undone
+        )
+    ]
+
+
+def test_imports_like_glance(
+    keystone: Keystone, broker: RabbitMQ, file_server: FileServer, glance: Glance, tmp_path: Path
+) -> None:
+    (file_server.directory / "image").write_bytes(b"0123456789")
+    region = ImagesApi(glance.url, {"X-Auth-Token": keystone.token(ADMIN)})
+    remote = region.add(b"9876543210", disk_format="raw", hw_disk_bus="scsi", os_distro="debian")
+    configured = CONFIGURED.replace("disabled_notifications", "# ") + STORED
+    seen = []
+    for topic in ("imports-of-theirs", "imports-of-ours"):
+        listener, directory = Listener(broker, topic), tmp_path / topic
+        directory.mkdir()
+        more = configured.format(topic=topic, url=broker.url, directory=directory)
+        with side_of(directory, keystone, more, is_glance=topic.endswith("theirs")) as url:
+            # Glance remembers catalogs with tokens: this one is newer than the region.
+            owner = ImagesApi(url, {"X-Auth-Token": keystone.new_token(ADMIN)})
+            imports = Imports(owner, listener)
+            undone = story_of_imports(imports, file_server.url, remote)
+            listener.wait_for("image.upload", 5, "error")
+        called = {image: name for name, image in imports.names.items()}
+        told = listener.plain("info", imports.names)
+        seen.append(without_steps_back(told, [called[image] for image in undone]))
+        seen.append(listener.plain("error", imports.names))
+    events = [[each["event_type"] for each in side] for side in seen]
+    assert events[2:] == events[:2]
+    assert seen[2:] == seen[:2]
 
 
 def test_a_broker_that_is_away_holds_nobody_up(keystone: Keystone, tmp_path: Path) -> None:

@@ -159,12 +159,16 @@ def imported(database: Database, images: Images, store: MemoryStore) -> Imported
 
 
 class Heard:
-    """What others are told of."""
+    """What others are told of: of tasks, and of images."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, Any]] = []
+        self.images: list[str] = []
 
     def emit(self, event: str, payload: Payload, priority: Priority = "info") -> None:
+        if event.startswith("image."):
+            self.images.append(f"{event}: {priority}")
+            return
         assert priority == "info"
         assert isinstance(payload, dict)
         self.events.append((event, payload))
@@ -384,6 +388,26 @@ async def test_others_are_told_how_the_task_goes(
         assert (each["id"], each["type"], each["owner"]) == (task.id, "api_image_import", "p1")
         assert (each["message"], each["result"], each["deleted"]) == (None, None, False)
         assert "secret" not in str(each)
+    steps = [
+        "update",
+        *["update", "prepare", "upload", "activate", "update"] * bool(more),
+        "update",
+    ]
+    assert heard.images == [f"image.{step}: info" for step in steps]
     assert task.expires_at is not None
     assert told[2]["expires_at"] == task.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     assert all(each["updated_at"] == each["created_at"] for each in told[3:])
+
+
+async def test_others_are_told_of_the_image_that_a_task_makes(
+    imported: Imported, region: Region, opened: Any, heard: Heard
+) -> None:
+    told = {
+        "import_from": f"{region.url}/v2/images/{REMOTE}/file",
+        "import_from_format": "raw",
+        "image_properties": {"disk_format": "raw", "container_format": "bare"},
+    }
+    caller = replace(imported.caller, identity=replace(imported.caller.identity, is_admin=True))
+    async with opened() as importing:
+        await importing.tasks.create(caller, {"type": "import", "input": told})
+    assert heard.images == ["image.create: info"]

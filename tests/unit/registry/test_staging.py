@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from registry.domain import errors
 from registry.domain.identity import EVERYBODY
 from registry.domain.job import Job
 from registry.domain.limits import Limits
+from registry.domain.notices import Priority
 from registry.domain.status import Status
 from registry.imports.options import ImportSettings
 from registry.imports.staging import UNSTAGE, Staging, StagingArea
@@ -110,6 +112,31 @@ async def test_a_writer_that_was_taken_for_dead_stages_nothing(
         await writing
     assert files(tmp_path) == []
     assert await status(database, image_id) is Status.QUEUED
+
+
+async def test_others_are_told_how_staging_goes(
+    database: Database, area: StagingArea, limits: Limits, image_id: str
+) -> None:
+    told: list[tuple[str, Any, Any]] = []
+
+    class Heard:
+        def emit(self, event: str, payload: Any, priority: Priority = "info") -> None:
+            del priority
+            told.append((event, payload["status"], payload["size"]))
+
+    staging = Staging(database, area, limits, wake=lambda: None, notifier=Heard())
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"whole"
+
+    with pytest.raises(errors.InvalidRequestError):
+        await staging.stage(EVERYBODY, image_id, 6, body())
+    await staging.stage(EVERYBODY, image_id, 5, body())
+    update = "image.update"
+    assert told == [
+        *((update, "uploading", None), (update, "queued", None)),
+        *((update, "uploading", None), (update, "uploading", 5)),
+    ]
 
 
 async def test_what_is_given_up_without_a_job_is_owed(
