@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from registry.db.columns import BEGINNING, beginning
 from registry.db.database import Connection
 from registry.db.images import image_columns, load_images
-from registry.db.tables import image_members, image_properties, image_tags, images
+from registry.db.tables import image_members, images
+from registry.db.traits import Trait
 from registry.domain.errors import InvalidRequestError
 from registry.domain.identity import Identity
 from registry.domain.image import Image, Visibility
 from registry.domain.listing import Condition, ListQuery, Operator
 from registry.domain.status import Status
 
-FEW = 500  # images that are looked at one by one, whatever the order
-_WITH_PROPERTY = (
-    sa.select(image_properties.c.image_id)
-    .where(
-        image_properties.c.name == sa.bindparam("name"),
-        beginning(image_properties.c.value) == sa.bindparam("beginning", type_=sa.String),
-        # Equal; said so, SQLite would put the value into the line above, which no index has then.
-        image_properties.c.value >= sa.bindparam("value"),
-        image_properties.c.value <= sa.bindparam("value"),
-    )
-    .limit(FEW + 1)
-)
-_WITH_TAG = (
-    sa.select(image_tags.c.image_id)
-    .where(image_tags.c.value == sa.bindparam("value"))
-    .limit(FEW + 1)
-)
+# What the order begins with where an index has it.
+_INDEXED_ORDERS = frozenset({"created_at", "updated_at"})
 STATEMENTS_MAX = 256  # about 50 KiB each
 _SECOND = timedelta(seconds=1)
 _NEVER_LISTED = (Status.KILLED, Status.DELETED)
@@ -51,6 +36,15 @@ _PLACE = "place_{}"
 _LOWEST = {"size": -1}
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How the images with all traits that are asked for are found."""
+
+    among: bool = False  # few, whose ids are given
+    joined: tuple[Trait, ...] = ()
+    looked_up: tuple[Trait, ...] = ()
+
+
 async def list_images(connection: Connection, query: ListQuery, identity: Identity) -> list[Image]:
     """Return one page, in order."""
     places: dict[str, Any] = {}
@@ -58,49 +52,45 @@ async def list_images(connection: Connection, query: ListQuery, identity: Identi
         places = await _place(connection, query, query.marker, identity)
     if not all(identity.may_use("read", name) for name, _ in query.properties):
         return []  # else it would tell, value by value, what the caller may not read
-    narrowed, ids = await _narrowed(connection, query)
-    if ids is not None:
+    way, ids = await _narrowed(connection, query)
+    if way.among:
         places["ids"] = ids
     question = _statement(
-        replace(narrowed, marker=None, parameters=()),
+        replace(query, properties=(), tags=(), marker=None, parameters=()),
+        way,
         identity.project_id,
         is_admin=identity.is_admin,
         behind=query.marker is not None,
-        among=ids is not None,
     )
     rows = (await connection.execute(question, places)).all()
     return await load_images(connection, rows)
 
 
-async def _narrowed(
-    connection: Connection, query: ListQuery
-) -> tuple[ListQuery, Sequence[str] | None]:
-    """Find the images with a property or tag that few have; return what else they must be.
+async def _narrowed(connection: Connection, query: ListQuery) -> tuple[_Way, Sequence[str]]:
+    """Find the way to the images with all traits, and the ids of those with one that few have."""
+    traits = [Trait(value, name) for name, value in query.properties]
+    traits += [Trait(value) for value in query.tags]
 
-    No database can tell beforehand: to look for a rare one along the order of a list is to look at
-    all images, and to sort all that have a common one as well.
-    """
-    for pair in query.properties:
-        name, value = pair
-        wanted = {"name": name, "beginning": value[:BEGINNING], "value": value}
-        ids = (await connection.scalars(_WITH_PROPERTY, wanted)).all()
-        if len(ids) <= FEW:
-            others = tuple(other for other in query.properties if other != pair)
-            return replace(query, properties=others), ids
-    for tag in query.tags:
-        ids = (await connection.scalars(_WITH_TAG, {"value": tag})).all()
-        if len(ids) <= FEW:
-            return replace(query, tags=tuple(other for other in query.tags if other != tag)), ids
-    return query, None
+    def without(trait: Trait) -> tuple[Trait, ...]:
+        return tuple(each for each in traits if each != trait)
+
+    for trait in traits:
+        ids = await trait.few(connection)
+        if ids is not None:
+            return _Way(among=True, looked_up=without(trait)), ids
+    if query.sort[0].field not in _INDEXED_ORDERS:
+        return _Way(joined=tuple(traits)), ()
+    for trait in traits:
+        if not await trait.is_common(connection):
+            return _Way(joined=(trait,), looked_up=without(trait)), ()
+    return _Way(looked_up=tuple(traits)), ()
 
 
 @lru_cache(STATEMENTS_MAX)
 def _statement(
-    query: ListQuery, project: str | None, *, is_admin: bool, behind: bool, among: bool
+    query: ListQuery, way: _Way, project: str | None, *, is_admin: bool, behind: bool
 ) -> sa.Select[Any]:
     """Return the question for a page, from the start or behind a place that is given with it.
-
-    Of all images, or `among` those whose ids are.
 
     Kept: to make one, and to see that it has been compiled before, takes as long as its answer.
     """
@@ -109,10 +99,10 @@ def _statement(
         images.c.status.not_in(_NEVER_LISTED),
         _visibility(query, project, is_admin=is_admin),
         *(_condition(condition) for condition in query.conditions),
-        *(_property(name, value) for name, value in query.properties),
-        *(_tag(value) for value in query.tags),
+        *(trait.joined() for trait in way.joined),
+        *(trait.looked_up() for trait in way.looked_up),
     )
-    if among:
+    if way.among:
         question = question.where(images.c.id.in_(sa.bindparam("ids", expanding=True)))
     if behind:
         question = question.where(_behind(query))
@@ -175,19 +165,6 @@ def _time_condition(
     if comparison in {"gt", "gte"}:
         return column >= (end if comparison == "gt" else second)
     return column < (second if comparison == "lt" else end)
-
-
-def _property(name: str, value: str) -> sa.ColumnElement[bool]:
-    return sa.exists().where(
-        image_properties.c.image_id == images.c.id,
-        image_properties.c.name == name,
-        beginning(image_properties.c.value) == value[:BEGINNING],
-        image_properties.c.value == value,
-    )
-
-
-def _tag(value: str) -> sa.ColumnElement[bool]:
-    return sa.exists().where(image_tags.c.image_id == images.c.id, image_tags.c.value == value)
 
 
 def _sort_column(field: str) -> sa.ColumnElement[Any]:

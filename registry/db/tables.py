@@ -38,6 +38,7 @@ images = sa.Table(
     sa.Index("ix_images_deleted_created_at", "deleted", "created_at", "id"),
     sa.Index("ix_images_deleted_updated_at", "deleted", "updated_at", "created_at", "id"),
     sa.Index("ix_images_status_deleted_at", "status", "deleted_at"),
+    sa.Index("ix_images_name", "name"),
     sa.Index("ix_images_owner", "owner"),
     sa.Index("ix_images_visibility", "visibility"),
     sa.Index("ix_images_checksum", "checksum"),

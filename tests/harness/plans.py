@@ -20,6 +20,29 @@ async def analyze(database: Database, tables: Sequence[str]) -> None:
         await connection.execute(sa.text(f"ANALYZE {names}"))
 
 
+async def plans_of(
+    connection: Connection, work: Callable[..., Awaitable[object]], *args: object
+) -> list[tuple[str, list[str]]]:
+    """Do some work, and return the statements that it asked with, and the lines of their plans."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, values: Any, *_: object) -> None:
+        asked.append((statement, values))
+
+    engine = connection.sync_engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    await work(connection, *args)
+    sa.event.remove(engine, "before_cursor_execute", note)
+    plans: list[tuple[str, list[str]]] = []
+    for statement, values in asked:
+        if statement.startswith("INSERT"):
+            continue
+        explain = f"{_EXPLAIN[engine.dialect.name]} {statement}"
+        plan = await connection.exec_driver_sql(explain, values)
+        plans.append((statement, ["|".join(map(str, row)) for row in plan]))
+    return plans
+
+
 async def scans_of(
     connection: Connection,
     tables: Sequence[str],
@@ -30,24 +53,9 @@ async def scans_of(
 
     For tables that are not empty.
     """
-    asked: list[tuple[str, Any]] = []
-
-    def note(_c: object, _cursor: object, statement: str, values: Any, *_: object) -> None:
-        asked.append((statement, values))
-
-    engine = connection.sync_engine
-    sa.event.listen(engine, "before_cursor_execute", note)
-    await work(connection, *args)
-    sa.event.remove(engine, "before_cursor_execute", note)
     either = "|".join(tables)
     scan = re.compile(  # the three ways to say it
         rf"\|SCAN ({either})\b|Seq Scan on ({either})\b|\|({either})\|(ALL|index)\|"
     )
-    scans: list[str] = []
-    for statement, values in asked:
-        if statement.startswith("INSERT"):
-            continue
-        explain = f"{_EXPLAIN[engine.dialect.name]} {statement}"
-        plan = await connection.exec_driver_sql(explain, values)
-        scans += (line for row in plan if scan.search(line := "|".join(map(str, row))))
-    return scans
+    plans = await plans_of(connection, work, *args)
+    return [line for _, lines in plans for line in lines if scan.search(line)]

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from registry.db import listing
+from registry.db import traits
 from registry.db.database import Database
 from registry.db.images import add_image, delete_image
 from registry.db.listing import list_images
@@ -91,7 +91,7 @@ def by_default(image: Image) -> bool:
 ALL = [("limit", "1000"), ("visibility", "all")]
 
 
-@pytest.mark.parametrize("few", [0, 30, 500])
+@pytest.mark.parametrize(("few", "some"), [(0, 0), (0, 500), (30, 0), (500, 500)])
 @pytest.mark.parametrize(
     ("pairs", "fits"),
     [
@@ -126,10 +126,12 @@ async def test_filters(
     pairs: list[tuple[str, str]],
     fits: Any,
     few: int,
+    some: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also where so few images have a property or tag that they are looked at one by one."""
-    monkeypatch.setattr(listing, "FEW", few)
+    """Also where few images have a property or tag, or some, or many."""
+    monkeypatch.setattr(traits, "FEW", few)
+    monkeypatch.setattr(traits, "SOME", some)
     found = await ask(*ALL, *pairs)
     assert {image.id for image in found} == {i.id for i in IMAGES if listed(i) and fits(i)}
 

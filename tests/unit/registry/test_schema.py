@@ -153,6 +153,10 @@ WRITTEN = {
         *(IMAGE, *CHILDREN, MANIFEST, *CHANGES, MEMBER, JOB, DISCARD, UPLOAD),
         *(*RESERVED, TAKEOVER, TASK, BEGUN),
     ),
+    "0017": (
+        *(IMAGE, *CHILDREN, MANIFEST, *CHANGES, MEMBER, JOB, DISCARD, UPLOAD),
+        *(*RESERVED, TAKEOVER, TASK, BEGUN),
+    ),
 }
 MOMENT = datetime(2026, 1, 1, 12, 0, 0, 123456)  # noqa: DTZ001  # UTC without a zone
 
