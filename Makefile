@@ -79,7 +79,7 @@ packages-long:
 # What `python -m bench` needs, whom it compares with, and what makes the load; Glance comes with
 # `make services`.
 bench-deps: $(VENV)/installed-bench
-	@tests/services/packages.sh nginx-light varnish squid trafficserver wrk
+	@tests/services/packages.sh nginx-light postgresql python3-psycopg2 varnish squid trafficserver wrk
 
 python:
 	@PYTHON=$(PYTHON) tests/services/packages.sh python3-venv

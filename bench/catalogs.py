@@ -1,4 +1,6 @@
-"""Our catalog and Glance 33 side by side: one worker each, SQLite, a file store, one Keystone.
+"""Our catalog and Glance 33 side by side: one worker each, a file store, one Keystone.
+
+Each has a file of SQLite's, or both a database on one PostgreSQL.
 
 Both believe a token for five minutes, Glance in the memory of its process (keystonemiddleware's way
 without memcached), so that Keystone is asked once by each.  Both keep their defaults otherwise.
@@ -6,9 +8,11 @@ without memcached), so that Keystone is asked once by each.  Both keep their def
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,13 +32,16 @@ from bench.sides import OURS, Sides
 
 if TYPE_CHECKING:
     from harness.images_api import ImagesApi
+    from harness.postgres import Postgres
 
 GLANCE = "glance"
+_PSYCOPG2 = Path("/usr/lib/python3/dist-packages/psycopg2")
 CONNECTIONS = 4  # Glance has 16 threads, and answers fewer in all with more clients
 ROUNDS = 7
 
 RATE, CPU, P50, P99 = "calls/s", "CPU ms/call", "p50 ms", "p99 ms"
 BUSY, LOAD_BUSY, MEMORY = "server's core %", "load's core %", "anonymous MiB"
+POSTGRES_CPU = "CPU ms/call, PostgreSQL"
 MB_RATE, CPU_GB, PEAK = "MB/s", "CPU s/GB", "peak MiB"
 COLUMNS = (RATE, CPU, P50, P99, BUSY, LOAD_BUSY, MEMORY)
 
@@ -62,9 +69,11 @@ class Side:
 
     server: Server
     token: str
+    admin: str  # a token
     project: str
     api: ImagesApi
-    database: Path
+    database: str  # its file, or its name on PostgreSQL
+    postgres: Server | None = None
 
     @property
     def caller(self) -> Caller:
@@ -95,11 +104,22 @@ class Side:
     ) -> Figures:
         """Make such calls for so many seconds."""
         lines = [until(seconds, calls(self, random.Random(n))) for n in range(connections)]
-        return self.figures(*costing(self.server, partial(called, self.server, lines)))
+        before = self._postgres_seconds()
+        answered, cost = costing(self.server, partial(called, self.server, lines))
+        figures = dict(self.figures(answered, cost))
+        if self.postgres is not None:
+            seconds = self._postgres_seconds() - before
+            figures[POSTGRES_CPU] = 1e3 * seconds / answered.requests
+        return figures
+
+    def _postgres_seconds(self) -> float:
+        return 0.0 if self.postgres is None else self.postgres.cpu_seconds()
 
 
 @contextmanager
-def catalogs(home: Path, cores: Sequence[int] = (SERVER_CORE,)) -> Iterator[Sequence[Side]]:
+def catalogs(
+    home: Path, cores: Sequence[int] = (SERVER_CORE,), postgres: Postgres | None = None
+) -> Iterator[Sequence[Side]]:
     """Run both on these cores, ours first; MissingError if they are not installed.
 
     Keystone is beside the load.
@@ -107,7 +127,7 @@ def catalogs(home: Path, cores: Sequence[int] = (SERVER_CORE,)) -> Iterator[Sequ
     # The command line says where they are, and only who measures Glance needs pytest.
     from harness.glance import running_glance  # noqa: PLC0415
     from harness.images_api import ImagesApi  # noqa: PLC0415
-    from harness.keystone import MEMBER, running_keystone  # noqa: PLC0415
+    from harness.keystone import ADMIN, MEMBER, running_keystone  # noqa: PLC0415
     from harness.services import ENVIRONMENTS  # noqa: PLC0415
 
     for name in ("keystone", "glance"):
@@ -116,21 +136,66 @@ def catalogs(home: Path, cores: Sequence[int] = (SERVER_CORE,)) -> Iterator[Sequ
     keystone_home, ours, theirs = (home.resolve() / name for name in ("keystone", OURS, GLANCE))
     for directory in (keystone_home, ours, theirs):
         directory.mkdir(parents=True)
+    databases = [str(ours / "catalog.db"), str(theirs / "glance.db")]
+    where, environment, beside = ["", ""], {}, None
+    if postgres is not None:
+        beside = Server("postgresql", "", postgres.program.process.pid)
+        databases = [postgres.create(), postgres.create()]
+        where = [_CONNECTION.format(url=_glance_url(postgres, name)) for name in databases]
+        environment = {"PYTHONPATH": str(_driver(home.resolve()))}
+        _make_tables(theirs, where[1], environment)
     with ExitStack() as stack:
         with pinned(LOAD_CORE):
             keystone = stack.enter_context(running_keystone(keystone_home))
         with pinned(*cores):
-            mine = stack.enter_context(catalog(ours, KEYSTONE.format(url=keystone.url)))
-            glance = stack.enter_context(running_glance(theirs, keystone))
+            ours_too = KEYSTONE.format(url=keystone.url) + where[0]
+            mine = stack.enter_context(catalog(ours, ours_too))
+            glance = stack.enter_context(running_glance(theirs, keystone, where[1], environment))
         token, project = keystone.token(MEMBER), keystone.project_id(MEMBER)
         headers = {"X-Auth-Token": token}
         yield [
-            Side(server, token, project, ImagesApi(server.url, headers), database)
-            for server, database in (
-                (mine, ours / "catalog.db"),
-                (server_of(glance), theirs / "glance.db"),
+            Side(
+                *(server, token, keystone.token(ADMIN), project),
+                *(ImagesApi(server.url, headers), database, beside),
             )
+            for server, database in zip((mine, server_of(glance)), databases, strict=True)
         ]
+
+
+_CONNECTION = """
+[database]
+connection = {url}
+"""
+
+
+def _glance_url(postgres: Postgres, database: str) -> str:
+    """Name the driver, as SQLAlchemy 2.1 means another one without."""
+    return postgres.url(database).replace("postgresql:", "postgresql+psycopg2:")
+
+
+def _driver(home: Path) -> Path:
+    """Return a directory from which Glance imports Debian's psycopg2, and nothing else of Debian's."""
+    if not _PSYCOPG2.exists():
+        raise MissingError("psycopg2 is not installed: make bench-deps")
+    directory = home / "driver"
+    directory.mkdir()
+    (directory / "psycopg2").symlink_to(_PSYCOPG2)
+    return directory
+
+
+def _make_tables(home: Path, where: str, environment: Mapping[str, str]) -> None:
+    """Make Glance's tables with Glance's own tool."""
+    from harness.services import python_of  # noqa: PLC0415
+
+    configuration = home / "tables.conf"
+    configuration.write_text(where)
+    tool = python_of("glance").with_name("glance-manage")
+    subprocess.run(
+        [tool, "--config-file", configuration, "db_sync"],
+        env={**os.environ, **environment, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        check=True,
+    )
 
 
 def compared(

@@ -189,9 +189,14 @@ def glance(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @contextmanager
-def running_glance(directory: Path, keystone: Keystone, more: str = "") -> Iterator[Glance]:
+def running_glance(
+    directory: Path,
+    keystone: Keystone,
+    more: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Glance]:
     """Run Glance with Keystone, and with its files in `directory`; `more` is configured too."""
-    with _glance(directory, WITH_KEYSTONE + more, keystone=keystone.url) as url:
+    with _glance(directory, WITH_KEYSTONE + more, environment, keystone=keystone.url) as url:
         yield Glance(url, {"X-Auth-Token": keystone.token(MEMBER)}, directory)
 
 

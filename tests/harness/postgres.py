@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,9 +46,20 @@ class Postgres(Server):
 
     kind = "postgresql"
 
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keeps_promises: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare one; `settings` go before those that tests have."""
+        super().__init__(directory, keeps_promises=keeps_promises)
+        self._settings = {**SETTINGS, **(settings or {})}
+
     @property
     def command(self) -> tuple[str | Path, ...]:
-        settings = {**SETTINGS, "port": self.port, "unix_socket_directories": self.directory}
+        settings = {**self._settings, "port": self.port, "unix_socket_directories": self.directory}
         if self.keeps_promises:
             settings["synchronous_commit"] = "on"
         arguments = [f"--{name}={value}" for name, value in settings.items()]
@@ -77,6 +88,10 @@ class Postgres(Server):
     def url(self, database: str) -> str:
         return f"postgresql://catalog:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
+    def administrators_url(self, database: str) -> str:
+        """Return the URL of a database for whoever may do everything in it."""
+        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}"
+
     def create(self) -> str:
         name = super().create()
         self.run(f"ALTER DATABASE {name} OWNER TO catalog")
@@ -91,10 +106,12 @@ class Postgres(Server):
 
 
 @contextmanager
-def running_postgres(*, keeps_promises: bool = False) -> Iterator[Postgres]:
+def running_postgres(
+    *, keeps_promises: bool = False, settings: Mapping[str, str] | None = None
+) -> Iterator[Postgres]:
     """Run a server of one's own."""
     with home_of(USER) as directory:
-        server = Postgres(directory, keeps_promises=keeps_promises)
+        server = Postgres(directory, keeps_promises=keeps_promises, settings=settings)
         server.initialize()
         server.start()
         try:

@@ -18,6 +18,7 @@ for package in "$@"; do
         mtools) command -v mcopy ;;
         nginx-light) PATH=$PATH:/usr/sbin:/sbin command -v nginx ;;
         postgresql) ls /usr/lib/postgresql/*/bin/postgres && command -v psql ;;
+        python3-psycopg2) ls /usr/lib/python3/dist-packages/psycopg2/*.so ;;
         python3-rados) ls /usr/lib/python3/dist-packages/rados.*.so ;;
         python3-rbd) ls /usr/lib/python3/dist-packages/rbd.*.so ;;
         qemu-block-extra) ls /usr/lib/*/qemu/block-curl.so ;;
