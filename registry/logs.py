@@ -121,6 +121,7 @@ def _lines(handler: logging.Handler) -> logging.Handler:
 
 def _only(handler: logging.Handler) -> None:
     handler.addFilter(_mark)
+    handler.addFilter(_told_in_a_line)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
@@ -130,6 +131,14 @@ def _only(handler: logging.Handler) -> None:
 def _mark(record: logging.LogRecord) -> bool:
     """Note on a line in which request it was said: only there, and not in the thread, is it known."""
     record.request_id = REQUEST_ID.get()
+    return True
+
+
+def _told_in_a_line(record: logging.LogRecord) -> bool:
+    """Leave out the traceback of a lost connection to the database that SQLAlchemy gives back."""
+    if record.name.startswith("sqlalchemy.pool") and record.exc_info and record.exc_info[1]:
+        record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]}", ()
+        record.exc_info = None
     return True
 
 

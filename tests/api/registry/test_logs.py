@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from harness.images import run
 from harness.program import REPOSITORY, free_port
 from harness.waiting import until
 from registry.errors import ConfigError
-from registry.logs import LogSettings, load_logs
+from registry.logs import LogSettings, _told_in_a_line, load_logs
 
 LINE = re.compile(r"[\d-]+ [\d:,]+ (\w+) ([\w.]+) \[(\S+)\] (.*)")
 
@@ -41,6 +42,17 @@ def test_every_line_of_a_request_names_it(tmp_path: Path) -> None:
     assert re.fullmatch(answer, mine[1][1]), mine[1][1]
     assert len(mine) == 2
     assert any(who == "registry.app" and request == "-" for _, who, request, _ in said)
+
+
+def test_a_connection_that_is_lost_is_told_in_a_line() -> None:
+    lost = ConnectionError("lost")
+    name, what = "sqlalchemy.pool.impl.AsyncAdaptedQueuePool", "Exception during %s"
+    told = (type(lost), lost, None)
+    record = logging.LogRecord(name, logging.ERROR, "", 0, what, ("reset",), told)
+    handler = logging.NullHandler()
+    handler.addFilter(_told_in_a_line)
+    assert handler.filter(record)
+    assert logging.Formatter().format(record) == "Exception during reset: lost"
 
 
 def test_a_file_that_is_rotated(tmp_path: Path) -> None:
