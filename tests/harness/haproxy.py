@@ -33,7 +33,7 @@ def configuration(port: int, servers: Sequence[int]) -> str:
         assert address in text, f"{SAMPLE.name} names no {address}"
         text = text.replace(address, f"127.0.0.1:{own}")
     # A test may have fewer descriptors than a service, and has no syslog.
-    text = text.replace("maxconn 20000", "maxconn 1000")
+    text = text.replace("maxconn 8000", "maxconn 1000")
     return text.replace("log /dev/log local0", "log stdout format raw local0")
 
 
