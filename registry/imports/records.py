@@ -257,8 +257,9 @@ class ImportRecords:
             image = await describe_image(connection, image, **dict.fromkeys(_NOTHING))
             await remove_pages(connection, image.id)
             await self._move(connection, image, Status.QUEUED)
-            image = replace(image, status=Status.QUEUED)
-        return replace(image, properties=held.properties)
+        changed = await get_image(connection, image.id)
+        assert changed is not None
+        return replace(changed, properties=held.properties)
 
     def _brought(self, order: Order, image: Image) -> Sequence[ImageLocation]:
         """Return what the import has brought so far."""
