@@ -8,7 +8,8 @@ reserves, by and by, with the data that comes and with its end (`spend`, `releas
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -44,27 +45,44 @@ async def hold_project(connection: Connection, project_id: str | None) -> None:
         raise OvertakenError(f"Project {name} is being counted by others.") from None
 
 
-async def get_usage(connection: Connection, project_id: str | None) -> Usage:
-    """Return what a project uses, as Glance counts it, and what is reserved for it."""
+async def get_usage(
+    connection: Connection,
+    project_id: str | None,
+    resources: Collection[Resource] = frozenset(Resource),
+) -> Usage:
+    """Return what a project uses, as Glance counts it, and what is reserved for it.
+
+    Of these resources only, 0 of the others: all that a project has is read for the size and for the
+    number of its images, and next to nothing for what is on its way.
+    """
     mine = sa.and_(images.c.owner == project_id, ~images.c.deleted)
     here = mine & images.c.status.not_in(GONE)
     size, count = sa.func.sum(images.c.size), sa.func.count(images.c.id)
     stored = sa.select(size).select_from(images.join(image_locations)).where(here)
-    parts = (
-        *(stored, _reserved(project_id, Resource.SIZE)),
-        *(sa.select(size).where(mine, images.c.status.in_(_STAGED)), _copied(size, mine, _STAGED)),
-        *(_reserved(project_id, Resource.STAGE), sa.select(count).where(here)),
-        sa.select(count).where(mine, images.c.status.in_(ON_ITS_WAY)),
-        _copied(count, mine, ON_ITS_WAY),
-    )
-    question = sa.select(*(part.scalar_subquery() for part in parts))
-    # There is no sum of nothing, and PostgreSQL's are decimals.
-    found = [int(number or 0) for number in (await connection.execute(question)).one()]
+    staged = sa.select(size).where(mine, images.c.status.in_(_STAGED))
+    uploading = sa.select(count).where(mine, images.c.status.in_(ON_ITS_WAY))
+    parts: dict[Resource, tuple[sa.Select[Any], ...]] = {
+        Resource.SIZE: (stored, _reserved(project_id, Resource.SIZE)),
+        Resource.STAGE: (
+            *(staged, _copied(size, mine, _STAGED)),
+            _reserved(project_id, Resource.STAGE),
+        ),
+        Resource.COUNT: (sa.select(count).where(here),),
+        Resource.UPLOADING: (uploading, _copied(count, mine, ON_ITS_WAY)),
+    }
+    wanted = [(resource, part) for resource in resources for part in parts[resource]]
+    question = sa.select(*(part.scalar_subquery() for _, part in wanted))
+    found = dict.fromkeys(Resource, 0)
+    for (resource, _), number in zip(
+        wanted, (await connection.execute(question)).one(), strict=True
+    ):
+        # There is no sum of nothing, and PostgreSQL's are decimals.
+        found[resource] += int(number or 0)
     return Usage(
-        stored=found[0] + found[1],
-        staged=found[2] + found[3] + found[4],
-        images=found[5],
-        uploading=found[6] + found[7],
+        stored=found[Resource.SIZE],
+        staged=found[Resource.STAGE],
+        images=found[Resource.COUNT],
+        uploading=found[Resource.UPLOADING],
     )
 
 

@@ -44,22 +44,23 @@ class Quota:
     async def admit_image(self, connection: Connection) -> None:
         """Refuse one image more than there may be."""
         if self.ceilings.limit(Resource.COUNT) is not None:
-            self.ceilings.require(Resource.COUNT, await self._held(connection), 1)
+            self.ceilings.require(Resource.COUNT, await self._held(connection, Resource.COUNT), 1)
 
     async def admit_bytes(self, connection: Connection, resource: Resource, size: int) -> None:
         """Refuse more data than Keystone's limit, before anything else is asked."""
         if self.ceilings.limit(resource) is not None:
-            self.ceilings.require(resource, await self._held(connection), size)
+            self.ceilings.require(resource, await self._held(connection, resource), size)
 
     async def admit_upload(self, connection: Connection) -> None:
         """Refuse one image too many whose data is on its way, in the transaction that makes it so."""
         if self.ceilings.limit(Resource.UPLOADING) is not None:
-            self.ceilings.require(Resource.UPLOADING, await self._held(connection))
+            usage = await self._held(connection, Resource.UPLOADING)
+            self.ceilings.require(Resource.UPLOADING, usage)
 
     async def admit_places(self, connection: Connection, size: int) -> None:
         """Refuse data of so many bytes in places more, of which only the operator's quota knows."""
         if self.ceilings.storage is not None:
-            self.ceilings.require_storage(await self._held(connection), size)
+            self.ceilings.require_storage(await self._held(connection, Resource.SIZE), size)
 
     async def reserve(
         self, connection: Connection, image_id: str, resource: Resource, size: int | None
@@ -72,7 +73,7 @@ class Quota:
         if self.ceilings.are_infinite:
             return
         await release(connection, image_id, resource)
-        usage = await self._held(connection)
+        usage = await self._held(connection, resource)
         if resource is Resource.SIZE:
             self.ceilings.require_storage(usage, size)
         self.ceilings.require(resource, usage, size or 0)
@@ -82,7 +83,7 @@ class Quota:
         self, connection: Connection, image_id: str, resource: Resource, needed: int
     ) -> int:
         """Reserve at least `needed` bytes in all for an image; return how many they are now."""
-        usage = await self._held(connection)
+        usage = await self._held(connection, resource)
         reserved = await get_reservation(connection, image_id, resource)
         if reserved is None:
             raise GoneError(f"Image {image_id} is no longer being uploaded.")
@@ -98,9 +99,9 @@ class Quota:
             raise OvertakenError(f"Image {image_id} is being changed by others.")
         return reserved + step
 
-    async def _held(self, connection: Connection) -> Usage:
+    async def _held(self, connection: Connection, resource: Resource) -> Usage:
         await hold_project(connection, self.ceilings.project_id)
-        return await get_usage(connection, self.ceilings.project_id)
+        return await get_usage(connection, self.ceilings.project_id, {resource})
 
 
 class Meter:

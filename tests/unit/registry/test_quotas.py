@@ -50,7 +50,13 @@ def given() -> Given:
 
 
 async def used(database: Database) -> Usage:
-    return await database.query(get_usage, "p1")
+    """Count all, which is what those see who count a resource by itself."""
+    whole: Usage = await database.query(get_usage, "p1")
+    for resource in Resource:
+        usage = await database.query(get_usage, "p1", {resource})
+        assert usage.counted(resource) == whole.counted(resource)
+        assert sum(usage.counted(other) for other in Resource) == usage.counted(resource)
+    return whole
 
 
 async def body(pieces: int) -> AsyncIterator[bytes]:
