@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -28,15 +29,26 @@ async def in_pieces(data: bytes, length: int = 10_000) -> AsyncIterator[bytes]:
         yield data[start : start + length]
 
 
-async def test_an_upload_with_a_length(client: Any, catalog: Any) -> None:
+@pytest.mark.parametrize("times", [1, 9])
+async def test_an_upload_with_a_length(client: Any, catalog: Any, times: int) -> None:
+    data = DATA * times
     image_id = await client.create()
-    answer = await client.upload(image_id, DATA)
+    answer = await client.upload(image_id, io.BytesIO(data))
     assert (answer.status, answer.body) == (204, b"")
     image = await client.show(image_id)
-    assert (image["status"], image["size"], image["checksum"]) == ("active", len(DATA), MD5)
+    md5 = hashlib.md5(data).hexdigest()
+    assert (image["status"], image["size"], image["checksum"]) == ("active", len(data), md5)
     assert image["os_hash_algo"] == "sha512"
-    assert image["os_hash_value"] == hashlib.sha512(DATA).hexdigest()
-    assert catalog.files() == {image_id: DATA}
+    assert image["os_hash_value"] == hashlib.sha512(data).hexdigest()
+    assert catalog.files() == {image_id: data}
+
+
+async def test_a_long_body_that_is_refused_midway(client: Any, catalog: Any) -> None:
+    image_id = await client.create(disk_format="qcow2")
+    answer = await client.upload(image_id, io.BytesIO(bytes(LARGE)))
+    assert (answer.status, answer.headers["Connection"]) == (415, "close")
+    assert (await client.show(image_id))["status"] == "queued"
+    assert catalog.files() == {}
 
 
 async def test_a_chunked_upload(client: Any, catalog: Any) -> None:
@@ -118,9 +130,10 @@ async def until_status(client: Any, image_id: str, status: str) -> None:
     pytest.fail(f"never became {status}")
 
 
-async def test_a_client_that_vanishes(client: Any, catalog: Any, raw: Any) -> None:
+@pytest.mark.parametrize("length", [1_000_000, 10_000_000])
+async def test_a_client_that_vanishes(client: Any, catalog: Any, raw: Any, length: int) -> None:
     image_id = await client.create()
-    await upload_head(raw, image_id, "Content-Length: 1000000")
+    await upload_head(raw, image_id, f"Content-Length: {length}")
     raw[1].write(DATA[:500_000])
     await raw[1].drain()
     await until_status(client, image_id, "saving")
@@ -147,6 +160,21 @@ async def test_a_client_that_asks_first(client: Any, catalog: Any, raw: Any) -> 
     raw[1].write(b"data")
     assert b" 204 " in await raw[0].readline()
     assert catalog.files() == {image_id: b"data"}
+
+
+async def test_a_client_that_asks_first_with_a_long_body(
+    client: Any, catalog: Any, raw: Any
+) -> None:
+    data = DATA * 3
+    image_id = await client.create()
+    await upload_head(raw, image_id, f"Content-Length: {len(data)}", "Expect: 100-continue")
+    assert await raw[0].readline() == b"HTTP/1.1 100 Continue\r\n"
+    assert await raw[0].readline() == b"\r\n"
+    raw[1].write(data)
+    answer = await raw[0].read()  # until the end of the connection
+    assert answer.startswith(b"HTTP/1.1 204 ")
+    assert b"connection: close" in answer.lower()
+    assert catalog.files() == {image_id: data}
 
 
 async def test_a_client_that_asks_first_is_refused_without_its_data(client: Any, raw: Any) -> None:
