@@ -208,6 +208,7 @@ async def open_application(
                 else settings.authentication.keystone.auth_url
             ),
             quotas=quotas,
+            lease_seconds=settings.uploads.lease_seconds,
             notifier=notifier,
         )
         importing = await stack.enter_async_context(open_importing(settings.imports, parts))

@@ -57,6 +57,7 @@ class Parts:
     validator: ImageValidator
     keystone: str | None  # its URL
     quotas: Quotas
+    lease_seconds: float  # of who stages data
     notifier: Notifier = SILENT
     clock: Clock = utc_now
 
@@ -73,6 +74,7 @@ class Importing:
         self.area = StagingArea(settings, parts.stores)
         self.staging = Staging(
             *(parts.database, self.area, parts.limits, self._wake),
+            lease_seconds=parts.lease_seconds,
             clock=parts.clock,
             quotas=parts.quotas,
             notifier=parts.notifier,

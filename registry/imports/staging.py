@@ -28,7 +28,7 @@ from registry.db.failures import OvertakenError
 from registry.db.images import describe_image, get_image, move_image
 from registry.db.jobs import add_job, owed_jobs, reschedule_job
 from registry.domain import access
-from registry.domain.errors import GoneError, RegistryError, UnavailableError
+from registry.domain.errors import GoneError, LeaseLostError, RegistryError, UnavailableError
 from registry.domain.identity import Identity
 from registry.domain.image import Image
 from registry.domain.job import Owed
@@ -47,8 +47,8 @@ from registry.service.stores import Stores, translated
 LOG = logging.getLogger(__name__)
 
 UNSTAGE = "unstage"  # the kind of the jobs
-SILENCE_SECONDS = 60.0  # of a writer, that is then taken for dead
-RENEWAL_SECONDS = 15.0
+LEASE_SECONDS = 60.0  # of a writer, who is then taken for dead
+RENEWALS = 4  # of a lease, while it lasts
 LOOK_SECONDS = 3600.0  # between looks whether what waits is still needed
 
 
@@ -119,11 +119,13 @@ class Staging:
         limits: Limits,
         wake: Callable[[], None],
         *,
+        lease_seconds: float = LEASE_SECONDS,
         clock: Clock = utc_now,
         quotas: Quotas | None = None,
         notifier: Notifier = SILENT,
     ) -> None:
         self._database = database
+        self._lease = lease_seconds
         self._area = area
         self._limits = limits
         self._quotas = quotas or Quotas(database)
@@ -184,7 +186,7 @@ class Staging:
                         result = await writer.publish()
                         try:
                             image = await self._database.change(self._keep, image_id, name, result)
-                        except GoneError:
+                        except (GoneError, LeaseLostError):
                             raise
                         except BaseException:
                             writer.keep()  # it may be noted
@@ -228,7 +230,7 @@ class Staging:
             image_id=image_id,
             arguments={"name": name},
             host=self._area.host,
-            after=SILENCE_SECONDS,
+            after=self._lease,
         )
         return replace(image, status=Status.UPLOADING, updated_at=now), job_id
 
@@ -236,26 +238,26 @@ class Staging:
         """Tell that the writer lives; end it if nobody hears that."""
         loop = asyncio.get_running_loop()
         heard = loop.time()
+        pause = self._lease / RENEWALS
         while True:
-            await asyncio.sleep(RENEWAL_SECONDS)
+            await asyncio.sleep(pause)
             begun = loop.time()
             try:
-                if not await self._database.change(reschedule_job, job_id, SILENCE_SECONDS):
+                if not await self._database.change(reschedule_job, job_id, self._lease):
                     life.reschedule(loop.time())
                     return
             except UnavailableError as error:
                 LOG.warning("a writer of staged data is not heard: %s", error)
-                if begun - heard > SILENCE_SECONDS - RENEWAL_SECONDS:
+                if begun - heard > self._lease - pause:
                     life.reschedule(loop.time())
                     return
             else:
                 heard = begun
 
-    @staticmethod
-    async def _require_owed(connection: Connection, job_id: str, image_id: str) -> None:
+    async def _require_owed(self, connection: Connection, job_id: str, image_id: str) -> None:
         """Make sure that the thing will be taken away, and not yet."""
-        if not await reschedule_job(connection, job_id, SILENCE_SECONDS):
-            raise _given_up(image_id)
+        if not await reschedule_job(connection, job_id, self._lease):
+            raise await _lost(connection, image_id)
 
     async def _keep(
         self, connection: Connection, image_id: str, name: str, result: WriteResult
@@ -264,11 +266,11 @@ class Staging:
         image = await get_image(connection, image_id, for_update=True)
         owed = await waiting(connection, image_id, name)
         if image is None or image.status is not Status.UPLOADING or owed is None:
-            raise GoneError(f"Image {image_id} was deleted while its data was staged.")
+            raise await _lost(connection, image_id)
         image = await describe_image(connection, image, size=result.size, updated_at=self._clock())
         told = {"name": name, "url": result.location.uri}
         if not await reschedule_job(connection, owed.id, LOOK_SECONDS, told):
-            raise _given_up(image_id)
+            raise await _lost(connection, image_id)
         return image
 
     async def _unwind(self, image_id: str, name: str) -> bool:
@@ -339,8 +341,11 @@ class Staging:
             raise LaterError(LOOK_SECONDS)
 
 
-def _given_up(image_id: str) -> GoneError:
-    return GoneError(f"The staged data of image {image_id} was given up.")
+async def _lost(connection: Connection, image_id: str) -> RegistryError:
+    """Return what to tell a writer whose thing is not waited for any more."""
+    if await get_image(connection, image_id) is None:
+        return GoneError(f"Image {image_id} was deleted while its data was staged.")
+    return LeaseLostError(f"Image {image_id}: its staged data was given up, and may be sent again.")
 
 
 async def waiting(connection: Connection, image_id: str, name: str | None = None) -> Owed | None:

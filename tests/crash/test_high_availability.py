@@ -26,7 +26,7 @@ from harness.results import note
 
 LOG = logging.getLogger(__name__)
 
-SHORT_SECONDS = 20.0
+SHORT_SECONDS = 12.0
 LONG_SECONDS = float(os.environ.get("CACHEPROXY_HA_SECONDS", "300"))
 AFTER_SECONDS = 600  # for stories and jobs to end, and the audit
 

@@ -79,6 +79,7 @@ async def importing(  # what it is made of
     tmp_path: Path,
 ) -> AsyncIterator[Importing]:
     parts = Parts(
+        lease_seconds=60,
         database=database,
         stores=stores,
         discards=Discards(database, stores),

@@ -203,6 +203,7 @@ def opened(  # what it is made of
     ) -> AsyncIterator[Importing]:
         held = replace(LIMITS, **limits)
         parts = Parts(
+            lease_seconds=60,
             database=database,
             stores=stores,
             discards=Discards(database, stores),

@@ -108,7 +108,7 @@ async def test_a_writer_that_was_taken_for_dead_stages_nothing(
         monkeypatch.setattr(staging, "_unwind", nothing)
         monkeypatch.setattr(NewFile, "publish", published)
     body.go.set()
-    with pytest.raises(errors.GoneError):
+    with pytest.raises(errors.LeaseLostError):  # 503: it may be sent again
         await writing
     assert files(tmp_path) == []
     assert await status(database, image_id) is Status.QUEUED
