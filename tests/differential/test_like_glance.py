@@ -16,7 +16,7 @@ from harness.keystone import ADMIN, MEMBER, READER, STRANGER, Keystone
 from harness.results import note
 
 SOME = 30  # stories of the usual run
-MANY = 1100  # of the long one
+MANY = 1000  # of the long one
 MANY_CALLS = 10_000  # in these
 
 # Nobody logs in, so everybody is the administrator; the projects are names.
