@@ -83,7 +83,7 @@ def _common_property(call: Call, theirs: Answer, ours: Answer) -> bool:
     if "kernel_id" not in document:
         return False
     none = '"kernel_id": null' in document or '"value": null' in document
-    return (theirs.status in {200, 201, 409} and ours.status == 400) or (
+    return (theirs.status in {200, 201, 403, 404, 409} and ours.status == 400) or (
         none and theirs.status == 400 and ours.status < 500
     )
 
@@ -234,8 +234,26 @@ def _ids(answer: Answer) -> list[str]:
 
 
 def _tags(answer: Answer) -> set[str]:
+    return {tag for image in _images(answer) for tag in image["tags"]}
+
+
+def _images(answer: Answer) -> list[dict[str, Any]]:
     document = answer.json()
-    return {tag for image in document.get("images", [document]) for tag in image["tags"]}
+    images: list[dict[str, Any]] = document.get("images", [document])
+    return images
+
+
+def _refused_data(_call: Call, theirs: Answer, ours: Answer) -> bool:
+    """Tell whether Glance names the algorithm of a hash that an image without data has not."""
+    if _statuses(theirs, ours) != (200, 200) or b'"os_hash_algo"' not in ours.body:
+        return False
+    images, wanted = _images(ours), _images(theirs)
+    return [each["id"] for each in images] == [each["id"] for each in wanted] and any(
+        there["status"] == here["status"] == "queued"
+        and there["os_hash_algo"] is not None
+        and here["os_hash_algo"] is None
+        for here, there in zip(images, wanted, strict=True)
+    )
 
 
 DIFFERENCES = (
@@ -324,6 +342,11 @@ DIFFERENCES = (
         "a tag in a path is UTF-8: PUT …/tags/%C3%BC adds the tag ü",
         "Glance behind a WSGI server takes every byte for a letter of its own, and shows Ã¼",
         _tag_of_a_path,
+    ),
+    Difference(
+        "an image whose data was refused has no os_hash_algo",
+        "Glance leaves the algorithm there, without a hash",
+        _refused_data,
     ),
 )
 
