@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-BLOCK_BYTES = 1 << 20
-AHEAD_BYTES = 4 << 20  # not seen by somebody, before no more is taken
+BLOCK_BYTES = 2 << 20
+AHEAD_BYTES = 6 << 20  # not seen by somebody, before no more is taken
 
 
 class Blocks:

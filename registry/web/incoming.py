@@ -22,7 +22,7 @@ from aiohttp.web_protocol import RequestHandler
 from registry.domain.errors import UploadCutError
 from registry.web.outgoing import CLIENT_SILENCE_SECONDS
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 2 << 20
 GATHER_SECONDS = 0.05  # for a piece to become whole, once something of it has come
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

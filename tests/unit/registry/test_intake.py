@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from registry.domain.errors import InvalidRequestError, UploadCutError
 from registry.domain.limits import Limits
-from registry.service.blocks import AHEAD_BYTES
+from registry.service.blocks import AHEAD_BYTES, BLOCK_BYTES
 from registry.service.intake import take_in
 
 LIMITS = Limits(0, 0, 0, 0, image_size_cap=1 << 30, limit_param_default=1, api_limit_max=1)
-PIECE = b"p" * (AHEAD_BYTES // 4)
+PIECE = b"p" * BLOCK_BYTES
 
 
 class Keeping:
