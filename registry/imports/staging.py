@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from backends.base import PruneStore, WriteResult
+from backends.base import PruneStore, Writer, WriteResult
 from backends.opening import open_store
 from backends.options import DataDirectory, FilesystemOptions
 from registry.db.database import Connection, Database
@@ -49,6 +49,7 @@ LOG = logging.getLogger(__name__)
 UNSTAGE = "unstage"  # the kind of the jobs
 LEASE_SECONDS = 60.0  # of a writer, who is then taken for dead
 RENEWALS = 4  # of a lease, while it lasts
+_GIVEN_UP = "Image {}: its staged data was given up, and may be sent again."
 LOOK_SECONDS = 3600.0  # between looks whether what waits is still needed
 
 
@@ -174,32 +175,39 @@ class Staging:
         meter: Sequence[Observer],
     ) -> Image:
         """Return the image with the data's size."""
-        async with asyncio.timeout(None) as life:
-            renewing = asyncio.create_task(self._renew(job_id, life))
-            try:
-                store = await self._area.store()
-                with translated():
-                    async with store.create(name, size) as writer:
-                        await take_in(body, size, self._limits, writer, meter)
-                        # Its job outlives what is published: nobody else would know of that.
-                        await self._database.change(self._require_owed, job_id, image_id)
-                        result = await writer.publish()
-                        try:
-                            image = await self._database.change(self._keep, image_id, name, result)
-                        except (GoneError, LeaseLostError):
-                            raise
-                        except BaseException:
-                            writer.keep()  # it may be noted
-                            raise
-                        writer.keep()
-            except TimeoutError:
-                if life.expired():
-                    raise UnavailableError("The staging of the data was given up.") from None
-                raise
-            finally:
-                renewing.cancel()
-                await asyncio.wait({renewing})
+        life = asyncio.timeout(None)
+        try:
+            async with life:
+                renewing = asyncio.create_task(self._renew(job_id, life))
+                try:
+                    store = await self._area.store()
+                    with translated():
+                        async with store.create(name, size) as writer:
+                            await take_in(body, size, self._limits, writer, meter)
+                            # Its job outlives what is published: nobody else would know of that.
+                            await self._database.change(self._require_owed, job_id, image_id)
+                            result = await writer.publish()
+                            image = await self._kept(writer, image_id, name, result)
+                finally:
+                    renewing.cancel()
+                    await asyncio.wait({renewing})
+        except TimeoutError:  # behind the context: only there it is known to be `life`'s
+            if life.expired():
+                raise LeaseLostError(_GIVEN_UP.format(image_id)) from None
+            raise
         LOG.info("image %s is staged: %d bytes", image_id, result.size)
+        return image
+
+    async def _kept(self, writer: Writer, image_id: str, name: str, result: WriteResult) -> Image:
+        """Note that the data is whole, and keep it; return the image with its size."""
+        try:
+            image = await self._database.change(self._keep, image_id, name, result)
+        except (GoneError, LeaseLostError):
+            raise
+        except BaseException:
+            writer.keep()  # it may be noted
+            raise
+        writer.keep()
         return image
 
     async def _lock(  # noqa: PLR0913  # what is staged
@@ -345,7 +353,7 @@ async def _lost(connection: Connection, image_id: str) -> RegistryError:
     """Return what to tell a writer whose thing is not waited for any more."""
     if await get_image(connection, image_id) is None:
         return GoneError(f"Image {image_id} was deleted while its data was staged.")
-    return LeaseLostError(f"Image {image_id}: its staged data was given up, and may be sent again.")
+    return LeaseLostError(_GIVEN_UP.format(image_id))
 
 
 async def waiting(connection: Connection, image_id: str, name: str | None = None) -> Owed | None:

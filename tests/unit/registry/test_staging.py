@@ -139,6 +139,23 @@ async def test_others_are_told_how_staging_goes(
     ]
 
 
+async def test_a_writer_who_learns_in_the_middle_that_it_was_given_up_may_send_again(
+    database: Database, area: StagingArea, limits: Limits, image_id: str, tmp_path: Path
+) -> None:
+    """It is told so by its renewal, which ends it while it waits for more."""
+    staging = Staging(database, area, limits, wake=lambda: None, lease_seconds=0.2)
+    body = Body()
+    writing = asyncio.create_task(staging.stage(EVERYBODY, image_id, None, aiter(body)))
+    await body.reached.wait()
+    (job,) = await jobs_of(database, image_id)
+    await staging.unstage(job)
+    async with database.write() as connection:
+        assert await end_job(connection, job)
+    with pytest.raises(errors.LeaseLostError, match="sent again"):  # 503, not 500
+        await writing
+    assert files(tmp_path) == []
+
+
 async def test_what_is_given_up_without_a_job_is_owed(
     staging: Staging, database: Database, area: StagingArea, image_id: str, tmp_path: Path
 ) -> None:
