@@ -15,7 +15,7 @@ from harness.glance import IMPORT, FileServer, running_glance, running_open_glan
 from harness.keystone import ADMIN, MEMBER, READER, STRANGER, Keystone
 from harness.results import note
 
-SOME = 30  # stories of the usual run
+SOME = 10  # stories of the usual run
 MANY = 1000  # of the long one
 MANY_CALLS = 10_000  # in these
 
@@ -60,12 +60,14 @@ def sides(
         yield Sides(glance.url, catalog.url, callers, files.url)
 
 
+@pytest.mark.timeout(1800)  # shrinking takes longer than the stories
 @settings(thorough, max_examples=SOME)
 @given(story=stories(len(EVERYBODY)))
 def test_stories_of_administrators(open_sides: Sides, story: Story) -> None:
     open_sides.tell(story)
 
 
+@pytest.mark.timeout(1800)  # shrinking takes longer than the stories
 @settings(thorough, max_examples=SOME)
 @given(story=stories(len(USERS)))
 def test_stories_of_several_users(sides: Sides, story: Story) -> None:

@@ -17,7 +17,7 @@ from harness.glance import running_glance
 from harness.keystone import Keystone
 from harness.results import note
 
-SOME = 15  # stories of the usual run
+SOME = 6  # stories of the usual run
 MANY = 1200  # of the long one
 MANY_CALLS = 8_000  # in these
 
@@ -36,6 +36,7 @@ def sides(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield MetadefSides(glance.url, catalog.url, callers)
 
 
+@pytest.mark.timeout(1800)  # shrinking takes longer than the stories
 @settings(thorough, max_examples=SOME)
 @given(story=metadef_stories(len(USERS)))
 def test_stories_of_metadata_definitions(sides: MetadefSides, story: Story) -> None:
