@@ -198,9 +198,13 @@ async def test_a_file_that_was_replaced(
 async def test_what_is_not_in_memory(
     client: Any, image_id: str, disk: SmallDisk, found: list[str], size: int
 ) -> None:
-    await asyncio.to_thread(make_cold, disk.path / "images" / image_id)
-    assert (await client.download(image_id, Range=part(0, size - 1))).body == CONTENT[:size]
-    assert found == [image_id]
+    for _ in range(TRIES):  # a quick disk may have it there before the kernel gives up
+        found.clear()
+        await asyncio.to_thread(make_cold, disk.path / "images" / image_id)
+        assert (await client.download(image_id, Range=part(0, size - 1))).body == CONTENT[:size]
+        if found:
+            return
+    raise AssertionError("all is taken to be in memory")
 
 
 async def test_what_leaves_memory_meanwhile(

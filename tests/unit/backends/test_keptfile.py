@@ -20,6 +20,7 @@ from backends.watching import Watched
 from backends.wrapping import Limited, Retrying, wrap
 from contracts.subject import pattern, write
 from harness.damage import make_cold
+from harness.waiting import until_async
 
 CONTENT = pattern(3 * SENDABLE_BYTES + 5)
 
@@ -91,7 +92,14 @@ async def test_what_is_near(kept: KeptFile, span: Span, near: Span) -> None:
 async def test_what_memory_has_not(kept: KeptFile, tmp_path: Path) -> None:
     await asyncio.to_thread(make_cold, tmp_path / "image")
     assert not len(kept.near(Span(0, 100)))
-    assert not kept.read_into(memoryview(bytearray(100)), 0)
+
+
+async def test_what_comes_from_the_disk(kept: KeptFile, tmp_path: Path) -> None:
+    """A read of what is absent starts the disk; one that is quick has it there for the same read."""
+    await asyncio.to_thread(make_cold, tmp_path / "image")
+    part = bytearray(100)
+    await until_async("what is read ahead", lambda: kept.read_into(memoryview(part), 0))
+    assert part == CONTENT[:100]
 
 
 async def test_what_is_not_in_the_file(kept: KeptFile) -> None:
