@@ -42,7 +42,6 @@ class Sides:
     stories: int = 0
     calls: int = 0
     explained: Counter[str] = field(default_factory=Counter)
-    unexplained: int = 0
 
     def tell(self, story: Story) -> None:
         """Tell both a story; AssertionError says where their answers part."""
@@ -68,7 +67,6 @@ class Sides:
                     continue
                 difference = explained(call, theirs, ours)
                 if difference is None:
-                    self.unexplained += 1
                     message = f"{told}\nGlance: {wanted}\nours:   {seen}"
                     raise AssertionError(message)
                 self.explained[difference.what] += 1

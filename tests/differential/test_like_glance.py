@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from differential.call import Caller
+from differential.long_run import LongRun
 from differential.sides import Sides
 from differential.stories import Story, stories
 from harness.catalog import STORES_OF_GLANCE, WITH_KEYSTONE, running_catalog
 from harness.glance import IMPORT, FileServer, running_glance, running_open_glance
 from harness.keystone import ADMIN, MEMBER, READER, STRANGER, Keystone
-from harness.results import note
 
 SOME = 10  # stories of the usual run
 MANY = 1000  # of the long one
@@ -76,38 +76,29 @@ def test_stories_of_several_users(sides: Sides, story: Story) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-@pytest.mark.usefixtures("many_of_administrators")
 @settings(thorough, max_examples=MANY)
 @given(story=stories(len(EVERYBODY)))
-def test_many_stories_of_administrators(open_sides: Sides, story: Story) -> None:
-    open_sides.tell(story)
+def test_many_stories_of_administrators(many_of_administrators: LongRun, story: Story) -> None:
+    many_of_administrators.tell(story)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-@pytest.mark.usefixtures("many_of_several_users")
 @settings(thorough, max_examples=MANY)
 @given(story=stories(len(USERS)))
-def test_many_stories_of_several_users(sides: Sides, story: Story) -> None:
-    sides.tell(story)
+def test_many_stories_of_several_users(many_of_several_users: LongRun, story: Story) -> None:
+    many_of_several_users.tell(story)
 
 
 @pytest.fixture
-def many_of_administrators(open_sides: Sides) -> Iterator[None]:
-    yield
-    _keep(open_sides, "administrators")
+def many_of_administrators(open_sides: Sides) -> Iterator[LongRun]:
+    run = LongRun(open_sides)
+    yield run
+    run.end("administrators", MANY_CALLS)
 
 
 @pytest.fixture
-def many_of_several_users(sides: Sides) -> Iterator[None]:
-    yield
-    _keep(sides, "several users")
-
-
-def _keep(sides: Sides, part: str) -> None:
-    """See that it was as much as it is said to be, and keep the figures of a run without failure."""
-    if sides.unexplained:
-        return  # the test says which
-    assert sides.calls >= MANY_CALLS
-    figures = {"stories": sides.stories, "calls": sides.calls, "differences": dict(sides.explained)}
-    note("differential", part, figures)
+def many_of_several_users(sides: Sides) -> Iterator[LongRun]:
+    run = LongRun(sides)
+    yield run
+    run.end("several users", MANY_CALLS)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from differential.call import Caller
+from differential.long_run import LongRun
 from differential.metadef_sides import MetadefSides
 from differential.metadefs import metadef_stories
 from differential.stories import Story
@@ -15,7 +16,6 @@ from differential.test_like_glance import USERS, thorough
 from harness.catalog import STORES_OF_GLANCE, WITH_KEYSTONE, running_catalog
 from harness.glance import running_glance
 from harness.keystone import Keystone
-from harness.results import note
 
 SOME = 6  # stories of the usual run
 MANY = 1200  # of the long one
@@ -45,16 +45,14 @@ def test_stories_of_metadata_definitions(sides: MetadefSides, story: Story) -> N
 
 @pytest.mark.long
 @pytest.mark.timeout(7200)
-@pytest.mark.usefixtures("many")
 @settings(thorough, max_examples=MANY)
 @given(story=metadef_stories(len(USERS)))
-def test_many_stories_of_metadata_definitions(sides: MetadefSides, story: Story) -> None:
-    sides.tell(story)
+def test_many_stories_of_metadata_definitions(many: LongRun, story: Story) -> None:
+    many.tell(story)
 
 
 @pytest.fixture
-def many(sides: MetadefSides) -> Iterator[None]:
-    yield
-    assert sides.calls >= MANY_CALLS
-    figures = {"stories": sides.stories, "calls": sides.calls, "differences": dict(sides.explained)}
-    note("differential", "metadata definitions", figures)
+def many(sides: MetadefSides) -> Iterator[LongRun]:
+    run = LongRun(sides)
+    yield run
+    run.end("metadata definitions", MANY_CALLS)
