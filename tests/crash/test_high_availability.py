@@ -58,8 +58,10 @@ async def test_a_few_kills(server: Server, keystone: Keystone, tmp_path: Path) -
     async with drama(tmp_path, server, keystone, seed()) as played:
         await played.rage(SHORT_SECONDS, database_restarts=1)
         figures = await played.audit()
+    # Whether any request failed is up to chance: all may have outwaited it.
     assert figures["mayhem"]["databases killed"] == 1
-    assert figures["requests repeated until they were done"]
+    assert sum(figures["mayhem"].values()) > 1
+    assert figures["operations acknowledged"]
 
 
 @pytest.mark.long

@@ -227,8 +227,8 @@ def _tag_of_a_path(call: Call, theirs: Answer, ours: Answer) -> bool:
         return False
     if any(name == "tag" and not value.isascii() for name, value in call.query):
         return set(_ids(theirs)) < set(_ids(ours))
-    shown = _tags(theirs)
-    return any(tag.encode().decode("latin-1") in shown for tag in _tags(ours) - shown)
+    tags = _tags(ours)
+    return any(tag.encode().decode("latin-1") in _tags(theirs) - tags for tag in tags)
 
 
 def _ids(answer: Answer) -> list[str]:
