@@ -47,6 +47,11 @@ def beginning(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
     return sa.func.substr(column, sa.literal_column("1"), sa.literal_column(str(BEGINNING)))
 
 
+def or_empty(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return a text, empty where there is none: what the index of an order holds."""
+    return sa.func.coalesce(column, sa.literal_column("''"))
+
+
 def whole_text_index(name: str, column: str) -> sa.Index:
     """Return an index by which a long text is found that is the same from end to end."""
     return sa.Index(name, column, **WHOLE_TEXT)

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from registry.db.columns import or_empty
 from registry.db.database import Connection
 from registry.db.images import image_columns, load_images
 from registry.db.tables import image_members, images
@@ -32,8 +33,7 @@ _COMPARE: dict[Operator, Callable[[Any, Any], sa.ColumnElement[bool]]] = {
     "lte": operator.le,
 }
 _PLACE = "place_{}"
-# Where NULL stands in an order: before everything.
-_LOWEST = {"size": -1}
+_BEFORE_ALL_SIZES = -1  # where images without one stand in an order
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,9 @@ def _time_condition(
 
 def _sort_column(field: str) -> sa.ColumnElement[Any]:
     column = images.c[field]
-    return sa.func.coalesce(column, _LOWEST.get(field, "")) if column.nullable else column
+    if not column.nullable:
+        return column
+    return sa.func.coalesce(column, _BEFORE_ALL_SIZES) if field == "size" else or_empty(column)
 
 
 async def _place(

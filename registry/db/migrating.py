@@ -21,7 +21,7 @@ from alembic.operations.ops import CreateIndexOp
 
 from registry.db import programs
 from registry.db.altering import build_index, in_the_best_way, is_mariadb, patiently
-from registry.db.columns import BEGINNING, WHOLE_TEXT, beginning
+from registry.db.columns import BEGINNING, WHOLE_TEXT, beginning, or_empty
 
 # What MySQL and MariaDB know of a change: at once, beside who writes, or as it can be.
 _COLUMN_WAYS = (", ALGORITHM=INSTANT", ", ALGORITHM=INPLACE, LOCK=NONE", "")
@@ -82,6 +82,18 @@ def create_text_index(name: str, table: str, columns: Sequence[str], text: str) 
 def create_whole_text_index(name: str, table: str, text: str) -> None:
     """Create an index by which a long text is found that is the same from end to end."""
     _create_index(name, table, [text], **WHOLE_TEXT)
+
+
+def create_order_index(
+    name: str, table: str, columns: Sequence[str], text: str, ties: Sequence[str]
+) -> None:
+    """Create an index of the order by a text that may be absent, and then by `ties`.
+
+    It is used where `columns` are told, and the text is `registry.db.columns.or_empty`.  MariaDB has
+    no indexes of what is computed: there such lists are sorted.
+    """
+    if _kind() != "mysql":
+        _create_index(name, table, [*columns, sa.text(str(or_empty(sa.column(text)))), *ties])
 
 
 def fill(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:

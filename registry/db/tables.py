@@ -44,6 +44,7 @@ images = sa.Table(
     sa.Index("ix_images_checksum", "checksum"),
     sa.Index("ix_images_os_hash_value", "os_hash_value"),
     sa.Index("ix_images_os_manifest", "os_manifest"),
+    # and ix_images_deleted_name, by name or nothing, created_at and id
 )
 
 image_properties = sa.Table(

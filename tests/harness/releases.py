@@ -15,6 +15,7 @@ from registry.db.columns import text
 from registry.db.migrating import (
     add_column,
     create_index,
+    create_order_index,
     create_table,
     create_text_index,
     fill,
@@ -34,6 +35,7 @@ def upgrade():
     fill(table, [{{"image_id": "old 0"}}, {{"image_id": "old 1"}}])
     create_index("ix_images_later", "images", ["later", "created_at"])
     create_text_index("ix_image_properties_later", "image_properties", ["image_id"], "value")
+    create_order_index("ix_images_ordered", "images", ["deleted"], "later", ["id"])
 """
 TAKES_AWAY = """
 from registry.db.migrating import require_program
