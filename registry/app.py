@@ -39,7 +39,6 @@ from registry.service.checks import Checks
 from registry.service.content import ContentSearch
 from registry.service.copies import Copies
 from registry.service.digests import Hashing
-from registry.service.discards import Discards
 from registry.service.downloads import Downloads
 from registry.service.images import Images
 from registry.service.janitor import JANITOR, Janitor
@@ -176,7 +175,7 @@ async def open_application(
             leases=leases,
             quotas=quotas,
             limits=limits,
-            discards=Discards(database, stores),  # what was continued is never delayed
+            discards=background.prompt_discards,
             kept_seconds=settings.uploads.kept_seconds,
         )
         continued = ResumableHandlers(resumable, received)
@@ -193,7 +192,7 @@ async def open_application(
         parts = Parts(
             database=database,
             stores=stores,
-            discards=Discards(database, stores),  # what came to nothing is never delayed
+            discards=background.prompt_discards,
             downloads=downloads,
             limits=limits,
             hashing=hashing,

@@ -32,9 +32,11 @@ class Background:
     """Who does what there is to do later, and owes it."""
 
     discards: Discards
+    prompt_discards: Discards  # of what was continued, or came to nothing: never delayed
     hashing: BackgroundHashing
     scrubbing: Scrubbing
     settings: BackgroundSettings
+    scrub_seconds: float
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -54,7 +56,7 @@ class Background:
     @property
     def recurring(self) -> dict[str, float]:
         """How many seconds lie between two of the same kind."""
-        return {SURVEY: SURVEY_SECONDS, SCRUB: self.settings.wakeup_time}
+        return {SURVEY: SURVEY_SECONDS, SCRUB: self.scrub_seconds}
 
     @property
     def limits(self) -> dict[str, int]:
@@ -67,7 +69,12 @@ def build_background(database: Database, stores: Stores, settings: Settings) -> 
     """Put it together."""
     chosen = settings.background
     keep = float(chosen.scrub_time)
-    discards = Discards(database, stores, delay=keep if chosen.delayed_delete else None)
+    delay = keep if chosen.delayed_delete else None
+    lease = settings.uploads.lease_seconds
+    discards = Discards(database, stores, delay=delay, lease=lease)
+    often = float(chosen.wakeup_time)
+    if delay is None:  # what is due has failed, or was left by one who died, as janitors look for
+        often = min(often, settings.uploads.janitor_seconds)
     hashing = BackgroundHashing(
         database,
         Downloads(database, stores),
@@ -78,7 +85,8 @@ def build_background(database: Database, stores: Stores, settings: Settings) -> 
         bytes_per_second=chosen.hash_mebibytes * MEBIBYTE,
     )
     scrubbing = Scrubbing(database, discards, keep=keep, at_once=chosen.scrub_pool_size)
-    return Background(discards, hashing, scrubbing, chosen)
+    prompt = Discards(database, stores, lease=lease)
+    return Background(discards, prompt, hashing, scrubbing, chosen, often)
 
 
 @asynccontextmanager

@@ -3,7 +3,8 @@
 A row that was never claimed is no more than a plan: who has data in its place again drops it.  One
 that was claimed may be on its way in the store at any time, so that nobody may have data there until
 the row is gone.  Both are decided by changing the row itself, so that of a claim and a new place one
-comes second, on whatever node, and sees the other.  Times are those of the database's clock.
+comes second, on whatever node, and sees the other.  Each of these writes differs from what was there:
+Galera's nodes tell one another of nothing else.  Times are those of the database's clock.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ from registry.domain.image import ImageLocation
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Data that no image has any more; `attempts` counts the claims."""
+    """Data that no image has any more; `attempts` counts what claims have begun and ended."""
 
     id: int
     image_id: str  # that had it
     place: ImageLocation
     attempts: int
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether somebody has begun its deletion, and never said how that went."""
+        return self.attempts % 2 == 1
 
 
 async def add_discards(
@@ -64,12 +70,21 @@ async def claim_discard(connection: Connection, discard: Discard, seconds: float
 
     Return the claim; None if somebody else has one, or an image has data there (again).
     """
+    claim = replace(discard, attempts=discard.attempts + (2 if discard.is_claimed else 1))
     answer = await connection.execute(
         discards.update()
         .where(_is(discard), ~_is_an_images(discard.place.url))
-        .values(due_at=moment_in(seconds), attempts=discard.attempts + 1)
+        .values(due_at=moment_in(seconds), attempts=claim.attempts)
     )
-    return replace(discard, attempts=discard.attempts + 1) if answer.rowcount == 1 else None
+    return claim if answer.rowcount == 1 else None
+
+
+async def renew_discard(connection: Connection, claim: Discard, seconds: float) -> bool:
+    """Let nobody else delete the data for so many seconds from now; False if somebody else does."""
+    answer = await connection.execute(
+        discards.update().where(_is(claim)).values(due_at=moment_in(seconds))
+    )
+    return answer.rowcount == 1
 
 
 async def end_discard(connection: Connection, claim: Discard) -> None:
@@ -78,8 +93,9 @@ async def end_discard(connection: Connection, claim: Discard) -> None:
 
 
 async def postpone_discard(connection: Connection, claim: Discard, seconds: float) -> None:
-    """Note that data could not be deleted, and in how many seconds to try again."""
-    await connection.execute(discards.update().where(_is(claim)).values(due_at=moment_in(seconds)))
+    """End a claim behind which data is to be deleted (again), in so many seconds."""
+    given_back = {"due_at": moment_in(seconds), "attempts": claim.attempts + 1}
+    await connection.execute(discards.update().where(_is(claim)).values(given_back))
 
 
 async def drop_discard(connection: Connection, discard: Discard) -> bool:

@@ -60,7 +60,7 @@ BACKGROUND_OPTIONS: tuple[cfg.Opt, ...] = (
     integer(
         "wakeup_time",
         BACKGROUND_DEFAULTS.wakeup_time,
-        "Seconds between two looks for such data, by all instances together. What a store refused to delete is tried again then.",
+        "Seconds between two looks for such data, by all instances together. What a store refused to delete, or a process that died was to delete, is tried again then; without delayed_delete every janitor_interval_seconds, if that is sooner.",
         1,
     ),
 )

@@ -3,7 +3,11 @@
 unused   where a store would refuse, because somebody uses the data, nothing is begun
 owed     by the transaction in which a record forgets where its data is
 claimed  so that one deletes it, and nobody has new data in its place meanwhile
+held     the claim is renewed while the store deletes; one that cannot be is given up, and the deletion
+         with it, before another may have it
 done     by that call at once, and if it cannot, or dies, by the scrubber (`registry.service.scrubbing`)
+twice    behind one who died, or stood still, and may go on when nobody thinks of him any more: his
+         place stays closed for new data for a while, and is emptied again at the end of it
 delayed  where the operator will, by the scrubber only, after a while
 
 So nothing is left in a store that nobody knows of, and no record tells of data that is not there.
@@ -14,7 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 from backends.outlasting import finished
@@ -28,18 +34,22 @@ from registry.db.discards import (
     image_discards,
     is_location,
     postpone_discard,
+    renew_discard,
 )
 from registry.domain.errors import ConflictError, RegistryError, UnavailableError
 from registry.domain.image import ImageLocation
+from registry.service.holding import hold
+from registry.service.leases import Lease
 from registry.service.stores import Stores
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 
 DISCARD_SECONDS = 660.0  # of a deletion, which drivers bound themselves; then it is cut short
-# For whoever owes, or has claimed, a deletion to do it, by the database's clock: longer than one
-# lasts, by as much as a process may stand still in the midst of it.
-OWN_SECONDS = 1800.0
+WHOLE_SECONDS = 1800.0  # of all that one image has left, for whoever deletes it
+LEASE_SECONDS = 60.0  # from the death of who owes, or has claimed, a deletion to another doing it
+RENEWALS = 4  # in that time
+STILL_SECONDS = 1800.0  # for which a process may stand still, and go on
 PAUSE_SECONDS = 60.0  # behind the first failure, then twice that, and so on
 PAUSE_SECONDS_MAX = 3600.0
 DOUBLINGS_MAX = 16  # more than these limits need
@@ -58,12 +68,23 @@ def _nobody() -> None:
 
 
 class Discards:
-    """The deletions that are owed; `delay` where all of them wait for so many seconds."""
+    """The deletions that are owed; `delay` where all of them wait for so many seconds.
 
-    def __init__(self, database: Database, stores: Stores, *, delay: float | None = None) -> None:
+    `lease`: whoever was silent for so many seconds is dead.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        stores: Stores,
+        *,
+        delay: float | None = None,
+        lease: float = LEASE_SECONDS,
+    ) -> None:
         self._database = database
         self._stores = stores
         self._delay = delay
+        self._lease = lease
 
     @property
     def are_delayed(self) -> bool:
@@ -113,7 +134,7 @@ class Discards:
             ]
             if unasked:
                 raise UnaskedError(unasked)
-        wait = OWN_SECONDS if self._delay is None else self._delay
+        wait = self._lease if self._delay is None else self._delay
         await add_discards(connection, image_id, places, wait)
 
     async def carry_out(self, image_id: str) -> None:
@@ -134,7 +155,7 @@ class Discards:
     async def carry_out_whole(self, image_id: str) -> None:
         """Carry it out, to the end also if the caller leaves."""
         try:
-            await finished(self.carry_out(image_id), OWN_SECONDS)
+            await finished(self.carry_out(image_id), WHOLE_SECONDS)
         except TimeoutError:
             LOG.warning("image %s: the rest of its data is to be deleted later", image_id)
 
@@ -156,24 +177,50 @@ class Discards:
 
     async def _attempt(self, discard: Discard, away: Callable[[], None] = _nobody) -> bool:
         """Claim one thing and delete it; say whether it is gone."""
-        claim = await self._database.change(claim_discard, discard, OWN_SECONDS)
+        claimed = asyncio.get_running_loop().time()
+        claim = await self._database.change(claim_discard, discard, self._lease)
         if claim is None:
             return False
         try:
-            async with asyncio.timeout(DISCARD_SECONDS):
+            async with asyncio.timeout(DISCARD_SECONDS), self._held(claim, claimed):
                 await self._stores.discard(claim.place)
         except (RegistryError, TimeoutError) as error:
             if isinstance(error, (UnavailableError, TimeoutError)):
                 away()
-            doubled = PAUSE_SECONDS * 2 ** min(discard.attempts, DOUBLINGS_MAX)
+            doubled = PAUSE_SECONDS * 2 ** min(discard.attempts // 2, DOUBLINGS_MAX)
             pause = min(doubled, PAUSE_SECONDS_MAX)
             LOG.warning(
                 "image %s: its data is deleted in %d s, not now: %s", discard.image_id, pause, error
             )
             await self._database.change(postpone_discard, claim, pause)
             return False
-        await self._database.change(end_discard, claim)
+        if discard.is_claimed:
+            LOG.warning("image %s: who was to delete its data is silent", discard.image_id)
+            await self._database.change(postpone_discard, claim, STILL_SECONDS)
+        else:
+            await self._database.change(end_discard, claim)
         return True
+
+    @asynccontextmanager
+    async def _held(self, claim: Discard, claimed: float) -> AsyncIterator[None]:
+        """Renew a claim for as long as the context lasts; `LeaseLostError` in it if that fails."""
+        lease = Lease()
+        holding = asyncio.create_task(
+            hold(
+                f"the deletion of what image {claim.image_id} had",
+                partial(self._database.change, renew_discard, claim, self._lease),
+                claimed=claimed,
+                lease=self._lease,
+                pause=self._lease / RENEWALS,
+            )
+        )
+        holding.add_done_callback(lambda task: None if task.cancelled() else lease.lose())
+        try:
+            async with lease.kept():
+                yield
+        finally:
+            holding.cancel()
+            await asyncio.wait({holding})
 
 
 async def require_settled(

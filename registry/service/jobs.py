@@ -27,6 +27,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from registry.db.database import Database
@@ -43,6 +44,7 @@ from registry.db.jobs import (
 )
 from registry.domain.errors import RegistryError, UnavailableError
 from registry.domain.job import Backlog, Job
+from registry.service.holding import hold
 
 __all__ = ["Handler", "Job", "Jobs", "LaterError", "Pace", "pace_of"]
 
@@ -222,22 +224,15 @@ class Jobs:
             self.outcomes[job.kind, "done"] += 1
             await self._end(job)
 
-    async def _hold(self, job: Job, renewed: float) -> None:
-        """Renew the lease, last `renewed` on the loop's clock; return when it is lost."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._pace.renewal)
-            begun = loop.time()
-            try:
-                async with asyncio.timeout_at(renewed + self._pace.lease - self._pace.renewal):
-                    if not await self._database.change(renew_job, job):
-                        return
-            except TimeoutError:
-                return
-            except UnavailableError as error:
-                LOG.warning("job %s (%s) cannot be renewed: %s", job.id, job.kind, error)
-            else:
-                renewed = begun
+    async def _hold(self, job: Job, claimed: float) -> None:
+        """Renew the lease; return when it is lost."""
+        await hold(
+            f"job {job.id} ({job.kind})",
+            partial(self._database.change, renew_job, job),
+            claimed=claimed,
+            lease=self._pace.lease,
+            pause=self._pace.renewal,
+        )
 
     async def _end(self, job: Job) -> None:
         seconds = self._recurring.get(job.kind)

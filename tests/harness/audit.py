@@ -72,7 +72,7 @@ class Audit:
     async def _is_settled(self) -> bool:
         left = await self._database.query(_unsettled)
         if set(left) == {tables.discards.name}:
-            await self._database.change(_let_claims_end)
+            await self._database.change(_let_places_open)
         return not left
 
     async def _records(self) -> list[str]:
@@ -170,9 +170,11 @@ class Audit:
         return faults
 
 
-async def _let_claims_end(connection: Connection) -> None:
-    """Let the half hour pass for which deletions are those of whoever began them, and was killed."""
-    await connection.execute(tables.discards.update().values(due_at=moment_in(0)))
+async def _let_places_open(connection: Connection) -> None:
+    """Let the half hour pass for which the places of those who were killed are closed."""
+    discards = tables.discards
+    given_back = discards.update().where(discards.c.attempts > 0, discards.c.attempts % 2 == 0)
+    await connection.execute(given_back.values(due_at=moment_in(0)))
 
 
 async def _unsettled(connection: Connection) -> Counter[str]:

@@ -34,7 +34,7 @@ from registry.domain.status import Status
 from registry.domain.validation import ImageValidator
 from registry.service import discards as service
 from registry.service.copies import Copies
-from registry.service.discards import OWN_SECONDS, Discards
+from registry.service.discards import LEASE_SECONDS, STILL_SECONDS, Discards
 from registry.service.images import Images
 from registry.service.scrubbing import Scrubbing
 from registry.service.stores import Stores
@@ -192,7 +192,14 @@ async def test_killed_behind_that(
     is_deleted = step[1] == "end_discard" or (step[1] == "delete" and behind)
     there = [name for name in BOTH if name != gone[0]] if is_deleted else BOTH
     assert (await case.places() or [], await case.owed(), case.data) == (left, gone, there)
-    await case.clock.move(OWN_SECONDS)
+    assert await case.scrubbing.scrub() == 0  # who owes it, or has claimed it, may be alive
+    await case.clock.move(LEASE_SECONDS)
+    await case.scrubbing.scrub()
+    assert (await case.places() or [], case.data) == (left, left)
+    # Where it was begun, whoever did so may only be standing still.
+    was_begun = step[1] in {"delete", "end_discard"}
+    assert await case.owed() == (gone[:1] if was_begun else [])
+    await case.clock.move(STILL_SECONDS)
     await case.scrubbing.scrub()
     assert (await case.places() or [], await case.owed(), case.data) == (left, [], left)
 
@@ -230,7 +237,7 @@ async def test_another_images_data_is_asked_about_by_nobody(case: Case) -> None:
     await case.database.change(share)
     await case.images.delete(EVERYBODY, IMAGE)
     assert (await case.places(), case.data) == (None, BOTH)
-    await case.clock.move(OWN_SECONDS)
+    await case.clock.move(LEASE_SECONDS)
     await case.scrubbing.scrub()
     assert (await case.owed(), case.data) == ([], BOTH)
 

@@ -15,7 +15,7 @@ from backends.location import Location
 from backends.memory import MemoryStore
 from contracts.subject import write
 from harness.catalog_database import IN_EVERY_RUN, server_of
-from harness.database_clock import mislead
+from harness.database_clock import DatabaseClock, mislead
 from harness.databases import Server
 from harness.given_stores import given
 from harness.owed import owed
@@ -31,6 +31,7 @@ from registry.db.discards import (
     image_discards,
     is_location,
     postpone_discard,
+    renew_discard,
 )
 from registry.db.images import add_image, add_location, delete_image, get_image, remove_location
 from registry.db.retired import get_retired
@@ -38,7 +39,7 @@ from registry.db.tables import discards, image_locations, images
 from registry.domain.errors import ConflictError
 from registry.domain.image import Image, ImageLocation
 from registry.domain.status import Status
-from registry.service.discards import OWN_SECONDS, Discards, require_settled
+from registry.service.discards import Discards, require_settled
 from registry.service.scrubbing import Scrubbing
 
 NOW = datetime(2026, 1, 1)  # noqa: DTZ001  # UTC without a zone
@@ -86,18 +87,44 @@ async def test_one_of_two_claims_it(database: Database, discard: Discard) -> Non
     )
     (claim,) = [claim for claim in claims if claim is not None]
     assert await owed(database) == [claim]
+    assert claim.is_claimed
     assert await database.query(due_discards, 10) == []
     again = await database.change(claim_discard, claim, HOUR)
     assert again is not None
+    assert again.is_claimed
     # Who had it before changes nothing any more.
+    assert not await database.change(renew_discard, claim, 0.0)
     await database.change(postpone_discard, claim, 0.0)
     await database.change(end_discard, claim)
     assert await owed(database) == [again]
     assert await database.query(due_discards, 10) == []
     await database.change(postpone_discard, again, 0.0)
-    assert await database.query(due_discards, 10) == [again]
+    (given_back,) = await database.query(due_discards, 10)
+    assert not given_back.is_claimed
+    # Nor does who has given it back.
+    assert not await database.change(renew_discard, again, HOUR)
     await database.change(end_discard, again)
+    assert await database.query(due_discards, 10) == [given_back]
+    last = await database.change(claim_discard, given_back, HOUR)
+    assert last is not None
+    assert last.is_claimed
+    await database.change(end_discard, last)
     assert await owed(database) == []
+
+
+async def test_a_claim_lasts_for_as_long_as_it_is_renewed(
+    database: Database, discard: Discard
+) -> None:
+    clock = DatabaseClock(database, discards.c.due_at)
+    claim = await database.change(claim_discard, discard, HOUR)
+    assert claim is not None
+    for _ in range(3):
+        await clock.move(HOUR / 2)
+        assert await database.change(renew_discard, claim, HOUR)
+        assert await owed(database) == [claim]
+    assert await database.query(due_discards, 10) == []
+    await clock.move(HOUR)
+    assert await database.query(due_discards, 10) == [claim]
 
 
 async def test_nobody_has_data_in_a_place_whose_data_is_being_deleted(
@@ -224,7 +251,7 @@ async def test_an_instance_whose_clock_is_wrong_takes_nothing(
         await database.change(add_discards, name, [place], seconds)
 
     await owe("held", 0.0)
-    await owe("owed", OWN_SECONDS)
+    await owe("owed", HOUR)
     await database.change(retire, "retired")
     (held,) = await database.query(image_discards, "held")
     deleting = asyncio.create_task(Discards(database, stores).settle(held))
