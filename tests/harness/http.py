@@ -41,14 +41,14 @@ def ask(
 ) -> Answer:
     """Send one request on a connection of its own; `document` is sent as JSON.
 
-    `seconds` is the longest silence.
+    `seconds` is the longest silence.  Behind https is whom the environment's `SSL_CERT_FILE` trusts.
     """
     parts = urlsplit(url)
     sent = dict(headers or {})
     if document is not None:
         body = json.dumps(document).encode()
         sent.setdefault("Content-Type", "application/json")
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
+    connection = connected(url, seconds)
     try:
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         connection.request(method, target, body=body, headers=sent)
@@ -58,3 +58,10 @@ def ask(
             return Answer(answer.status, found, answer.read())
     finally:
         connection.close()
+
+
+def connected(url: str, seconds: float = TIMEOUT_SECONDS) -> http.client.HTTPConnection:
+    """Return a connection to the server of a URL, which it opens with its first request."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.hostname or "", parts.port, timeout=seconds)

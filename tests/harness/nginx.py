@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.program import REPOSITORY, Program, free_port
@@ -21,32 +22,51 @@ _OWN = """
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Nginx:
+    """A running one."""
+
+    url: str
+    plain_url: str  # which leads there
+
+
 @contextmanager
-def balancing(directory: Path, urls: Sequence[str]) -> Iterator[str]:
-    """Run it until the context is left; yield its URL.  What it keeps of bodies is below `directory`."""
+def balancing(
+    directory: Path, urls: Sequence[str], certificate: Path, key: Path
+) -> Iterator[Nginx]:
+    """Run it until the context is left.  What it keeps of bodies is below `directory`."""
     binary = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if binary is None:
         unavailable("nginx is not installed: make packages")
-    port = free_port()
+    plain, port = free_port(), free_port()
+    text = _with_instances(SAMPLE.read_text(), urls)
+    own = {
+        "10.0.0.10:80;": f"127.0.0.1:{plain};",
+        "10.0.0.10:9292 ssl;": f"127.0.0.1:{port} ssl;",
+        "images.example.com:9292": f"127.0.0.1:{port}",
+        "/etc/nginx/images.pem": str(certificate),
+        "/etc/nginx/images.key": str(key),
+        "http {\n": "http {" + _OWN.format(directory=directory),
+    }
+    for told, ours in own.items():
+        assert text.count(told) == 1, told
+        text = text.replace(told, ours)
     file = directory / "nginx.conf"
-    file.write_text(_configuration(SAMPLE.read_text(), directory, port, urls))
-    own = f"daemon off; pid {directory}/pid;" + (" user root;" if os.geteuid() == 0 else "")
-    command: list[str | Path] = [binary, "-c", file, "-e", directory / "error.log", "-g", own]
+    file.write_text(text)
+    options = f"daemon off; pid {directory}/pid;" + (" user root;" if os.geteuid() == 0 else "")
+    command: list[str | Path] = [binary, "-c", file, "-e", directory / "error.log", "-g", options]
     program = Program(f"nginx-{port}", command, directory=directory)
     try:
         program.wait_for_port(port)
-        yield f"http://127.0.0.1:{port}"
+        yield Nginx(f"https://127.0.0.1:{port}", f"http://127.0.0.1:{plain}")
     finally:
         program.stop()
 
 
-def _configuration(sample: str, directory: Path, port: int, urls: Sequence[str]) -> str:
-    """Put the addresses of a test in the place of those of the sample, and nothing else."""
+def _with_instances(sample: str, urls: Sequence[str]) -> str:
+    """Put the instances of a test in the place of those of the sample."""
     told, *others = re.findall(r"^ *server (?:10\.0\.0\.\d+:9292) .*\n", sample, re.MULTILINE)
     for line in others:
         sample = sample.replace(line, "")
     servers = (re.sub(r"10\.0\.0\.\d+:9292", url.removeprefix("http://"), told) for url in urls)
-    sample = sample.replace(told, "".join(servers))
-    sample = sample.replace("listen 10.0.0.10:9292;", f"listen 127.0.0.1:{port};", 1)
-    assert "\n    server {\n        listen 127.0.0.1" in sample
-    return sample.replace("http {\n", "http {" + _OWN.format(directory=directory), 1)
+    return sample.replace(told, "".join(servers))

@@ -1,4 +1,4 @@
-"""Two instances behind the real nginx, configured as `docs/nginx.conf.sample` has it."""
+"""Two instances behind the real nginx and HAProxy, with TLS, configured as the samples in `docs` say."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.authority import Authority
 from harness.catalog import Catalog
-from harness.http import ask
+from harness.haproxy import HAProxy, running_haproxy
+from harness.http import ask, connected
 from harness.images_api import ImagesApi
 from harness.instances import running_instance
-from harness.nginx import balancing
+from harness.nginx import Nginx, balancing
 from harness.waiting import until
 
+BALANCERS = ("nginx", "haproxy")
 MIB = 1 << 20
-DATA = bytes(range(256)) * 4096 * 8  # 8 MiB: more than nginx would let through unasked
+DATA = bytes(range(256)) * 4096 * 8  # 8 MiB: more than they would let through unasked
 LARGE = DATA * 8  # more than sockets hold
 HALF = len(DATA) // 2
 OCTETS = "application/octet-stream"
@@ -36,15 +39,16 @@ janitor_interval_seconds = 1
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """nginx, and who is behind it."""
+    """A balancer, and who is behind it."""
 
     url: str
-    directory: Path  # nginx's own
+    plain_url: str
+    directory: Path  # the balancer's own
     images: Path
     instances: tuple[Catalog, ...]
 
     def kept(self) -> list[Path]:
-        """Return the bodies that nginx has written down."""
+        """Return the bodies that it has written down."""
         return [path for path in self.directory.glob("*/**/*") if path.is_file()]
 
     def written(self) -> int:
@@ -76,28 +80,40 @@ def _is_connected(catalog: Catalog) -> bool:
 
 
 @contextmanager
-def running_front(directory: Path) -> Iterator[Front]:
+def running_front(directory: Path, balancer: str) -> Iterator[Front]:
+    authority = Authority(directory)
     with ExitStack() as stack:
+        # It is read whenever a client connects.
+        patched = stack.enter_context(pytest.MonkeyPatch.context())
+        patched.setenv("SSL_CERT_FILE", str(authority.cafile))
         instances = tuple(
             stack.enter_context(running_instance(directory, name, MORE)) for name in ("one", "two")
         )
-        own = directory / "nginx"
+        own = directory / balancer
         own.mkdir()
-        url = stack.enter_context(balancing(own, [each.url for each in instances]))
-        yield Front(url, own, directory / "images", instances)
+        urls = [each.url for each in instances]
+        running: Nginx | HAProxy
+        if balancer == "nginx":
+            running = stack.enter_context(balancing(own, urls, *authority.files()))
+        else:
+            ports = [int(url.rpartition(":")[2]) for url in urls]
+            running = stack.enter_context(running_haproxy(own, ports, authority.together()))
+        yield Front(running.url, running.plain_url, own, directory / "images", instances)
 
 
-@pytest.fixture(scope="module")
-def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+@pytest.fixture(scope="module", params=BALANCERS)
+def front(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Front]:
     """Run what all of these tests may ask, and none harms."""
-    with running_front(tmp_path_factory.mktemp("front")) as running:
+    with running_front(tmp_path_factory.mktemp("front"), request.param) as running:
         yield running
 
 
-@pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Front]:
+@pytest.fixture(params=BALANCERS)
+def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Front]:
     """Run what a test may kill."""
-    with running_front(tmp_path) as running:
+    with running_front(tmp_path, request.param) as running:
         yield running
 
 
@@ -111,7 +127,7 @@ def half_sent(
     front: Front, image: str, *, expects: bool = False
 ) -> Iterator[http.client.HTTPConnection]:
     """Begin an upload of DATA, and send half of it."""
-    with closing(http.client.HTTPConnection(front.url.removeprefix("http://"), timeout=60)) as sent:
+    with closing(connected(front.url)) as sent:
         sent.putrequest("PUT", f"/v2/images/{image}/file")
         sent.putheader("Content-Type", OCTETS)
         sent.putheader("Content-Length", str(len(DATA)))
@@ -153,21 +169,28 @@ def test_bytes_arrive_while_others_are_still_to_come(front: Front) -> None:
     assert api.download(image).body == DATA
 
 
+def use(api: ImagesApi, kept: str) -> None:
+    """Ask for something of each kind."""
+    image = api.create()  # POST, which no proxy repeats once it was sent
+    api.upload(image, iter([DATA[:MIB], DATA[MIB:]]))
+    patch = [{"op": "add", "path": "/k", "value": "v"}]
+    media = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+    api.call("PATCH", f"/{image}", headers=media, document=patch).expect(200)
+    assert api.download(kept, "0-99").expect(206).body == DATA[:100]
+    api.delete(image)
+
+
 @pytest.mark.parametrize("number", [0, 1])
-def test_an_instance_that_is_gone_costs_nobody_anything(mortal: Front, number: int) -> None:
+def test_an_instance_that_goes_costs_nobody_anything(mortal: Front, number: int) -> None:
     api = ImagesApi(mortal.url)
     kept = api.add(DATA)
-    gone = mortal.instances[number]
-    gone.program.process.terminate()
-    assert gone.program.process.wait(60) == 0
-    for _ in range(8):
-        image = api.create()  # POST, which no proxy repeats once it was sent
-        api.upload(image, iter([DATA[:MIB], DATA[MIB:]]))
-        patch = [{"op": "add", "path": "/k", "value": "v"}]
-        media = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
-        api.call("PATCH", f"/{image}", headers=media, document=patch).expect(200)
-        assert api.download(kept, "0-99").expect(206).body == DATA[:100]
-        api.delete(image)
+    process = mortal.instances[number].program.process
+    process.terminate()
+    while process.poll() is None:  # it drains
+        use(api, kept)
+    assert process.returncode == 0
+    for _ in range(4):
+        use(api, kept)
 
 
 def test_a_download_whose_instance_dies_is_short_and_never_wrong(
@@ -175,7 +198,7 @@ def test_a_download_whose_instance_dies_is_short_and_never_wrong(
 ) -> None:
     api = ImagesApi(mortal.url)
     image = api.add(LARGE)
-    with closing(http.client.HTTPConnection(mortal.url.removeprefix("http://"), timeout=60)) as one:
+    with closing(connected(mortal.url)) as one:
         one.request("GET", f"/v2/images/{image}/file")
         answer = one.getresponse()
         begun = answer.read(MIB)
@@ -215,13 +238,32 @@ def test_an_upload_whose_instance_dies_is_not_sent_to_another(mortal: Front) -> 
     dead.program.stop(codes=(-signal.SIGKILL,))
 
 
-def test_links_lead_to_nginx_whatever_clients_claim(front: Front) -> None:
+def test_links_lead_to_the_balancer_whatever_clients_claim(front: Front) -> None:
     claims = {
-        "Forwarded": "host=evil;proto=https",
+        "Forwarded": "host=evil;proto=http",
         "X-Forwarded-Host": "evil",
-        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Proto": "http",
         "X-Forwarded-Prefix": "/evil",
     }
     told = ask("GET", f"{front.url}/versions", headers=claims).expect(200).json()
     links = {link["href"] for version in told["versions"] for link in version["links"]}
     assert links == {f"{front.url}/v2/"}
+    moved = ask("GET", f"{front.url}/v2", headers=claims).expect(302)
+    assert moved.headers["location"] == f"{front.url}/v2/"
+    images = [
+        ask("POST", f"{front.url}/v2/images", headers=claims, document={}).expect(201)
+        for _ in range(2)
+    ]
+    for image in images:
+        assert image.headers["location"] == front.url + image.json()["self"]
+    page = ask("GET", f"{front.url}/v2/images?limit=1", headers=claims).expect(200).json()
+    for link in (page["next"], page["first"], page["schema"], page["images"][0]["file"]):
+        assert link.startswith("/v2/")  # as Glance's: of the server that was asked
+
+
+def test_without_tls_nothing_is_changed(front: Front) -> None:
+    for method in ("GET", "HEAD"):
+        moved = ask(method, f"{front.plain_url}/v2/images?limit=1").expect(301)
+        assert moved.headers["location"] == f"{front.url}/v2/images?limit=1"
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        ask(method, f"{front.plain_url}/v2/images", body=b"").expect(403)
