@@ -348,7 +348,7 @@ async def listening(
                 LOG.info("requests in progress have %d seconds", settings.drain_seconds)
                 cut = await progress.settle(settings.drain_seconds)
                 if cut:
-                    LOG.warning("%d requests are cut off", cut)
+                    LOG.warning("%d requests are cut off, behind [cacheproxy] drain_seconds", cut)
         finally:
             await runner.cleanup()
             await progress.unwind(UNWIND_SECONDS)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import sqlite3
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
+from http.client import RemoteDisconnected
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -17,8 +19,9 @@ import psutil
 import pytest
 
 from harness.downloads import Clients, clients
-from harness.http import ask
+from harness.http import ask, connected
 from harness.images import random_bytes
+from harness.images_api import ImagesApi
 from harness.origin import Origin, origin
 from harness.program import free_port
 from harness.systemd import UNITS, Machine, commands, running_systemd
@@ -47,6 +50,7 @@ bind_port = {port}
 [glance_store]
 filesystem_store_datadir = /var/lib/cacheproxy-registry/images
 """
+CUT = ("stopping", "requests in progress have 4 seconds", "1 requests are cut off", "stopped")
 LISTENS = "[Socket]\nListenStream=\nListenStream=127.0.0.1:{port}\n"
 LOGS = "[Service]\nStandardOutput=append:{log}\nStandardError=append:{log}\nProtectHome=no\n"
 NOVA = """
@@ -210,35 +214,60 @@ async def test_a_long_drain_is_not_cut_short(tmp_path: Path) -> None:
         assert await apart(machine.show, SERVICE, "Result") == "success"
 
 
-def test_the_catalog_serves_from_its_sandbox(tmp_path: Path) -> None:
+@contextmanager
+def catalog(
+    directory: Path, configured: str = "", more: str = ""
+) -> Iterator[tuple[Machine, ImagesApi]]:
+    """Boot a systemd with our units, and start the catalog under it."""
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
     with running_systemd(
-        tmp_path,
-        changes={REGISTRY: LOGS.format(log=tmp_path / "service.log")},
-        files={"cacheproxy/registry.conf": CATALOG.format(port=port)},
+        directory,
+        changes={REGISTRY: LOGS.format(log=directory / "service.log") + more},
+        files={"cacheproxy/registry.conf": CATALOG.format(port=port) + configured},
     ) as machine:
+        file = "/etc/cacheproxy/registry.conf"
         machine.run(
             *("runuser", "-u", "cacheproxy-registry", "--"),
-            *(
-                "cacheproxy-registry",
-                "--config-file",
-                "/etc/cacheproxy/registry.conf",
-                "db",
-                "sync",
-            ),
+            *("cacheproxy-registry", "--config-file", file, "db", "sync"),
         )
         machine.systemctl("start", REGISTRY)
-        document = {"name": "one", "disk_format": "raw", "container_format": "bare"}
-        image = ask("POST", f"{url}/v2/images", document=document).expect(201).json()
-        file = f"{url}/v2/images/{image['id']}/file"
-        kind = {"Content-Type": "application/octet-stream"}
+        yield machine, ImagesApi(f"http://127.0.0.1:{port}")
+
+
+def test_the_catalog_serves_from_its_sandbox(tmp_path: Path) -> None:
+    with catalog(tmp_path) as (machine, api):
         data = random_bytes(3 * MIB, seed=5)
-        ask("PUT", file, body=data, headers=kind).expect(204)
-        assert ask("GET", file).expect(200).body == data
+        image = api.add(data)
+        assert api.download(image).expect(200).body == data
         machine.systemctl("stop", REGISTRY)
         assert machine.show(REGISTRY, "Result") == "success"
         assert "Traceback" not in machine.log.read_text()
+
+
+def test_the_catalogs_drain_is_bounded_by_itself_alone(tmp_path: Path) -> None:
+    """What does not end in its time is cut off in order: systemd kills nothing, nothing is left."""
+    drain = "[cacheproxy]\ndrain_seconds = 4\n"
+    with catalog(tmp_path, drain, "TimeoutStopSec=1\n") as (machine, api):
+        image = api.create()
+        with closing(connected(api.url)) as endless:
+            endless.putrequest("PUT", f"/v2/images/{image}/file")
+            endless.putheader("Content-Type", "application/octet-stream")
+            endless.putheader("Content-Length", str(2 * MIB))
+            endless.endheaders(random_bytes(MIB, seed=6))
+            until("the upload", lambda: api.show(image)["status"] == "saving")
+            machine.systemctl("stop", REGISTRY)
+            with pytest.raises((ConnectionError, RemoteDisconnected)):
+                endless.getresponse()
+        assert machine.show(REGISTRY, "Result") == "success"
+        told = machine.log.read_text()
+        steps = [told.index(step) for step in CUT]
+        assert steps == sorted(steps)
+        assert "Traceback" not in told
+        assert "State 'stop-sigterm' timed out" not in machine.program.tail()
+        state = tmp_path / "state/cacheproxy-registry"
+        assert list((state / "images").iterdir()) == []
+        with closing(sqlite3.connect(state / "registry.sqlite")) as database:
+            assert database.execute("SELECT status FROM images").fetchall() == [("queued",)]
 
 
 @pytest.mark.parametrize("unit", [SERVICE, REGISTRY])
