@@ -30,6 +30,7 @@ from registry.fetching.guarding import guard_of
 from registry.imports.building import FORGET_SECONDS, FORGET_TASKS, Parts, open_importing
 from registry.metrics import StoreMetrics
 from registry.notifications.opening import open_notifier
+from registry.orphans import Orphans
 from registry.plugins.plugins import Plugins
 from registry.protections.protections import load_protections
 from registry.quotas.opening import open_quotas
@@ -233,7 +234,10 @@ async def open_application(
         importing.told_to(jobs)
         background.hashing.told_to(jobs)
         readiness = Readiness(database)
-        for work in (feed.watch(), leases.run(), jobs.run(), readiness.watch()):
+        for work in (
+            *(feed.watch(), leases.run(), jobs.run(), readiness.watch()),
+            Orphans(database, stores, settings.imports).watch(),
+        ):
             await stack.enter_async_context(_going_on(work, stop))
         health = HealthHandlers(readiness, progress, settings.front.disabling_file)
         application = build_application(

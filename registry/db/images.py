@@ -38,6 +38,7 @@ from registry.domain.changes import kind_of
 from registry.domain.errors import ConflictError
 from registry.domain.fields import CHANGEABLE
 from registry.domain.image import Image, ImageLocation, Visibility
+from registry.domain.locations import STORE
 from registry.domain.status import GONE, ON_ITS_WAY, Status, require_transition
 
 _COLUMNS = tuple(
@@ -180,6 +181,18 @@ async def places_naming(connection: Connection, name: str) -> list[ImageLocation
         image_locations.c.value.contains(name, autoescape=True)
     )
     return [ImageLocation(*row) for row in await connection.execute(question)]
+
+
+async def places_by_store(connection: Connection) -> list[tuple[str, int, str]]:
+    """Return how many images have data in each store that records name, and one of the places.
+
+    Reads all places there are.
+    """
+    store = image_locations.c.meta_data[STORE].as_string()
+    count = sa.func.count(image_locations.c.image_id.distinct())
+    question = sa.select(store, count, sa.func.min(image_locations.c.value))
+    rows = await connection.execute(question.where(store.is_not(None)).group_by(store))
+    return [(name, images_there, url) for name, images_there, url in rows]
 
 
 async def add_location(connection: Connection, image_id: str, location: ImageLocation) -> None:

@@ -188,6 +188,14 @@ async def owed_jobs(connection: Connection, kind: str, image_id: str) -> list[Ow
     return [Owed(*row) for row in await connection.execute(question.order_by(jobs.c.id))]
 
 
+async def all_owed(connection: Connection, kind: str) -> list[tuple[str, Owed]]:
+    """Return the jobs of a kind that somebody does or will do, with the images that they are of."""
+    question = sa.select(jobs.c.image_id, jobs.c.id, jobs.c.arguments, jobs.c.host).where(
+        jobs.c.kind == kind, jobs.c.due_at.is_not(None), jobs.c.image_id.is_not(None)
+    )
+    return [(image_id, Owed(*row)) for image_id, *row in await connection.execute(question)]
+
+
 async def reschedule_job(
     connection: Connection,
     job_id: str,
