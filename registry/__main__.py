@@ -1,355 +1,20 @@
-"""The command line: arguments → settings → run."""
+"""The program `cacheproxy-registry`: command line → settings → command → exit code."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
 import sys
-from collections.abc import Coroutine, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import nullcontext
+from pkgutil import resolve_name
+from typing import Any, TypeAlias
 
-import uvloop
-
-from registry.app import serve
-from registry.background import opened_background
-from registry.config import load_settings, load_stores
-from registry.db.schema import SchemaState
+from registry.cli.parser import parser
 from registry.domain.errors import RegistryError
 from registry.errors import ConfigError
-from registry.logs import load_logs, log_here, logging_through_a_thread
-from registry.metadefs.arguments import add_metadef_commands
-from registry.upkeep import (
-    database_state,
-    purge_deleted,
-    renew_changes,
-    require_program,
-    sync_database,
-)
 
-if TYPE_CHECKING:  # the class is generic to type checkers only
-    _Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # it has no public name
-
-_EPILOG = """\
-A first configuration, without authentication (options are those of glance-api.conf):
-
-    [DEFAULT]
-    bind_host = 127.0.0.1
-    bind_port = 9292
-    [database]
-    connection = sqlite:////var/lib/cacheproxy-registry/registry.sqlite
-    [glance_store]
-    stores = file
-    default_store = file
-    filesystem_store_datadir = /var/lib/glance/images/
-
-Then, the first command once and after every upgrade:
-
-    cacheproxy-registry --config-file FILE db sync
-    cacheproxy-registry --config-file FILE serve
-    openstack --os-auth-type none --os-endpoint http://127.0.0.1:9292 image list
-
-SIGTERM stops the service: /healthcheck tells balancers, then it accepts nothing new and finishes what
-is under way (docs/high-availability.md).
-"""
-
-_DATABASE_EPILOG = """\
-The database is [database] connection of the configuration. On a server it has to exist, and be the
-catalog's alone (Glance's own has tables of the same names):
-
-    PostgreSQL  CREATE ROLE catalog LOGIN PASSWORD '...'; CREATE DATABASE catalog OWNER catalog;
-                connection = postgresql://catalog:...@HOST/catalog
-    MariaDB     CREATE DATABASE catalog; GRANT ALL ON catalog.* TO catalog@'%' IDENTIFIED BY '...';
-                connection = mysql://catalog:...@HOST/catalog
-    SQLite      connection = sqlite:////absolute/path: for one host, made by the first sync
-
-An upgrade: install the new release, run `db sync` once, beside the instances that are running, then
-restart these one by one. The release before goes on working on the newer tables, and is started on
-them. A sync that was broken off is run again; docs/databases.md has the order of an upgrade.
-"""
-
-_PURGE_EPILOG = """\
-The row of a deleted image keeps its id from being used again, by somebody who makes another image
-under the id that a deployment trusts (OpenStack's security note OSSN-0075). A purge gives the id
-free: keep rows for longer than anything may remember an id, as Glance's purge_images_table does.
-
-    cacheproxy-registry --config-file FILE db purge --age-in-days 365
-
-It may run beside the service, be stopped at any time, and be run again.
-"""
-
-_SERVE_EPILOG = """\
-    cacheproxy-registry --config-file /etc/cacheproxy/registry.conf serve
-
-It listens on [DEFAULT] bind_host and bind_port; docs/install-catalog.md has it behind Keystone.
-Under systemd it tells when it is ready (Type=notify). SIGTERM: if a balancer asks /healthcheck, that
-is 503 for drain_notice_seconds (5) first; then nothing new is accepted, and what is under way is
-finished, for drain_seconds (30) at most. A second SIGTERM ends the waiting.
-Lines of its log name the request that they belong to, as every answer does (X-OpenStack-Request-ID);
-[DEFAULT] debug, log_file and log_dir are Glance's.
-Exit code 1: it could not start, and the last line says what to change.
-"""
-
-_IMPORT_EPILOG = """\
-Logs in as `openstack` does, by OS_AUTH_URL, OS_USERNAME, … or --os-…, as an administrator of all images:
-
-    . admin-openrc
-    cacheproxy-registry --config-file FILE import-glance --glance http://old:9292 --dry-run
-    cacheproxy-registry --config-file FILE import-glance --glance http://old:9292 --verify
-
-Records are taken over: ids, owners, visibility, members and their answers, tags, properties, hashes,
-times, statuses, and where the data is; the data stays where it is, so the configuration must have
-Glance's stores. A run can be stopped at any time, and be run again: it goes on, takes what has changed
-in Glance since, and writes nothing over what was changed here. docs/install-catalog.md goes through it.
-
-Exit code 0: all of Glance is here; 1: it was broken off, run it again; 3: some images are not here, and
-the output says which and why, or --verify found differences.
-"""
-
-_SYNC_EPILOG = """\
-Before the first start, and after every upgrade; instances of the release before may go on meanwhile:
-
-    cacheproxy-registry --config-file FILE db sync
-
-As the user that the service runs as, if the database is SQLite: the file is made as who runs it.
-"""
-
-_VERSION_EPILOG = """\
-"none" is a database without tables. Which programs fit is said by the newest revision that they have.
-
-    cacheproxy-registry --config-file FILE db version
-"""
-
-_CHECK_EPILOG = """\
-For scripts of upgrades; nothing is changed.
-
-    cacheproxy-registry --config-file FILE db check || cacheproxy-registry --config-file FILE db sync
-"""
-
-_RESTORED_EPILOG = """\
-Proxies follow a feed of changes, and a restored database tells another past than they have seen:
-without this, images that were deleted since the backup would come to life for some of them.
-
-    cacheproxy-registry --config-file FILE db restored
-
-Run it once after a restore, before the service is started again.
-"""
-
-_SCRUB_EPILOG = """\
-What glance-scrubber is to Glance. The service does this by itself, every wakeup_time seconds by one of
-its instances; here it is done at once. It deletes the data of images that were deleted longer than
-scrub_time ago (with delayed_delete), and what a store could not delete when it was asked to.
-
-    cacheproxy-registry --config-file FILE scrub
-    cacheproxy-registry --config-file FILE scrub --restore 3f0c...
-
-The service may be running, and need not. Data that cannot be deleted now is tried again by itself.
-"""
-
-PURGE_DAYS = 180  # Glance's default of purge_images_table
-SYNC_IS_NEEDED = 3  # exit code of `db check`, as of Glance's
-_NUMBER_MAX = 100_000
+Command: TypeAlias = Callable[[argparse.Namespace, Any], Coroutine[Any, Any, int]]
 _INTERRUPTED = 130  # exit code after Ctrl-C, as shells have it
-_TAKEOVER = "import-glance"
-
-
-def parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """Return what reads this command line."""
-    top = argparse.ArgumentParser(
-        prog="cacheproxy-registry",
-        description="The image catalog: an OpenStack Images API v2 service over SQL.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    top.add_argument(
-        "--config-file",
-        action="append",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="an INI file such as glance-api.conf; may be repeated, later ones count more",
-    )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    serving = _add(commands, "serve", "answer requests until SIGTERM", _SERVE_EPILOG)
-    serving.set_defaults(run=_serve)
-    _add_takeover(
-        _add(commands, _TAKEOVER, "take over the records of a running Glance", _IMPORT_EPILOG),
-        arguments,
-    )
-    scrubbing = _add(commands, "scrub", "delete now what waits to be deleted", _SCRUB_EPILOG)
-    scrubbing.add_argument(
-        "--restore",
-        metavar="IMAGE_ID",
-        help="delete nothing, but make a deleted image active again that has its data still",
-    )
-    scrubbing.set_defaults(run=_scrub)
-    _add_database_commands(_add(commands, "db", "look after the database", _DATABASE_EPILOG))
-    return top
-
-
-def _add(commands: _Commands, name: str, says: str, epilog: str) -> argparse.ArgumentParser:
-    """Add a command; its help says what it does, then what else there is to know, with an example."""
-    return commands.add_parser(
-        name,
-        help=says,
-        description=f"{says[0].upper()}{says[1:]}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def _add_takeover(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
-    parser.add_argument(
-        "--glance", metavar="URL", help="Glance's URL, if not the one that Keystone names"
-    )
-    parser.add_argument(
-        "--interface",
-        default=os.environ.get("OS_INTERFACE", "public"),
-        help="which of the URLs that Keystone names (%(default)s)",
-    )
-    parser.add_argument(
-        "--region",
-        default=os.environ.get("OS_REGION_NAME"),
-        help="of which region, if there are several",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done only")
-    parser.add_argument(
-        "--verify", action="store_true", help="read all of Glance again at the end, and compare"
-    )
-    parser.set_defaults(run=_import_glance)
-    if _TAKEOVER in arguments:  # keystoneauth1 takes its time, and is needed here only
-        import_module("registry.takeover.command").add_login(parser, arguments)
-
-
-def _add_database_commands(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    sync = _add(
-        *(actions, "sync", "create the tables, or bring them to this program's revision"),
-        epilog=_SYNC_EPILOG,
-    )
-    sync.set_defaults(run=_sync)
-    version = _add(actions, "version", "print the revision of the database", _VERSION_EPILOG)
-    version.set_defaults(run=_version)
-    check = _add(
-        *(actions, "check", "tell whether sync has something to do: exit code 0 if not, 3 if so"),
-        epilog=_CHECK_EPILOG,
-    )
-    check.set_defaults(run=_check)
-    purge = _add(
-        *(actions, "purge", "remove the rows of images that were deleted long ago"),
-        epilog=_PURGE_EPILOG,
-    )
-    purge.add_argument(
-        *("--age-in-days", "--age_in_days"),
-        type=_whole_number,
-        default=PURGE_DAYS,
-        metavar="DAYS",
-        help="how long ago they were deleted, at least (%(default)s)",
-    )
-    purge.add_argument(
-        *("--max-rows", "--max_rows"),
-        type=_whole_number,
-        metavar="COUNT",
-        help="remove no more than so many, the oldest first (all)",
-    )
-    purge.set_defaults(run=_purge)
-    restored = _add(
-        *(actions, "restored", "tell the proxies that the past has changed: a backup was restored"),
-        epilog=_RESTORED_EPILOG,
-    )
-    restored.set_defaults(run=_restored)
-    add_metadef_commands(actions, _add)
-
-
-def _whole_number(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= _NUMBER_MAX:
-        raise ValueError
-    return number
-
-
-async def _serve(options: argparse.Namespace) -> int:
-    await serve(load_settings(options.config_file), load_stores(options.config_file))
-    return 0
-
-
-async def _import_glance(options: argparse.Namespace) -> int:
-    command = import_module("registry.takeover.command")
-    files = options.config_file
-    return int(await command.import_glance(options, load_settings(files), load_stores(files)))
-
-
-async def _sync(options: argparse.Namespace) -> int:
-    state = await sync_database(load_settings(options.config_file))
-    if state.fits:
-        sys.stdout.write(f"the database is at revision {state.current} already{_newer(state)}\n")
-    else:
-        was = state.current or "empty"
-        sys.stdout.write(f"the database is at revision {state.newest} now (it was {was})\n")
-    return 0
-
-
-async def _version(options: argparse.Namespace) -> int:
-    state = await database_state(load_settings(options.config_file))
-    oldest = f", for programs from {state.oldest} on" if state.oldest else ""
-    sys.stdout.write(f"{state.current or 'none'}{oldest}; this program is of {state.newest}\n")
-    return 0
-
-
-async def _check(options: argparse.Namespace) -> int:
-    state = await database_state(load_settings(options.config_file))
-    require_program(state)
-    if state.fits:
-        sys.stdout.write(
-            f"the database is at revision {state.current}: nothing to do{_newer(state)}\n"
-        )
-        return 0
-    was = state.current or "none"
-    sys.stdout.write(
-        f"the database is at revision {was}: db sync would bring it to {state.newest}\n"
-    )
-    return SYNC_IS_NEEDED
-
-
-def _newer(state: SchemaState) -> str:
-    """Say that the database is ahead of this program, if it is."""
-    return f"; this program, of {state.newest}, still fits" if state.is_newer else ""
-
-
-async def _scrub(options: argparse.Namespace) -> int:
-    files = options.config_file
-    settings = load_settings(files)
-    async with opened_background(settings, await asyncio.to_thread(load_stores, files)) as work:
-        if options.restore is not None:
-            await work.scrubbing.restore(options.restore)
-            sys.stdout.write(f"image {options.restore} is active again\n")
-        else:
-            sys.stdout.write(f"data is deleted from {await work.scrubbing.scrub()} places\n")
-    return 0
-
-
-async def _purge(options: argparse.Namespace) -> int:
-    settings, purged = load_settings(options.config_file), 0
-    async for purged in purge_deleted(settings, options.age_in_days, options.max_rows):
-        sys.stderr.write(f"{purged} images so far\n")
-    sys.stdout.write(f"removed {purged} images that were deleted {options.age_in_days} days ago\n")
-    return 0
-
-
-async def _restored(options: argparse.Namespace) -> int:
-    await renew_changes(load_settings(options.config_file))
-    sys.stdout.write("the feed of changes begins anew; proxies will look at all their images\n")
-    return 0
-
-
-def _logging(options: argparse.Namespace) -> AbstractContextManager[None]:
-    """Log as the operator wants the service to; commands are run by people, who read the terminal."""
-    if options.run is not _serve:
-        return nullcontext()
-    return logging_through_a_thread(load_logs(options.config_file))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -359,16 +24,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parser(arguments).parse_args(arguments)
-    log_here()
     try:
-        with _logging(options):
-            work: Coroutine[Any, Any, int] = options.run(options)
-            return uvloop.run(work)
+        return _run(options)
     except (ConfigError, RegistryError) as error:
         sys.stderr.write(f"cacheproxy-registry: {error}\n")
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run what a line asks for; what that needs is imported now."""
+    import uvloop  # noqa: PLC0415
+
+    from registry.config import load_settings  # noqa: PLC0415
+    from registry.logs import load_logs, log_here, logging_through_a_thread  # noqa: PLC0415
+
+    log_here()
+    command: Command = resolve_name(options.run)
+    files = options.config_file
+    # As the operator wants the service to; other commands are run by people, who read the terminal.
+    serving = options.command == "serve"
+    with logging_through_a_thread(load_logs(files)) if serving else nullcontext():
+        return uvloop.run(command(options, load_settings(files)))
 
 
 if __name__ == "__main__":

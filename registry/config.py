@@ -28,7 +28,8 @@ from registry.inspection.options import INSPECTION_OPTIONS, InspectionSettings, 
 from registry.keystone.options import KEYSTONE_OPTIONS, KeystoneSettings, read_keystone
 from registry.locations import options as locations
 from registry.logs import LOG_OPTIONS
-from registry.metadefs.options import DEFAULT_DIRECTORY, METADEF_OPTIONS
+from registry.metadefs.arguments import DEFAULT_DIRECTORY
+from registry.metadefs.options import METADEF_OPTIONS
 from registry.notifications import options as notifications
 from registry.options import Commented, integer, truth
 from registry.plugins.options import PLUGIN_SECTIONS, PluginSettings, read_plugins

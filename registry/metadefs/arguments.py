@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Coroutine
-from importlib import import_module
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from registry.config import load_settings
-from registry.metadefs.options import DEFAULT_DIRECTORY
 
 _LOAD_EPILOG = """\
 What `glance-manage db_load_metadefs` is to Glance, and of the same files:
@@ -32,6 +28,8 @@ Also those that were made by the API, and protected ones. Export them first if i
     cacheproxy-registry --config-file FILE db unload-metadefs
 """
 
+DEFAULT_DIRECTORY = "/etc/glance/metadefs/"
+_COMMAND = "registry.metadefs.command"
 _Add = Callable[..., argparse.ArgumentParser]
 
 
@@ -50,14 +48,14 @@ def add_metadef_commands(actions: Any, add: _Add) -> None:
     loading.add_argument(
         "--overwrite", action="store_true", help="with --merge: replace all of them"
     )
-    loading.set_defaults(run=_doing("load_metadefs"))
+    loading.set_defaults(run=f"{_COMMAND}:load_metadefs")
     exporting = add(
         actions, "export-metadefs", "write metadata definitions to files", _EXPORT_EPILOG
     )
     _add_path(exporting, "the directory to write to")
-    exporting.set_defaults(run=_doing("export_metadefs"))
+    exporting.set_defaults(run=f"{_COMMAND}:export_metadefs")
     unloading = add(actions, "unload-metadefs", "delete all metadata definitions", _UNLOAD_EPILOG)
-    unloading.set_defaults(run=_doing("unload_metadefs"))
+    unloading.set_defaults(run=f"{_COMMAND}:unload_metadefs")
 
 
 def _add_path(parser: argparse.ArgumentParser, says: str) -> None:
@@ -67,12 +65,3 @@ def _add_path(parser: argparse.ArgumentParser, says: str) -> None:
         metavar="DIR",
         help=f"{says} ([DEFAULT] metadata_source_path, {DEFAULT_DIRECTORY})",
     )
-
-
-def _doing(name: str) -> Callable[[argparse.Namespace], Coroutine[Any, Any, int]]:
-    async def run(options: argparse.Namespace) -> int:
-        # What it brings is needed here only.
-        command = getattr(import_module("registry.metadefs.command"), name)
-        return int(await command(options, load_settings(options.config_file)))
-
-    return run

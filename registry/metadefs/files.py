@@ -16,7 +16,7 @@ from typing import Any
 from registry.domain.errors import InvalidRequestError
 from registry.domain.metadefs.files import Namespaced, file_name, read_file
 from registry.errors import ConfigError
-from registry.metadefs.options import DEFAULT_DIRECTORY
+from registry.metadefs.arguments import DEFAULT_DIRECTORY
 
 FILE_BYTES_MAX = 8 << 20  # as of a request; the largest that Glance ships has 20 KiB
 

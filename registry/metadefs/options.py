@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from oslo_config import cfg
 
-DEFAULT_DIRECTORY = "/etc/glance/metadefs/"
+from registry.metadefs.arguments import DEFAULT_DIRECTORY
 
 METADEF_OPTIONS: tuple[cfg.Opt, ...] = (
     cfg.StrOpt(

@@ -14,7 +14,7 @@ from keystoneauth1.exceptions import ClientException
 
 from backends.configuration import StoresSettings
 from backends.openstores import OpenStores
-from registry.config import Settings
+from registry.config import Settings, load_stores
 from registry.db.database import Database
 from registry.errors import ConfigError
 from registry.fetching.filtering import UriFilter
@@ -48,13 +48,12 @@ def add_login(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None
     parser.set_defaults(timeout=REQUEST_SECONDS)
 
 
-async def import_glance(
-    options: argparse.Namespace, settings: Settings, stores: StoresSettings
-) -> int:
+async def import_glance(options: argparse.Namespace, settings: Settings) -> int:
     """Take over, and verify if that is wanted; return the exit code."""
     wanted = Wanted(
         options.dry_run, options.verify, options.glance, options.interface, options.region
     )
+    stores = load_stores(options.config_file)
     async with opened_database(settings) as database, _opened(settings, stores) as opened:
         source = GlanceSource(_adapter(options, wanted))
         try:

@@ -23,7 +23,7 @@ from harness.keystone import ADMIN, Keystone, running_keystone
 from harness.page import Step, steps
 from harness.program import REPOSITORY
 from harness.systemd import Machine, running_systemd
-from registry.__main__ import parser
+from registry.cli.parser import parser
 
 PAGE = REPOSITORY / "docs/install-catalog.md"
 OTHER = {"mysql": "PostgreSQL", "postgresql": "MariaDB"}  # sections that are left out

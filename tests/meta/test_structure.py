@@ -104,8 +104,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         ),
         "registry.quotas.quotas",
     ),
+    "registry.cli.parser": ("registry.metadefs.arguments", "registry.takeover.command"),
+    "registry.cli": ("registry", "backends"),
     "registry.takeover": ("registry", "backends"),
-    "registry.metadefs.options": (),
+    "registry.metadefs.arguments": (),
+    "registry.metadefs.options": ("registry.metadefs.arguments",),
     "registry.metadefs": ("registry", "backends"),
     "registry.imports.options": ("registry.errors", "registry.options"),
     "registry.imports": (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.services import python_of
-from registry.__main__ import parser
+from registry.cli.parser import parser
 from registry.config import Settings
 from registry.db.database import Database
 from registry.db.metadefs import list_resource_types

@@ -6,10 +6,12 @@ import argparse
 import re
 import shlex
 from collections.abc import Iterator
+from inspect import iscoroutinefunction
+from pkgutil import resolve_name
 
 import pytest
 
-from registry.__main__ import parser
+from registry.cli.parser import parser
 
 
 def commands(
@@ -43,5 +45,5 @@ def test_its_examples_can_be_typed(name: str) -> None:
     assert lines
     for line in lines:
         options = parser().parse_args(shlex.split(line.partition(" #")[0]))
-        assert callable(options.run)
+        assert iscoroutinefunction(resolve_name(options.run))
     assert any(f" {name}" in line for line in lines)
