@@ -12,7 +12,7 @@ from registry.config import Settings
 from registry.db.changes import renew_feed
 from registry.db.database import Database
 from registry.db.purge import purge_images
-from registry.db.schema import SchemaState, schema_state, upgrade_schema
+from registry.db.schema import SchemaState, schema_state
 from registry.directories import require_directory
 from registry.errors import ConfigError
 from registry.service.clock import utc_now
@@ -44,6 +44,9 @@ async def opened_database(settings: Settings) -> AsyncIterator[Database]:
 
 async def sync_database(settings: Settings) -> SchemaState:
     """Bring the database to the newest revision, creating it where it is missing."""
+    # Here alone: it brings Alembic, which nobody else needs.
+    from registry.db.upgrading import upgrade_schema  # noqa: PLC0415
+
     database = await asyncio.to_thread(Database, settings.database)
     try:
         if database.file is None:

@@ -1,39 +1,23 @@
-"""Brings a database to the newest revision, and tells whether it is there."""
+"""Tells at which revision a database is, and which one this program needs.
+
+Without Alembic, which `registry.db.upgrading` alone has: a service does not need its 11 MiB.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import pkgutil
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
 
 import sqlalchemy as sa
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.script.revision import RevisionError
 
-from registry.db.altering import prepare
+from registry.db import migrations
 from registry.db.database import Connection, Database
-from registry.db.engines import LOCK_WAIT_SECONDS
-from registry.db.programs import let_programs_look, oldest_program
-from registry.db.tables import METADATA
-from registry.domain.errors import UnavailableError
-from registry.errors import ConfigError
+from registry.db.programs import oldest_program
 
-LOG = logging.getLogger(__name__)
-
-LOCK_PAUSE_SECONDS = 0.5  # between two looks whether another has ended
-_MIGRATIONS = Path(__file__).parent / "migrations"
 # Not Alembic's usual name: Glance's own database has that one, with revisions that are not ours.
-_VERSION_TABLE = "registry_alembic_version"
-_LOCK_NUMBER = 0x6361_6368_6570_7278  # ours among the users of a PostgreSQL; any number is as good
-# The names of MySQL's locks are those of the server, so that the database is a part of ours.
-_LOCKS: dict[str, sa.ColumnElement[Any]] = {
-    "postgresql": sa.func.pg_try_advisory_lock(_LOCK_NUMBER),
-    "mysql": sa.func.get_lock(sa.func.md5(sa.func.concat(_VERSION_TABLE, sa.func.database())), 0),
-}
+VERSION_TABLE = "registry_alembic_version"
+_VERSIONS = sa.table(VERSION_TABLE, sa.column("version_num", sa.String(32)))  # one row
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,95 +58,22 @@ async def schema_state(database: Database) -> SchemaState:
 
 async def _marks(connection: Connection) -> tuple[str | None, str | None]:
     """Return the revision, and the oldest program that fits."""
-    return await connection.run_sync(_current), await connection.run_sync(oldest_program)
+    return await connection.run_sync(current_revision), await connection.run_sync(oldest_program)
 
 
 async def newest_program() -> str:
     """Return this program's newest revision, by which databases know it."""
-    return _newest(await asyncio.to_thread(_scripts))
+    return await asyncio.to_thread(_newest)
 
 
-async def upgrade_schema(database: Database) -> SchemaState:
-    """Run the missing migrations, beside who reads and writes; return what was before.
-
-    One that was broken off, also in its middle, goes on with the next call.
-    """
-    scripts = await asyncio.to_thread(_scripts)
-    async with database.alter() as connection:
-        await _lock(connection)
-        await connection.run_sync(_require_ours)
-        before = SchemaState(
-            await connection.run_sync(_current),
-            _newest(scripts),
-            await connection.run_sync(oldest_program),
-        )
-        if not before.is_newest and not before.is_newer:
-            await connection.run_sync(_upgrade, scripts)
-    return before
+def current_revision(connection: sa.Connection) -> str | None:
+    """Return the revision that a database is at; None: it is not ours, or empty."""
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(sa.select(_VERSIONS.c.version_num)).scalar_one_or_none()
 
 
-def _scripts() -> ScriptDirectory:
-    scripts = ScriptDirectory(str(_MIGRATIONS), version_locations=[str(_MIGRATIONS)])
-    _newest(scripts)  # reads the files here and now
-    return scripts
-
-
-def _newest(scripts: ScriptDirectory) -> str:
-    # There is one line of history, and it is not empty.
-    return cast("str", scripts.get_current_head())
-
-
-def _context(connection: sa.Connection) -> MigrationContext:
-    return MigrationContext.configure(connection, opts={"version_table": _VERSION_TABLE})
-
-
-def _current(connection: sa.Connection) -> str | None:
-    return _context(connection).get_current_revision()
-
-
-async def _lock(connection: Connection) -> None:
-    """Let one migrate at a time, until its connection ends; SQLite's writing transaction does.
-
-    It is asked for again and again, not waited for: PostgreSQL builds an index only when every
-    statement that was there before has ended, and so would one that waits.
-    """
-    lock = _LOCKS.get(connection.dialect.name)
-    if lock is None:
-        return
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + LOCK_WAIT_SECONDS
-    while not (await connection.execute(sa.select(lock))).scalar_one():
-        if loop.time() >= deadline:
-            raise UnavailableError(
-                "Another `db sync` is under way: wait for its end, then run this one again."
-            )
-        LOG.info("another `db sync` is under way: waiting for its end")
-        await asyncio.sleep(LOCK_PAUSE_SECONDS)
-
-
-def _require_ours(connection: sa.Connection) -> None:
-    """Refuse a database in which somebody else, Glance perhaps, has tables of our tables' names."""
-    tables = set(sa.inspect(connection).get_table_names())
-    foreign = sorted(tables & METADATA.tables.keys())
-    if foreign and _VERSION_TABLE not in tables:
-        raise ConfigError(
-            f"[database] connection: this database has tables of another program "
-            f"({', '.join(foreign)}), perhaps Glance's: create one for the catalog alone"
-        )
-
-
-def _upgrade(connection: sa.Connection, scripts: ScriptDirectory) -> None:
-    if connection.dialect.name != "sqlite":
-        prepare(connection)
-    context = _context(connection)
-    current = context.get_current_revision()
-    try:
-        missing = list(scripts.iterate_revisions("head", current))
-    except RevisionError as error:
-        raise ConfigError(f"the database is of another program: {error}") from None
-    context.stamp(scripts, current or "base")  # a first mark: ours
-    let_programs_look(connection)
-    with Operations.context(context):
-        for script in reversed(missing):
-            script.module.upgrade()
-            context.stamp(scripts, script.revision)
+def _newest() -> str:
+    """Return the last of the migrations, which are one line: `v0001_images`, `v0002_…`."""
+    names = (module.name for module in pkgutil.iter_modules(migrations.__path__))
+    return max(name[1:5] for name in names)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from harness.databases import Server
 from registry.db.database import Database
 from registry.db.options import DatabaseSettings
-from registry.db.schema import upgrade_schema
+from registry.db.upgrading import upgrade_schema
 
 LONG = pytest.mark.long
 KINDS = ("sqlite", "postgresql", "mysql")

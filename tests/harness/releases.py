@@ -52,7 +52,7 @@ def upgrade():
 def later_release(directory: Path, *texts: str) -> Path:
     """Write today's migrations and these after them below `directory`; return where they are."""
     made = directory / f"migrations{len(texts)}"
-    today = Path(migrations.__path__[0])
+    today = Path(migrations.__file__).parent
     shutil.copytree(today, made, ignore=shutil.ignore_patterns("__pycache__"))
     newest = max(file.name[1:5] for file in today.glob("v*.py"))
     for text in texts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
@@ -52,15 +53,7 @@ def installed() -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", ["registry.__main__", "cacheproxy.cli.serve"])
-def test_a_program_starts_without_the_extras(module: str) -> None:
-    there = installed() | {"cacheproxy"}
-    absent = sorted(
-        package
-        for package, owners in packages_distributions().items()
-        if not {canonicalize_name(owner) for owner in owners} & there
-    )
-    assert "hypothesis" in absent
+def import_without(module: str, absent: Sequence[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, module, *absent],
         cwd=REPOSITORY,
@@ -70,3 +63,29 @@ def test_a_program_starts_without_the_extras(module: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("registry.cli.serving", "registry.cli.database", "registry.cli.scrubbing"),
+        *("registry.db.upgrading", "cacheproxy.cli.serve"),
+    ],
+)
+def test_a_program_starts_without_the_extras(module: str) -> None:
+    there = installed() | {"cacheproxy"}
+    absent = sorted(
+        package
+        for package, owners in packages_distributions().items()
+        if not {canonicalize_name(owner) for owner in owners} & there
+    )
+    assert "hypothesis" in absent
+    import_without(module, absent)
+
+
+def test_help_comes_before_what_commands_need() -> None:
+    import_without("registry.__main__", ["asyncio", "sqlalchemy", "oslo_config", "aiohttp"])
+
+
+def test_a_service_has_nothing_of_migrations() -> None:
+    import_without("registry.cli.serving", ["alembic"])

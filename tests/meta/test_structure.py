@@ -73,7 +73,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("registry.signatures.options", "registry.plugins.options"),
         *("registry.service.options", "registry.imports.options", "registry.web.options"),
         *("registry.quotas.options", "registry.notifications.options"),
-        "registry.metadefs.options",
+        *("registry.metadefs.arguments", "registry.metadefs.options"),
         *VOCABULARY,
     ),
     "registry.fetching": (

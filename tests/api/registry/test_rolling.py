@@ -21,10 +21,11 @@ from harness.releases import ADDS, TAKES_AWAY, later_release
 from harness.waiting import until_async
 from registry.app import listening
 from registry.config import Settings
-from registry.db import altering, schema
+from registry.db import altering, migrations, upgrading
 from registry.db.database import Connection, Database
-from registry.db.schema import schema_state, upgrade_schema
+from registry.db.schema import schema_state
 from registry.db.tables import image_properties, images
+from registry.db.upgrading import upgrade_schema
 from registry.domain.errors import UnavailableError
 from registry.errors import ConfigError
 
@@ -107,7 +108,7 @@ async def test_requests_go_on_while_tables_are_changed(
 ) -> None:
     """Also while somebody reads a table for long, whose end a change of it has to wait for."""
     caplog.set_level(logging.INFO, altering.__name__)
-    monkeypatch.setattr(schema, "_MIGRATIONS", later_release(tmp_path, ADDS))
+    monkeypatch.setattr(migrations, "__path__", [str(later_release(tmp_path, ADDS))])
     async with used(client) as made:
         async with database.read() as reader:
             await reader.execute(sa.select(sa.func.count()).select_from(images))
@@ -127,7 +128,7 @@ async def test_requests_go_on_while_tables_are_changed(
 async def test_a_reader_without_end_is_told_of(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "_MIGRATIONS", later_release(tmp_path, ADDS))
+    monkeypatch.setattr(migrations, "__path__", [str(later_release(tmp_path, ADDS))])
     monkeypatch.setattr(altering, "TRIES", 1)
     async with database.read() as reader:
         await reader.execute(sa.select(sa.func.count()).select_from(images))
@@ -148,7 +149,7 @@ async def test_an_index_that_was_broken_off_is_built_again(
     """PostgreSQL builds it beside the writers, and waits for whoever was there before."""
     if server.kind != "postgresql":
         pytest.skip("InnoDB leaves nothing of such an index")
-    monkeypatch.setattr(schema, "_MIGRATIONS", later_release(tmp_path, ADDS))
+    monkeypatch.setattr(migrations, "__path__", [str(later_release(tmp_path, ADDS))])
     valid = sa.text(
         "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix_images_later'::regclass"
     )
@@ -181,7 +182,7 @@ async def test_a_table_that_takes_no_column_at_once(
 ) -> None:
     if server.kind != "mysql":
         pytest.skip("PostgreSQL adds a column to any table at once")
-    monkeypatch.setattr(schema, "_MIGRATIONS", later_release(tmp_path, ADDS))
+    monkeypatch.setattr(migrations, "__path__", [str(later_release(tmp_path, ADDS))])
     async with database.alter() as connection:
         await connection.execute(sa.text("ALTER TABLE images ROW_FORMAT = COMPRESSED"))
     await upgrade_schema(database)
@@ -208,9 +209,9 @@ async def test_a_view_from_before_a_change_is_taken_anew(database: Database) -> 
 
 
 async def test_two_syncs_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "LOCK_WAIT_SECONDS", 0)
+    monkeypatch.setattr(upgrading, "LOCK_WAIT_SECONDS", 0)
     async with database.alter() as connection:
-        await schema._lock(connection)
+        await upgrading._lock(connection)
         with pytest.raises(UnavailableError, match=r"under way.*run this one again"):
             await upgrade_schema(database)
     monkeypatch.undo()
@@ -228,7 +229,7 @@ async def test_the_release_before_starts_again_until_something_is_taken_away(
 ) -> None:
     async def upgrade(*texts: str) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(schema, "_MIGRATIONS", later_release(tmp_path, *texts))
+            patch.setattr(migrations, "__path__", [str(later_release(tmp_path, *texts))])
             with pytest.raises(ConfigError, match="db sync"):
                 async with listening(settings, stores):
                     pass

@@ -23,8 +23,8 @@ from registry.db.database import Connection, Database
 from registry.db.failures import OutageError
 from registry.db.images import add_image, get_image
 from registry.db.options import DatabaseSettings
-from registry.db.schema import upgrade_schema
 from registry.db.tables import images
+from registry.db.upgrading import upgrade_schema
 from registry.domain.errors import UnavailableError
 from registry.domain.image import Image
 

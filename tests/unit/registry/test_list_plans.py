@@ -19,8 +19,8 @@ from registry.db.database import Database
 from registry.db.listing import list_images
 from registry.db.options import DatabaseSettings
 from registry.db.quotas import get_usage
-from registry.db.schema import upgrade_schema
 from registry.db.tables import image_properties, image_tags, images
+from registry.db.upgrading import upgrade_schema
 from registry.domain.identity import EVERYBODY, Identity
 from registry.domain.limits import Limits
 from registry.domain.listing import parse_list_query

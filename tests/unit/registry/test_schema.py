@@ -16,12 +16,13 @@ from alembic.script import ScriptDirectory
 
 from harness.catalog_database import IN_EVERY_RUN, server_of
 from harness.databases import Server
-from registry.db import migrations, schema
+from registry.db import migrations, upgrading
 from registry.db.database import Database
 from registry.db.images import add_image, get_image, save_image
 from registry.db.listing import list_images
-from registry.db.schema import schema_state, upgrade_schema
+from registry.db.schema import newest_program, schema_state
 from registry.db.tables import METADATA
+from registry.db.upgrading import upgrade_schema
 from registry.domain.identity import Identity
 from registry.domain.image import Image
 from registry.domain.limits import Limits
@@ -51,6 +52,11 @@ def is_ours(name: str | None, kind: str, _parents: object) -> bool:
     """Leave out the table of revisions, and indexes that each kind of database has its way of."""
     each_its_way = {"ix_image_properties_value", "ix_images_deleted_name"}
     return name in METADATA.tables if kind == "table" else name not in each_its_way
+
+
+async def test_the_newest_revision_is_known_without_alembic() -> None:
+    scripts = await asyncio.to_thread(upgrading._scripts)
+    assert await newest_program() == scripts.get_current_head()
 
 
 @pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
@@ -168,11 +174,11 @@ MOMENT = datetime(2026, 1, 1, 12, 0, 0, 123456)  # noqa: DTZ001  # UTC without a
 
 async def upgrade_to(database: Database, revision: str, patched: pytest.MonkeyPatch) -> None:
     """Do what `upgrade_schema` did when `revision` was the newest."""
-    scripts: ScriptDirectory = await asyncio.to_thread(schema._scripts)
+    scripts: ScriptDirectory = await asyncio.to_thread(upgrading._scripts)
     found = list(scripts.iterate_revisions(revision, None))
     with patched.context() as patch:
         patch.setattr(scripts, "iterate_revisions", lambda *_: found)
-        patch.setattr(schema, "_scripts", lambda: scripts)
+        patch.setattr(upgrading, "_scripts", lambda: scripts)
         await upgrade_schema(database)
 
 
@@ -277,9 +283,9 @@ async def test_a_migration_that_was_broken_off_is_run_again(
 
         return do
 
-    scripts = await asyncio.to_thread(schema._scripts)
+    scripts = await asyncio.to_thread(upgrading._scripts)
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "_scripts", lambda: scripts)
+        patch.setattr(upgrading, "_scripts", lambda: scripts)
         for script in scripts.iterate_revisions("head", None):
             for name in STEPS:
                 if hasattr(script.module, name):
