@@ -13,7 +13,7 @@ from typing import Any
 
 from registry.domain.errors import ForbiddenError, NotFoundError
 from registry.domain.identity import SERVICE_ROLE, Identity
-from registry.domain.image import Image, Visibility
+from registry.domain.image import Image, ImageLocation, Visibility
 from registry.domain.status import Status
 from registry.domain.targets import ImageTarget, proposed_target
 
@@ -94,6 +94,15 @@ def require_readable(identity: Identity, image: Image | None, image_id: str) -> 
         )
     require(identity, image, "download_image", f"You may not download image {image_id}.")
     return image
+
+
+def told_locations(identity: Identity, image: Image) -> tuple[ImageLocation, ...]:
+    """Return where the data of an image is, as far as this caller is told.
+
+    Who may not download a deactivated image is not to read it in its store either.
+    """
+    hidden = image.status is Status.DEACTIVATED and not identity.is_admin
+    return () if hidden else image.locations
 
 
 def require_members(identity: Identity, image: Image, rule: str) -> None:

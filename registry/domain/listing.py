@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta, timezone
 from typing import Literal, TypeAlias
 
 from registry.domain.errors import InvalidRequestError
@@ -44,6 +44,14 @@ _FIRST = ("limit", "marker", "member_status")
 _LAST_SECOND = datetime(9999, 12, 31, 23, 59, 58)  # noqa: DTZ001  # UTC without a zone, as all are
 # In quotes, or up to a comma, or nothing before one.
 _LIST_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)",?|([^,]+),?|,', re.DOTALL)
+# Year, month, day and a time of the day, in either of ISO 8601's spellings; what is behind may be missing.
+_TIME = re.compile(
+    r"([0-9]{4})"
+    r"(?:(-[0-9]{1,2}|[0-9]{2}(?!$))"
+    r"(?:(-[0-9]{1,2}|[0-9]{2})"
+    r"(?:[ T]([0-9]{2})(?::?([0-9]{2}))?(?::?([0-9]{1,2})(?:[.,][0-9]+)?)?"
+    r"(?:Z|([+-])([0-9]{2}):?([0-9]{2})?)?)?)?)?"
+)
 _NUMBER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
 _NUMBER_MAX = (1 << 63) - 1  # sizes are 64-bit columns
 
@@ -192,13 +200,26 @@ def _parse_truth(name: str, value: str) -> bool:
 def _parse_time(name: str, text: str) -> datetime:
     if "T" in text:
         text = text.replace(" ", "+")  # the "+" of a zone that was not escaped
+    refusal = InvalidRequestError(f"The filter '{name}' must be an ISO 8601 time.")
+    told = _TIME.fullmatch(text)
+    if told is None:
+        raise refusal
+    year, month, day, hour, minute, second, sign, zone_hours, zone_minutes = told.groups()
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
+        moment = datetime(  # noqa: DTZ001  # of the zone that is taken away
+            int(year),
+            int((month or "1").lstrip("-")),
+            int((day or "1").lstrip("-")),
+            int(hour or 0),
+            int(minute or 0),
+            int(second or 0),
+        )
+        ahead = timezone(timedelta(hours=int(zone_hours or 0), minutes=int(zone_minutes or 0)))
+        offset = ahead.utcoffset(None)
+        utc = moment + offset if sign == "-" else moment - offset
     except (ValueError, OverflowError):
-        raise InvalidRequestError(f"The filter '{name}' must be an ISO 8601 time.") from None
-    return min(moment.replace(microsecond=0), _LAST_SECOND)
+        raise refusal from None
+    return min(utc, _LAST_SECOND)
 
 
 def _parse_visibility(value: str | None) -> Visibility | Literal["all"] | None:

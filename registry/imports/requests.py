@@ -169,7 +169,8 @@ class Imports:
             return (None,)
         named = named_stores(request)
         wanted = self._stores.writable_names if named is None else named
-        stores = tuple(name or self._stores.settings.default for name in wanted)
+        default = self._stores.settings.default
+        stores = tuple(default if name is None else name for name in wanted)
         for name in stores:
             if name not in names:
                 raise ConflictError(f"Store for identifier {name} not found")
@@ -207,7 +208,8 @@ class Imports:
             return None, None
         if await get_upload(connection, image_id) is not None:
             raise ConflictError(f"Image {image_id}: what an upload left is being taken away.")
-        names = [store or self._stores.settings.default for store in stores]
+        default = self._stores.settings.default
+        names = [default if name is None else name for name in stores]
         await require_settled(connection, self._stores, image_id, names)
         written: list[str] = []
         if LOCK in image.properties:

@@ -37,7 +37,8 @@ class ContentSearch:
         shown = found[:limit]
         document: Document = {
             "images": [
-                image_document(identity, image, self._places.document(image)) for image in shown
+                image_document(identity, image, self._places.document(identity, image))
+                for image in shown
             ]
         }
         if shown and len(found) > limit:

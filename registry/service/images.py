@@ -232,7 +232,7 @@ class Images:
         self._notifier.emit("image.update", image_notice(image))
 
     def _document(self, identity: Identity, image: Image) -> Document:
-        return image_document(identity, image, self._places.document(image))
+        return image_document(identity, image, self._places.document(identity, image))
 
     async def _replace(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -83,7 +84,8 @@ class Locating:
         image = access.require_visible(identity, found, image_id)
         refusal = "You are not permitted to read the locations of images."
         access.require(identity, image, "fetch_image_location", refusal)
-        return shown_places(self._locations.in_order(image))
+        told = replace(image, locations=access.told_locations(identity, image))
+        return shown_places(self._locations.in_order(told))
 
     async def _admit(
         self, connection: Connection, identity: Identity, image_id: str, added: AddedLocation

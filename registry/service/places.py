@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from backends.location import Location
+from registry.domain import access
 from registry.domain.documents import Document
+from registry.domain.identity import Identity
 from registry.domain.image import Image, ImageLocation
 from registry.service.stores import Stores
 
@@ -19,15 +21,15 @@ class Places:
     show_direct_url: bool = False
     show_locations: bool = False
 
-    def document(self, image: Image) -> Document:
-        """Return the fields to add to an image's document.
+    def document(self, identity: Identity, image: Image) -> Document:
+        """Return the fields to add to an image's document, as a caller is shown it.
 
         Locations are shown without the credentials that their URLs may carry.
         """
         document: Document = {}
         if not (self.show_direct_url or self.show_locations or self.stores.settings.several):
             return document
-        places = self.stores.in_order(image.locations)
+        places = self.stores.in_order(access.told_locations(identity, image))
         if self.show_locations:
             document["locations"] = shown_places(places)
         if self.show_direct_url and places:

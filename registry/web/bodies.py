@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from registry.domain.errors import InvalidRequestError, LimitExceededError
 
@@ -26,6 +26,11 @@ async def read_json(request: web.Request, bytes_max: int = JSON_BODY_BYTES_MAX) 
         raise InvalidRequestError("Malformed JSON in request body.") from None
 
 
+def media_type(request: web.Request) -> str:
+    """Return the type of a body as it was sent, without parameters: Glance knows no other letters."""
+    return request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip()
+
+
 def refuse_body(request: web.Request) -> None:
     """Refuse a body where none belongs, as Glance does."""
     if request.can_read_body:
@@ -39,7 +44,6 @@ def json_response(
     return web.Response(
         status=status,
         body=msgspec.json.encode(document),  # of a page of images a twentieth of json's time
-        content_type="application/json",
-        charset="utf-8",
+        content_type="application/json",  # which has no charset: RFC 8259 section 11
         headers=headers,
     )

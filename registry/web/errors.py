@@ -97,6 +97,9 @@ def _response_to(request: web.Request, error: Exception) -> web.Response:
         headers: dict[str, str] = {}
         if isinstance(error, web.HTTPMethodNotAllowed):
             headers[hdrs.ALLOW] = ", ".join(sorted(error.allowed_methods, key=METHODS.index))
+        elif isinstance(error, web.HTTPNotFound) and request.method not in METHODS:
+            status = HTTPStatus.NOT_IMPLEMENTED
+            return error_response(request, status, f"{request.method} is implemented nowhere here.")
         return error_response(request, HTTPStatus(error.status), error.reason, headers)
     LOG.error("%s %s failed", request.method, request.path, exc_info=error)
     return error_response(
@@ -142,6 +145,11 @@ def error_response(
         content_type = "text/html"
     else:
         text, content_type = f"{title}\n\n{message}\n", "text/plain"
+    charset = None if content_type == "application/json" else "utf-8"
     return web.Response(
-        status=status, text=text, content_type=content_type, charset="utf-8", headers=headers
+        status=status,
+        body=text.encode(),
+        content_type=content_type,
+        charset=charset,
+        headers=headers,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import hdrs, web
 
 from registry.service.readiness import Readiness
+from registry.web.bodies import json_response
 from registry.web.progress import Progress
 
 WATCHED_SECONDS = 60.0  # after a question: whoever asks more rarely is not waited for
@@ -38,7 +39,10 @@ class HealthHandlers:
         hindrance = await self._hindrance()
         if request.method == hdrs.METH_HEAD:
             return web.Response(status=503 if hindrance else 204)
-        return web.Response(text=hindrance or "OK", status=503 if hindrance else 200)
+        status, reason = (503, hindrance) if hindrance else (200, "OK")
+        if _wants_json(request):
+            return json_response({"detailed": False, "reasons": [reason]}, status=status)
+        return web.Response(text=reason, status=status)
 
     async def live(self, _request: web.Request) -> web.Response:
         """GET /healthcheck/live, and any other method: the process answers, whatever becomes of requests."""
@@ -50,6 +54,12 @@ class HealthHandlers:
         if self._file is not None and await asyncio.to_thread(_is_there, self._file):
             return DISABLED
         return self._readiness.hindrance
+
+
+def _wants_json(request: web.Request) -> bool:
+    """Tell whether a client takes JSON and would not rather have plain text, as oslo.middleware does."""
+    accept = request.headers.get(hdrs.ACCEPT, "")
+    return "application/json" in accept and not ("text/" in accept or "*/*" in accept)
 
 
 def _is_there(file: Path) -> bool:

@@ -12,7 +12,7 @@ from registry.domain.errors import InvalidRequestError, MediaTypeError
 from registry.service.athand import AtHand
 from registry.service.downloads import Data, Downloads
 from registry.service.uploads import Upload, Uploads
-from registry.web.bodies import refuse_body
+from registry.web.bodies import media_type, refuse_body
 from registry.web.conditions import entity_tag, is_unchanged, wanted_span
 from registry.web.errors import error_response
 from registry.web.identity import IDENTITY
@@ -45,8 +45,7 @@ class ImageDataHandlers:
         """PUT: 204 once the image is active."""
         if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
             raise web.HTTPExpectationFailed
-        media_type = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0]
-        if media_type.strip() != OCTETS:  # to the letter, as Glance has it
+        if media_type(request) != OCTETS:
             raise MediaTypeError(f"The data of an image must be sent as {OCTETS}.", (OCTETS,))
         upload = Upload(announced_size(request), request.headers.get("X-Image-Meta-Store"))
         if COMPLETE in request.headers:

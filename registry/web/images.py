@@ -8,9 +8,10 @@ from aiohttp import web
 
 from registry.domain.patches import require_media_type
 from registry.service.images import Images
-from registry.web.bodies import json_response, read_json, refuse_body
+from registry.web.bodies import json_response, media_type, read_json, refuse_body
 from registry.web.identity import IDENTITY
 from registry.web.links import server_of
+from registry.web.query import parameters
 
 
 class ImageHandlers:
@@ -32,8 +33,7 @@ class ImageHandlers:
 
     async def list(self, request: web.Request) -> web.Response:
         """GET /v2/images."""
-        parameters = tuple(request.query.items())
-        return json_response(await self._images.list(request[IDENTITY], parameters))
+        return json_response(await self._images.list(request[IDENTITY], parameters(request)))
 
     async def show(self, request: web.Request) -> web.Response:
         """GET /v2/images/{id}."""
@@ -43,12 +43,11 @@ class ImageHandlers:
 
     async def patch(self, request: web.Request) -> web.Response:
         """PATCH /v2/images/{id}."""
-        require_media_type(request.content_type)
+        sent_type = media_type(request)
+        require_media_type(sent_type)
         body = await read_json(request)
         image_id = request.match_info["image_id"]
-        return json_response(
-            await self._images.patch(request[IDENTITY], image_id, request.content_type, body)
-        )
+        return json_response(await self._images.patch(request[IDENTITY], image_id, sent_type, body))
 
     async def delete(self, request: web.Request) -> web.Response:
         """DELETE /v2/images/{id}."""

@@ -10,7 +10,7 @@ from registry.domain.errors import MediaTypeError, NotFoundError
 from registry.domain.importing import DIRECT
 from registry.imports.requests import Caller, Imports
 from registry.imports.staging import Staging
-from registry.web.bodies import json_response, read_json, refuse_body
+from registry.web.bodies import json_response, media_type, read_json, refuse_body
 from registry.web.identity import IDENTITY
 from registry.web.image_data import OCTETS, announced_size
 from registry.web.incoming import received
@@ -40,8 +40,7 @@ class ImportHandlers:
             raise NotFoundError("'glance-direct' method is not available at this site.")
         if request.headers.get(hdrs.EXPECT, "100-continue").lower() != "100-continue":
             raise web.HTTPExpectationFailed
-        media_type = request.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0]
-        if media_type.strip().lower() != OCTETS:
+        if media_type(request) != OCTETS:
             raise MediaTypeError(f"The data of an image must be sent as {OCTETS}.", (OCTETS,))
         image_id, size = request.match_info["image_id"], announced_size(request)
         await self._staging.stage(request[IDENTITY], image_id, size, received(request))

@@ -36,7 +36,7 @@ class Negotiation(web.PlainResource):
         first = path.lstrip("/").partition("/")[0]
         if path.startswith("/healthcheck"):
             return None, set()
-        version = accept.removeprefix(_MEDIA_TYPE) if by_type else first
+        version = accept.removeprefix(_MEDIA_TYPE).partition(";")[0].strip() if by_type else first
         request[VERSIONED] = version in self._known and first != "versions"
         if first == "versions":
             meant = "/versions"

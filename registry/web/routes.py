@@ -67,7 +67,7 @@ def build_application(
     told = "|".join(re.escape(f"v{version}") for version in discovery.known_versions)
     v2 = f"/{{version:v2|{told}}}"
     versioned = f"(v2|{told})(/|$)"
-    image = v2 + "/images/{image_id}"
+    image = v2 + "/images/{image_id:[^/]+}"
     tag = image + "/tags/{tag:(?:[^/%]|%(?!2[fF]))+}"  # a slash in it, escaped, leads nowhere
     cors = Cors(settings.cors)
     application = web.Application(
@@ -96,9 +96,9 @@ def build_application(
             web.put(image + "/file", data.upload, expect_handler=promise_nothing),
             web.get(v2 + "/images", images.list, allow_head=False),
             web.post(v2 + "/images", images.create),
-            web.route("*", "/versions{slash:/?}", discovery.versions),
-            web.route("*", "/healthcheck{slash:/?}", handlers.health.ready),
+            web.route("*", "/versions{slash:(?:/.*)?}", discovery.versions),
             web.route("*", "/healthcheck/live", handlers.health.live),
+            web.route("*", "/healthcheck{slash:(?:/.*)?}", handlers.health.ready),
             web.route("*", v2, discovery.entrance),
             web.get(v2 + "/schemas/image", discovery.image_schema, allow_head=False),
             web.get(v2 + "/schemas/images", discovery.images_schema, allow_head=False),
@@ -115,9 +115,9 @@ def build_application(
             web.post(image + "/actions/reactivate", images.reactivate),
             web.get(image + "/members", members.list, allow_head=False),
             web.post(image + "/members", members.add),
-            web.get(image + "/members/{member}", members.show, allow_head=False),
-            web.put(image + "/members/{member}", members.answer),
-            web.delete(image + "/members/{member}", members.remove),
+            web.get(image + "/members/{member:[^/]+}", members.show, allow_head=False),
+            web.put(image + "/members/{member:[^/]+}", members.answer),
+            web.delete(image + "/members/{member:[^/]+}", members.remove),
             web.put(tag, images.add_tag),
             web.delete(tag, images.remove_tag),
             web.get(image + "/locations", handlers.locations.list, allow_head=False),

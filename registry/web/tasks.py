@@ -13,6 +13,7 @@ from registry.service.tasks import Tasks
 from registry.web.bodies import json_response, read_json, refuse_body
 from registry.web.errors import error_response
 from registry.web.identity import IDENTITY
+from registry.web.query import parameters
 from registry.web.request_id import REQUEST_ID
 
 
@@ -25,6 +26,7 @@ class TaskHandlers:
 
     async def create(self, request: web.Request) -> web.Response:
         """POST /v2/tasks: 201; what comes of it, the task tells."""
+        access.require_tasks(request[IDENTITY], "add_task")  # whatever the body is
         caller = Caller(request[IDENTITY], request[REQUEST_ID])
         document = await self._requests.create(caller, await read_json(request))
         return json_response(
@@ -33,9 +35,7 @@ class TaskHandlers:
 
     async def page(self, request: web.Request) -> web.Response:
         """GET /v2/tasks."""
-        refuse_body(request)
-        parameters = tuple(request.query.items())
-        return json_response(await self._tasks.page(request[IDENTITY], parameters))
+        return json_response(await self._tasks.page(request[IDENTITY], parameters(request)))
 
     async def show(self, request: web.Request) -> web.Response:
         """GET /v2/tasks/{id}."""

@@ -24,8 +24,11 @@ HEAD = """# What the catalog answers otherwise than Glance
 
 The tests draw records, lists, tags and members at random, ask the real Glance 33 and the catalog the same, and accept no
 other difference than these (`tests/differential/differences.py`, from which this page is generated). Left out of the
-comparison are the catalog's own fields (`os_manifest`), addresses of stores, the words of refusals, and what links to
-further pages repeat of parameters that may stand once only.
+comparison are the catalog's own fields (`os_manifest`), addresses of stores, what links to further pages repeat of
+parameters that may stand once only, and how refusals are told: their words, and their form in JSON, which is
+`{"error": {"code": 404, "title": "Not Found", "message": "…"}}` here, because python-glanceclient fails on Glance's
+(`{"code": "404 Not Found", "title": "Not Found", "message": "…"}`).  What the server before Glance says of HTTP itself
+(unknown methods, long lines) is its own.
 
 What is different about data, places, imports, properties and who may do what is told where it is explained:
 [image data](image-data.md), [uploads](uploads.md), [locations](locations.md), [imports](imports.md),
@@ -110,7 +113,10 @@ def _stores_in_patch(call: Call, theirs: Answer, ours: Answer) -> bool:
 
 
 def _staging_store(call: Call, theirs: Answer, ours: Answer) -> bool:
-    return call.path.startswith("/stores/os_glance_") and _statuses(theirs, ours) == (404, 409)
+    named = any(value.startswith("os_glance_") for _, value in call.headers)
+    return (
+        call.path.startswith("/stores/os_glance_") and _statuses(theirs, ours) == (404, 409)
+    ) or (named and _statuses(theirs, ours) == (204, 400))
 
 
 def _sent(call: Call) -> str:
@@ -153,11 +159,14 @@ def _long_name(call: Call, _theirs: Answer, ours: Answer) -> bool:
 
 
 def _no_text(call: Call, _theirs: Answer, ours: Answer) -> bool:
-    return any(sign in _sent(call) for sign in ("\\u0000", "\\ud800")) and ours.status == 400
+    asked = _sent(call) + call.path + "".join(value for _, value in call.query)
+    return any(sign in asked for sign in ("\\u0000", "\\ud800", "%00", "\0")) and ours.status == 400
 
 
 def _beyond_the_plane(call: Call, theirs: Answer, ours: Answer) -> bool:
-    sent = call.body if isinstance(call.body, str) else ""
+    sent = (
+        call.body if isinstance(call.body, str) else json.dumps(call.document, ensure_ascii=False)
+    )
     return any(ord(sign) > 0xFFFF for sign in sent) and theirs.status == 400 and ours.status < 500
 
 
@@ -183,8 +192,12 @@ def _no_number(call: Call, theirs: Answer, ours: Answer) -> bool:
     return (
         _lists(call)
         and _statuses(theirs, ours) == (200, 400)
-        and any(name in _NUMBERS and not value.strip().isdigit() for name, value in call.query)
+        and any(name in _NUMBERS and not _is_size(value) for name, value in call.query)
     )
+
+
+def _is_size(text: str) -> bool:
+    return text.strip().isdigit() and int(text) < 1 << 63
 
 
 def _odd_filter(call: Call, _theirs: Answer, ours: Answer) -> bool:
@@ -221,8 +234,9 @@ def _having(answer: Answer, field: str) -> list[Any]:
 
 def _tag_of_a_path(call: Call, theirs: Answer, ours: Answer) -> bool:
     """Tell whether Glance shows tags that are ours with each byte read as a letter, or lacks them."""
-    if call.method == "DELETE" and "/tags/" in call.path and not unquote(call.path).isascii():
-        return _statuses(theirs, ours) == (404, 204)
+    if not unquote(call.path).isascii():
+        told = "/tags/" in call.path and _statuses(theirs, ours) == (404, 204)
+        return told or ("/members/" in call.path and theirs.status == 404 != ours.status)
     if _statuses(theirs, ours) != (200, 200) or b'"tags":[' not in ours.body:
         return False
     if any(name == "tag" and not value.isascii() for name, value in call.query):
@@ -255,6 +269,97 @@ def _refused_data(_call: Call, theirs: Answer, ours: Answer) -> bool:
         and there["os_hash_algo"] is not None
         and here["os_hash_algo"] is None
         for here, there in zip(images, wanted, strict=True)
+    )
+
+
+def _head_of_data(call: Call, theirs: Answer, ours: Answer) -> bool:
+    return (
+        call.method == "HEAD" and call.path.endswith("/file") and theirs.status == 405 > ours.status
+    )
+
+
+def _body_of_no_use(call: Call, theirs: Answer, ours: Answer) -> bool:
+    forbidden = call.method == "DELETE" and call.path.startswith("/tasks/") and ours.status == 403
+    return call.body is not None and theirs.status == 400 and (ours.status == 405 or forbidden)
+
+
+def _no_such_method(call: Call, theirs: Answer, ours: Answer) -> bool:
+    return call.path.endswith("/tasks") and theirs.status in {404, 501} and ours.status == 405
+
+
+def _allowed_to_locations(call: Call, theirs: Answer, ours: Answer) -> bool:
+    return call.path.endswith("/locations") and _statuses(theirs, ours) == (405, 405)
+
+
+def _cache(call: Call, theirs: Answer, ours: Answer) -> bool:
+    return call.path.startswith("/cache") and theirs.status == 405 and ours.status in {404, 501}
+
+
+def _half_a_range(call: Call, theirs: Answer, ours: Answer) -> bool:
+    is_of_part = any(name.endswith("Range") for name, _ in call.headers)
+    return is_of_part and _statuses(theirs, ours) == (206, 416)
+
+
+def _size_of_refused(_call: Call, theirs: Answer, ours: Answer) -> bool:
+    told = (theirs.headers.get("content-range"), ours.headers.get("content-range", "")[:8])
+    return _statuses(theirs, ours) == (416, 416) and told == (None, "bytes */")
+
+
+def _plus_as_it_is(call: Call, theirs: Answer, ours: Answer) -> bool:
+    is_zone = any("T" in value and " " in value for _, value in call.query)
+    return _lists(call) and is_zone and _statuses(theirs, ours) == (400, 200)
+
+
+def _semicolon(call: Call, _theirs: Answer, ours: Answer) -> bool:
+    return call.path.startswith("/images?") and ";" in call.path and ours.status == 200
+
+
+def _twice(call: Call, theirs: Answer, ours: Answer) -> bool:
+    names = [name for name, _ in call.query]
+    is_twice = any(names.count(name) > 1 for name in ("sort", "visibility"))
+    return _lists(call) and is_twice and theirs.status in {200, 400} and ours.status in {200, 400}
+
+
+def _escaped_slash(call: Call, theirs: Answer, ours: Answer) -> bool:
+    return "%2f" in call.path.lower() and theirs.status != ours.status
+
+
+def _place_of_nothing(call: Call, theirs: Answer, ours: Answer) -> bool:
+    return call.path.endswith("/locations") and _statuses(theirs, ours) == (202, 400)
+
+
+def _scheme_in_capitals(call: Call, theirs: Answer, ours: Answer) -> bool:
+    is_capital = "HTTP:" in json.dumps(call.document) + _sent(call)
+    return call.path.endswith("/locations") and is_capital and theirs.status == 403 != ours.status
+
+
+def _task_of_glance(call: Call, theirs: Answer, ours: Answer) -> bool:
+    return (call.method, call.path) == ("POST", "/tasks") and _statuses(theirs, ours) == (201, 400)
+
+
+def _request_id(call: Call, theirs: Answer, ours: Answer) -> bool:
+    is_sent = any(name.lower() == "x-openstack-request-id" for name, _ in call.headers)
+    return is_sent and _statuses(theirs, ours) == (401, 431)
+
+
+def _no_names_of_stores(call: Call, theirs: Answer, ours: Answer) -> bool:
+    given = call.document.get("stores") if isinstance(call.document, dict) else []
+    names = isinstance(given, list) and all(isinstance(name, str) for name in given)
+    return call.path.endswith("/import") and not names and _statuses(theirs, ours) in _ODD_STORES
+
+
+_ODD_STORES = {(202, 400), (409, 400)}
+
+
+def _failed_stores(_call: Call, theirs: Answer, ours: Answer) -> bool:
+    """Tell whether Glance names stores beside that where an import failed."""
+    if _statuses(theirs, ours) != (200, 200) or b"os_glance_failed_import" not in theirs.body:
+        return False
+    shown, wanted = _images(ours), _images(theirs)
+    name = "os_glance_failed_import"
+    return [each["id"] for each in shown] == [each["id"] for each in wanted] and any(
+        set(here.get(name, "").split(",")) < set(there.get(name, "").split(","))
+        for here, there in zip(shown, wanted, strict=True)
     )
 
 
@@ -336,12 +441,13 @@ DIFFERENCES = (
         _stores_in_patch,
     ),
     Difference(
-        "nothing is removed from os_glance_staging_store: it is no store (409)",
-        "Glance takes the stores that it reserves for others here, and finds no image in them (404)",
+        "os_glance_staging_store is no store: nothing is removed from it (409), or uploaded to it (400)",
+        "Glance takes the stores that it reserves for others: it finds no image in them (404), and keeps "
+        "data in its staging area for good",
         _staging_store,
     ),
     Difference(
-        "a tag in a path is UTF-8: PUT …/tags/%C3%BC adds the tag ü",
+        "a tag or a member in a path is UTF-8: PUT …/tags/%C3%BC adds the tag ü",
         "Glance behind a WSGI server takes every byte for a letter of its own, and shows Ã¼",
         _tag_of_a_path,
     ),
@@ -349,6 +455,94 @@ DIFFERENCES = (
         "an image whose data was refused has no os_hash_algo",
         "Glance leaves the algorithm there, without a hash",
         _refused_data,
+    ),
+    Difference(
+        "HEAD of an image's data is answered as GET is, without the data",
+        "Glance has none (405); qemu and others ask for the size with it",
+        _head_of_data,
+    ),
+    Difference(
+        "a method that a path has not (405), or a right to it (403), is told whatever is sent with it",
+        "Glance reads a body first, of PATCH /v2/images too, and refuses one that is no JSON (400)",
+        _body_of_no_use,
+    ),
+    Difference(
+        "a method that the path of an image's tasks has not is 405, as anywhere",
+        "Glance knows no such path then (404, or 501 for methods that it has nowhere)",
+        _no_such_method,
+    ),
+    Difference(
+        "Allow of an image's locations names GET and POST",
+        "Glance names POST only, and answers GET",
+        _allowed_to_locations,
+    ),
+    Difference(
+        "there is nothing at /v2/cache, whatever the method (404, 501)",
+        "the catalog has no cache; Glance has none without a configured one, but names the methods (405)",
+        _cache,
+    ),
+    Difference(
+        "a range is read as a whole: bytes=0-b, bytes=1-2-3 and bytes=-0 are malformed (416)",
+        "Glance takes what it understands of it, and for -0 the whole image; behind a Content-Range "
+        "beyond the image's end it promises more than it sends",
+        _half_a_range,
+    ),
+    Difference(
+        "who asks for a range that is not there is told the size (Content-Range: bytes */SIZE)",
+        "RFC 9110 section 14.4; Glance leaves it out",
+        _size_of_refused,
+    ),
+    Difference(
+        "the + of a time's zone may stand in a query as it is",
+        "there it means a space, and Glance refuses the time (400)",
+        _plus_as_it_is,
+    ),
+    Difference(
+        "a filter may hold a semicolon: name=a;b",
+        "Glance begins another parameter with it, which finds nothing",
+        _semicolon,
+    ),
+    Difference(
+        "of several sort or visibility the last counts",
+        "Glance takes the first, and looks for images with a property of that name",
+        _twice,
+    ),
+    Difference(
+        "a slash that is escaped (%2F) is a letter, also of a member's name",
+        "Glance behind a WSGI server cannot tell it from one that parts names: "
+        "…/images/ID%2Ffile gives data, and such a member is never found",
+        _escaped_slash,
+    ),
+    Difference(
+        "a place where no data can be read is not added: POST …/locations (400)",
+        "Glance finds out later, and leaves the image queued without a word",
+        _place_of_nothing,
+    ),
+    Difference(
+        "schemes of places are the same in capitals: HTTP://…",
+        "RFC 3986 section 3.1; Glance takes them for none of its stores (403)",
+        _scheme_in_capitals,
+    ),
+    Difference(
+        "tasks that clients may ask for are imports (400)",
+        "Glance takes the names of its own ones too, and never does them",
+        _task_of_glance,
+    ),
+    Difference(
+        "stores of an import that are no list of names are refused as such (400)",
+        "Glance takes a text letter by letter, or fails later (409, 202); a store that is named twice "
+        "it waits for without end",
+        _no_names_of_stores,
+    ),
+    Difference(
+        "os_glance_failed_import names the stores where an import failed",
+        "Glance names those too from which it took the data back for it",
+        _failed_stores,
+    ),
+    Difference(
+        "a request's id that is too long is told before a missing token is (431)",
+        "Glance looks who calls first (401)",
+        _request_id,
     ),
 )
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from differential.call import Call
 from differential.drawing import TAGS, Values, mostly, one
 
-_TIMES = one(
-    "2001-01-01T00:00:00Z", "2101-01-01T00:00:00Z", "2001-01-01", "2001-01-01T00:00:00+01:00"
+_TIMES = mostly(
+    one("2001-01-01T00:00:00Z", "2101-01-01T00:00:00Z", "2001-01-01", "2001-01-01T00:00:00+01:00"),
+    one("2001", "2001-01", "2001-1-2", "20010101T000000Z", "200101", "2001-W01-1", "2001-01-01T24"),
 )
 _ORDER = one(
     "name", "status", "container_format", "disk_format", "size", "id", "created_at", "updated_at"

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from differential.call import Caller
 from differential.long_run import LongRun
+from differential.oddities import oddities
 from differential.sides import Sides
 from differential.stories import Story, stories
 from harness.catalog import STORES_OF_GLANCE, WITH_KEYSTONE, running_catalog
@@ -72,6 +73,16 @@ def test_stories_of_administrators(open_sides: Sides, story: Story) -> None:
 @given(story=stories(len(USERS)))
 def test_stories_of_several_users(sides: Sides, story: Story) -> None:
     sides.tell(story)
+
+
+def test_oddities(sides: Sides) -> None:
+    partings = []
+    for story in oddities():
+        try:
+            sides.tell(story)
+        except AssertionError as parted:
+            partings.append(str(parted))
+    assert not partings, "\n".join(partings)
 
 
 @pytest.mark.long

@@ -398,6 +398,26 @@ def test_the_same_versions(both: Both) -> None:
         assert ask("GET", f"{both.ours.url}/{version}/images").status == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "accept"),
+    [
+        *((path, "*/*") for path in ("/versions/more", "/versions//", "/healthcheck/more")),
+        *(("/healthcheck", accept) for accept in ("*/*", "application/json", "text/plain", "")),
+        *((path, "application/vnd.openstack.images-v2;q=1") for path in ("/", "/images?limit=0")),
+        *((path, "application/vnd.openstack.images-v9;q=1") for path in ("/", "/images?limit=0")),
+    ],
+)
+def test_the_same_beside_the_api(both: Both, path: str, accept: str) -> None:
+    def look(api: ImagesApi) -> Any:
+        answer = ask("GET", f"{api.url}{path}", headers={"Accept": accept})
+        kind = answer.headers["content-type"].partition(";")[0]
+        body = answer.body.decode().replace(api.url, "")
+        return answer.status, kind, json.loads(body) if kind == "application/json" else None
+
+    theirs, ours = of_both(both, look)
+    assert ours == theirs
+
+
 def test_the_same_stores(both: Both) -> None:
     theirs, ours = of_both(both, lambda api: ask("GET", f"{api.url}/v2/info/stores").json())
     assert ours == theirs
