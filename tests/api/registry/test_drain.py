@@ -137,6 +137,7 @@ def test_a_service_manager_is_told_how_long_it_takes(
             assert b"READY=1" in manager.recv(MIB)
             terminate(catalog)
             stopping, _, extended = manager.recv(MIB).partition(b"\nEXTEND_TIMEOUT_USEC=")
+            assert ended(catalog) == 0
     assert stopping == b"STOPPING=1"
     assert int(extended) > (3600 + 3600) * 1_000_000
 
